@@ -1,0 +1,46 @@
+# One command each, the same for people and for CI. Everything is installed into .venv.
+PYTHON ?= python3.11
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+DATA   ?= ./data
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The packages of this repository that the command line and the tests read.
+LINTED := metagait.py gallery model service tests benchmarks
+
+.PHONY: serve demo train-demo test check bench clean
+
+serve: $(VENV)/.serving
+	$(BIN)/metagait serve --host $(HOST) --port $(PORT) --data $(DATA)
+
+demo: $(VENV)/.serving
+	$(BIN)/python -m service.demo
+
+train-demo: $(VENV)/.complete
+	$(BIN)/metagait train model/configs/demo.yaml --resume
+	$(BIN)/metagait export runs/demo/checkpoint.pt runs/demo/metagait.onnx --calibrate --card
+	$(BIN)/metagait evaluate runs/demo/metagait.onnx
+
+test: $(VENV)/.complete
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.complete
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/mypy
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serving: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[cpu]'
+	touch $@
+
+$(VENV)/.complete: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[cpu,train,dev]'
+	touch $@ $(VENV)/.serving
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,50 @@
+"""The `metagait` command: one door to every room.
+
+Each subcommand lives in the room that does the work, as a module with two functions:
+`configure(parser)` declares the arguments, `run(arguments)` does the work and returns the exit
+status. A room is imported only when its subcommand is the one asked for, so `metagait serve`
+never loads torch.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "serve": ("service.serve", "start the HTTP service"),
+    "enroll": ("service.commands.enroll", "enrol a walk, or a folder of walks, over HTTP"),
+    "identify": ("service.commands.identify", "identify a walk, or a folder of walks, over HTTP"),
+    "rebuild": ("gallery.rebuild", "re-embed a gallery with a model, then switch to it"),
+    "walkers": ("model.walkers.command", "make synthetic walkers in CASIA-B layout"),
+    "train": ("model.train", "train a network from a configuration"),
+    "evaluate": ("model.evaluate", "print the CASIA-B table of a model"),
+    "export": ("model.export", "write a checkpoint as ONNX, with its facts inside"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; errors meant for people end as one line and status 2."""
+    parser = argparse.ArgumentParser(prog="metagait", description="Gait identification.")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    asked = next((a for a in (sys.argv[1:] if argv is None else argv) if a in COMMANDS), None)
+    for name, (module, summary) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary.capitalize())
+        if name == asked:
+            importlib.import_module(module).configure(subparser)
+    arguments = parser.parse_args(argv)
+    room = importlib.import_module(COMMANDS[arguments.command][0])
+    try:
+        status: int = room.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if not getattr(error, "for_people", False):
+            raise
+        print(f"metagait {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

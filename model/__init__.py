@@ -1,0 +1,1 @@
+"""Learns and runs the gait network."""

@@ -1,0 +1,45 @@
+"""What can go wrong in the model room.
+
+ModelError
+├── SilhouetteError   frames that hold no usable walk
+├── ModelFileError    an ONNX file that is not one of ours, or is damaged
+├── ProviderError     an execution provider that was asked for and does not run
+├── EncodeError       walks an encoder cannot take (shape, dtype, length)
+├── ConfigError       a training configuration with a wrong or unknown key
+├── DatasetError      a dataset folder that cannot be read as the layout says
+└── ExportError       an exported file that does not agree with its network
+"""
+
+
+class ModelError(Exception):
+    """Any error of this package; its text is a sentence for the person who reads it."""
+
+    for_people = True
+
+
+class SilhouetteError(ModelError):
+    """The frames hold no usable walk."""
+
+
+class ModelFileError(ModelError):
+    """The ONNX file is not one of ours, or is damaged."""
+
+
+class ProviderError(ModelError):
+    """The execution provider that was asked for does not run here."""
+
+
+class EncodeError(ModelError):
+    """The walks given to an encoder have a wrong shape, dtype or length."""
+
+
+class ConfigError(ModelError):
+    """A training configuration has a wrong or unknown key."""
+
+
+class DatasetError(ModelError):
+    """A dataset folder cannot be read as its layout says."""
+
+
+class ExportError(ModelError):
+    """The exported file does not agree with the network it came from."""
