@@ -1,0 +1,66 @@
+"""Remembers people: subjects, their samples, and who is nearest to a probe.
+
+Everything another room needs is here; the modules behind this door may change.
+"""
+
+from gallery.errors import (
+    GalleryError,
+    InvalidEmbedding,
+    InvalidInput,
+    InvalidLimit,
+    InvalidMetadata,
+    InvalidSilhouettes,
+    InvalidSubject,
+    ModelMismatch,
+    NotFound,
+    RebuildError,
+    RebuildFailed,
+    RebuildRefused,
+    SampleNotFound,
+    SilhouettesNotKept,
+    StoreError,
+    StoreFull,
+    StoreTooNew,
+    StoreUnavailable,
+    SubjectNotFound,
+)
+from gallery.gallery import Gallery
+from gallery.records import (
+    Candidate,
+    Enrolment,
+    Erasure,
+    GalleryStatus,
+    Sample,
+    SubjectDetail,
+    SubjectSummary,
+)
+
+__all__ = [
+    "Candidate",
+    "Enrolment",
+    "Erasure",
+    "Gallery",
+    "GalleryError",
+    "GalleryStatus",
+    "InvalidEmbedding",
+    "InvalidInput",
+    "InvalidLimit",
+    "InvalidMetadata",
+    "InvalidSilhouettes",
+    "InvalidSubject",
+    "ModelMismatch",
+    "NotFound",
+    "RebuildError",
+    "RebuildFailed",
+    "RebuildRefused",
+    "Sample",
+    "SampleNotFound",
+    "SilhouettesNotKept",
+    "StoreError",
+    "StoreFull",
+    "StoreTooNew",
+    "StoreUnavailable",
+    "SubjectDetail",
+    "SubjectNotFound",
+    "SubjectSummary",
+]

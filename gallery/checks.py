@@ -1,0 +1,108 @@
+"""Checks at the door of the gallery; behind it every value is trusted."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import (
+    InvalidEmbedding,
+    InvalidLimit,
+    InvalidMetadata,
+    InvalidSilhouettes,
+    InvalidSubject,
+)
+
+SUBJECT_MAX_CHARACTERS = 128
+METADATA_MAX_BYTES = 16 * 1024
+
+
+def check_subject(subject: str) -> None:
+    """Refuse a subject id that could not be shown, listed or stored as it is.
+
+    Raises:
+        InvalidSubject: not 1..128 printable characters without a space at either end.
+
+    """
+    if not 1 <= len(subject) <= SUBJECT_MAX_CHARACTERS:
+        raise InvalidSubject(
+            f"expected a subject id of 1 to {SUBJECT_MAX_CHARACTERS} characters, "
+            f"got {len(subject)} characters"
+        )
+    if not subject.isprintable() or subject != subject.strip():
+        raise InvalidSubject(
+            "expected a subject id of printable characters with no space at either end, "
+            f"got {subject!a}"
+        )
+
+
+def check_embedding(embedding: NDArray[np.float32], length: int) -> None:
+    """Refuse an embedding that cannot be compared with the gallery's.
+
+    Raises:
+        InvalidEmbedding: not float32 `[length]`, or a number in it is not finite.
+
+    """
+    if embedding.dtype != np.float32 or embedding.shape != (length,):
+        raise InvalidEmbedding(
+            f"expected an embedding float32 [{length}], "
+            f"got {embedding.dtype} {list(embedding.shape)}"
+        )
+    if not np.isfinite(embedding).all():
+        count = int(np.count_nonzero(~np.isfinite(embedding)))
+        raise InvalidEmbedding(
+            f"expected an embedding of finite numbers, got {count} that are NaN or infinite"
+        )
+
+
+def check_silhouettes(silhouettes: NDArray[np.uint8]) -> None:
+    """Refuse what is not an aligned walk.
+
+    Raises:
+        InvalidSilhouettes: not uint8 `[T, H, W]` with at least one frame and pixel.
+
+    """
+    if silhouettes.dtype != np.uint8 or silhouettes.ndim != 3 or 0 in silhouettes.shape:
+        raise InvalidSilhouettes(
+            "expected silhouettes uint8 [frames, height, width], none of them 0, "
+            f"got {silhouettes.dtype} {list(silhouettes.shape)}"
+        )
+
+
+def check_limit(limit: int) -> None:
+    """Refuse to look for fewer than one result.
+
+    Raises:
+        InvalidLimit: `limit` is below 1.
+
+    """
+    if limit < 1:
+        raise InvalidLimit(f"expected a limit of 1 or more, got {limit}")
+
+
+def metadata_text(metadata: Mapping[str, Any] | None) -> str:
+    """Write metadata as the JSON text that the store keeps.
+
+    Raises:
+        InvalidMetadata: not a JSON object, or larger than 16 KiB as UTF-8.
+
+    """
+    given = {} if metadata is None else dict(metadata)
+    try:
+        text = json.dumps(given, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode())
+        # json.dumps turns tuples into lists and numbers that are keys into strings, silently.
+        survives = json.loads(text) == given
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidMetadata(
+            f"expected metadata that is a JSON object with finite numbers, got: {error}"
+        ) from error
+    if not survives:
+        raise InvalidMetadata("expected metadata that reads back from JSON as it was given")
+    if size > METADATA_MAX_BYTES:
+        raise InvalidMetadata(
+            f"expected metadata of at most {METADATA_MAX_BYTES} bytes of JSON, got {size} bytes"
+        )
+    return text

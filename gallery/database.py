@@ -1,0 +1,155 @@
+"""The connection to the database: transactions, durability, and errors in the gallery's words.
+
+Everything that is particular to SQLite stands here and nowhere else.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
+
+from gallery.errors import StoreError, StoreFull, StoreUnavailable
+
+FILE_NAME = "metagait.db"
+
+# Seconds that a writer waits for another process's transaction to end.
+_BUSY_SECONDS = 30
+# Seconds that a scrub waits for readers; who could not scrub tries again later.
+_SCRUB_SECONDS = 2
+_WRITES = "metagait_writes"
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    # FULL: what was acknowledged survives a power cut, not only a killed process.
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    # Erased rows are overwritten with zeros, not only unlinked.
+    "PRAGMA secure_delete=ON",
+)
+_POSTGRES_DISK_FULL = "53100"
+
+
+class Database:
+    """A SQLite file (in a folder) or a database by SQLAlchemy URL."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.engine = _engine(_url(location))
+        self._is_sqlite = self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction whose statements all see the same moment.
+
+        Raises:
+            StoreUnavailable: the database cannot be opened or read.
+
+        """
+        options: dict[str, Any] = {} if self._is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with self._transaction(options) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction that is committed at the end of the block, and undone on an error.
+
+        Raises:
+            StoreUnavailable: the database cannot be opened or written.
+            StoreFull: there is no room left.
+
+        """
+        with self._transaction({_WRITES: True}) as connection:
+            yield connection
+
+    def scrub(self) -> bool:
+        """Leave no erased bytes in the write-ahead log; False when a reader still holds it."""
+        if not self._is_sqlite:
+            return True
+        with _in_our_words():
+            connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout={_SCRUB_SECONDS * 1000}")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = bool((cursor.fetchone() or [True])[0])
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+        except sqlite3.OperationalError:
+            connection.invalidate()
+            return False
+        finally:
+            connection.close()
+        return not busy
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _transaction(self, options: dict[str, Any]) -> Iterator[Connection]:
+        with _in_our_words(), self.engine.connect() as plain:
+            connection = plain.execution_options(**options)
+            with connection.begin():
+                yield connection
+
+
+def _url(location: str | Path) -> str:
+    if isinstance(location, str) and "://" in location:
+        return location
+    folder = Path(location)
+    try:
+        # Gait is biometric data: a folder that we make is its owner's alone.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"expected {folder} to be a folder for the gallery, got: {error.strerror}"
+        ) from error
+    return f"sqlite:///{folder / FILE_NAME}"
+
+
+def _engine(location: str) -> Engine:
+    try:
+        url = make_url(location)
+        is_sqlite = url.get_backend_name() == "sqlite"
+        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {})
+    except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+        raise StoreUnavailable(
+            f"expected a folder or a SQLAlchemy URL with an installed driver, got: {error}"
+        ) from error
+    if is_sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver opens no transaction of its own; `_begin_sqlite` opens the right one.
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes its lock at once: one that reads first and writes then may be refused.
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except (exc.IntegrityError, exc.ProgrammingError):
+        raise  # our own bug, not the database's state
+    except exc.DBAPIError as error:
+        raise _translated(error) from error
+    except exc.TimeoutError as error:
+        raise StoreUnavailable(f"expected a free database connection, got: {error}") from error
+
+
+def _translated(error: exc.DBAPIError) -> StoreError:
+    cause = error.orig
+    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
+    if code in ("SQLITE_FULL", _POSTGRES_DISK_FULL):
+        return StoreFull(f"expected room to write in the database, got: {cause}")
+    return StoreUnavailable(f"expected a database that can be read and written, got: {cause}")

@@ -1,0 +1,101 @@
+"""What can go wrong in the gallery room.
+
+GalleryError
+├── InvalidInput             a value at the door that is not what the door takes
+│   ├── InvalidSubject       a subject id that is too long, empty or not printable
+│   ├── InvalidEmbedding     an embedding of a wrong shape, dtype or with NaN in it
+│   ├── InvalidSilhouettes   silhouettes that are not uint8 [T, H, W]
+│   ├── InvalidMetadata      metadata that is no small JSON object
+│   └── InvalidLimit         a number of results below one
+├── NotFound                 what was asked for is not in the gallery
+│   ├── SubjectNotFound      no such subject
+│   ├── SampleNotFound       no such sample
+│   └── SilhouettesNotKept   the sample is there, its silhouettes were never given
+├── ModelMismatch            the gallery was embedded by another model
+├── RebuildError             a rebuild or rollback that cannot go on
+│   ├── RebuildRefused       it would lose samples, so it does not start
+│   └── RebuildFailed        what the new model made does not pass the checks
+└── StoreError               the database does not do its part
+    ├── StoreUnavailable     it cannot be opened, read or written now
+    ├── StoreFull            there is no room left to write
+    └── StoreTooNew          a newer version of metagait wrote it
+"""
+# ruff: noqa: N818 -- these names read as what happened; the tree above says they are errors
+
+
+class GalleryError(Exception):
+    """Any error of this package; its text is a sentence for the person who reads it."""
+
+    for_people = True
+
+
+class InvalidInput(GalleryError):
+    """A value at the door is not what the door takes."""
+
+
+class InvalidSubject(InvalidInput):
+    """The subject id is too long, empty or not printable."""
+
+
+class InvalidEmbedding(InvalidInput):
+    """The embedding has a wrong shape or dtype, or a number in it is not finite."""
+
+
+class InvalidSilhouettes(InvalidInput):
+    """The silhouettes are not uint8 `[T, H, W]`."""
+
+
+class InvalidMetadata(InvalidInput):
+    """The metadata is no JSON object, or too large a one."""
+
+
+class InvalidLimit(InvalidInput):
+    """Fewer than one result was asked for."""
+
+
+class NotFound(GalleryError):
+    """What was asked for is not in the gallery."""
+
+
+class SubjectNotFound(NotFound):
+    """The gallery has no such subject."""
+
+
+class SampleNotFound(NotFound):
+    """The gallery has no such sample."""
+
+
+class SilhouettesNotKept(NotFound):
+    """The sample was enrolled by its embedding alone."""
+
+
+class ModelMismatch(GalleryError):
+    """The gallery was embedded by another model than the one that asks."""
+
+
+class RebuildError(GalleryError):
+    """A rebuild or rollback cannot go on."""
+
+
+class RebuildRefused(RebuildError):
+    """Going on would lose samples, so nothing was changed."""
+
+
+class RebuildFailed(RebuildError):
+    """What the new model made does not pass the checks; the live generation stays."""
+
+
+class StoreError(GalleryError):
+    """The database does not do its part."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be opened, read or written now."""
+
+
+class StoreFull(StoreError):
+    """The database has no room left to write."""
+
+
+class StoreTooNew(StoreError):
+    """The database was written by a newer version of metagait."""

@@ -1,0 +1,286 @@
+"""Enrol, identify, verify, erase: the store is the truth, the index follows it.
+
+Before every answer the index is compared with the store's head, and catches up when this process
+or another one has written. A write is one SQL transaction; the index then follows it as it follows
+anybody's. A crash in between loses nothing, because a start follows from nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from gallery.candidates import Owners, nearest_subjects
+from gallery.checks import (
+    check_embedding,
+    check_limit,
+    check_silhouettes,
+    check_subject,
+    metadata_text,
+)
+from gallery.errors import StoreUnavailable
+from gallery.following import news
+from gallery.generations import Head, Model, require_model
+from gallery.index import ExactIndex, VectorIndex
+from gallery.packing import pack_silhouettes, sample_id
+from gallery.records import (
+    Candidate,
+    Enrolment,
+    Erasure,
+    GalleryStatus,
+    SubjectDetail,
+    SubjectSummary,
+)
+from gallery.sharing import SharedLock
+from gallery.store import NewSample, Store
+
+
+class Gallery:
+    """The people of one gallery, for embeddings of one model; any thread may call any method.
+
+    Every method may raise StoreUnavailable, and every one that writes StoreFull.
+    """
+
+    # Locks are taken in this order: `_following`, a transaction, `_searching`.
+
+    def __init__(self, store: Store, model: Model, index: VectorIndex) -> None:
+        self._store = store
+        self._model = model
+        self._index = index
+        self._owners = Owners()
+        self._seen: Head | None = None
+        self._following = Lock()
+        self._searching = SharedLock()
+        self._must_scrub = True
+
+    @classmethod
+    def open(
+        cls,
+        database: str | Path,
+        *,
+        model_id: str,
+        embedding_length: int,
+        name: str = "main",
+        index: VectorIndex | None = None,
+    ) -> Self:
+        """Open a gallery for a model, making it where it is missing, and fill the index.
+
+        A gallery that another model embedded opens all the same: its people can be listed and
+        erased, but not compared, until it is rebuilt. An empty one takes the model over.
+
+        Args:
+            database: a folder, which keeps the file `metagait.db`, or a SQLAlchemy URL.
+            model_id: the model that makes the embeddings, as its file names it.
+            embedding_length: numbers in a flattened embedding, P*D.
+            name: which gallery of the database.
+            index: an empty index to fill; exact search by FAISS when none is given.
+
+        Raises:
+            StoreUnavailable: the database cannot be opened.
+            StoreTooNew: a newer version of metagait wrote it.
+
+        """
+        model = Model(model_id, embedding_length)
+        store = Store.open(database, name)
+        gallery = cls(store, model, ExactIndex(embedding_length) if index is None else index)
+        try:
+            store.adopt(model)
+            gallery._catch_up()
+            gallery._scrub()  # a process that was killed while it erased may have left some
+        except BaseException:
+            store.close()
+            raise
+        return gallery
+
+    def close(self) -> None:
+        """Close the store; nothing is left to be written."""
+        self._scrub()
+        self._store.close()
+
+    def enroll(
+        self,
+        subject: str,
+        embedding: NDArray[np.float32],
+        *,
+        silhouettes: NDArray[np.uint8] | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Enrolment:
+        """Add a sample, and its subject when it is new. What is returned survives a power cut.
+
+        Args:
+            subject: 1..128 printable characters.
+            embedding: float32 `[L]`, by the model that the gallery was opened for.
+            silhouettes: uint8 `[T, H, W]`, aligned; without them no other model can ever embed
+                the sample.
+            metadata: a JSON object of at most 16 KiB.
+
+        Raises:
+            InvalidInput: one of the arguments is not as above.
+            ModelMismatch: the gallery was embedded by another model.
+
+        """
+        check_subject(subject)
+        check_embedding(embedding, self._model.embedding_length)
+        if silhouettes is not None:
+            check_silhouettes(silhouettes)
+        new = NewSample(
+            sample_id=sample_id(subject, embedding, silhouettes),
+            subject=subject,
+            embedding=embedding,
+            silhouettes=None if silhouettes is None else pack_silhouettes(silhouettes),
+            metadata=metadata_text(metadata),
+        )
+        enrolment = self._store.enroll(new, self._model)
+        self._catch_up()
+        self._scrub()
+        return enrolment
+
+    def identify(self, embedding: NDArray[np.float32], *, limit: int = 5) -> tuple[Candidate, ...]:
+        """Name the `limit` subjects nearest to a probe's embedding float32 `[L]`, nearest first.
+
+        Each subject stands with its nearest sample. Fewer come back only when the gallery has no
+        more. Whether the nearest is near enough to be the same person is not said here.
+
+        Raises:
+            InvalidEmbedding: not float32 `[L]` of finite numbers.
+            InvalidLimit: `limit` is below 1.
+            ModelMismatch: the gallery was embedded by another model.
+
+        """
+        check_embedding(embedding, self._model.embedding_length)
+        check_limit(limit)
+        with self._searchable():
+            return nearest_subjects(self._index, self._owners, embedding, limit)
+
+    def verify(self, subject: str, embedding: NDArray[np.float32]) -> Candidate:
+        """Compare a probe's embedding float32 `[L]` with one subject's samples: the nearest.
+
+        Raises:
+            InvalidEmbedding: not float32 `[L]` of finite numbers.
+            ModelMismatch: the gallery was embedded by another model.
+            SubjectNotFound: there is no such subject.
+
+        """
+        check_embedding(embedding, self._model.embedding_length)
+        sample_ids, embeddings = self._store.embeddings_of(subject, self._model)
+        distances = np.linalg.norm(embeddings - embedding, axis=1)
+        nearest = int(distances.argmin())
+        return Candidate(1, subject, float(distances[nearest]), sample_ids[nearest])
+
+    def subjects(self, *, limit: int = 50, after: str | None = None) -> tuple[SubjectSummary, ...]:
+        """List subjects in the order of their ids, a page of `limit` of those after `after`.
+
+        Raises:
+            InvalidLimit: `limit` is below 1.
+
+        """
+        check_limit(limit)
+        return self._store.subjects(limit, after)
+
+    def subject(self, subject: str) -> SubjectDetail:
+        """Read a subject with its samples, oldest first.
+
+        Raises:
+            SubjectNotFound: there is no such subject.
+
+        """
+        return self._store.subject(subject)
+
+    def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
+        """Read a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
+
+        Raises:
+            SampleNotFound: there is no such sample.
+            SilhouettesNotKept: it was enrolled by its embedding alone.
+
+        """
+        return self._store.silhouettes(sample_id)
+
+    def erase_subject(self, subject: str) -> Erasure:
+        """Erase a subject with all its samples, from every generation and from the files.
+
+        Raises:
+            SubjectNotFound: there is no such subject.
+
+        """
+        return self._after_erasing(self._store.erase_subject(subject))
+
+    def erase_sample(self, sample_id: str) -> Erasure:
+        """Erase one sample; the subject goes with its last one.
+
+        Raises:
+            SampleNotFound: there is no such sample.
+
+        """
+        return self._after_erasing(self._store.erase_sample(sample_id))
+
+    def status(self) -> GalleryStatus:
+        """Compare the index with the store, both as of one moment, and count what is there."""
+        with self._following, self._store.database.reading() as connection:
+            head = self._follow(connection)
+            counts = self._store.counts(connection, head.generation)
+            indexed = len(self._index)
+        same_counts = counts.samples == counts.embedded == indexed == len(self._owners)
+        return GalleryStatus(
+            name=self._store.name,
+            generation=head.generation,
+            model_id=head.model.model_id,
+            embedding_length=head.model.embedding_length,
+            subjects=counts.subjects,
+            samples=counts.samples,
+            indexed=indexed,
+            in_sync=self._seen == head and head.model == self._model and same_counts,
+        )
+
+    @contextmanager
+    def _searchable(self) -> Iterator[None]:
+        """Hold the index still, caught up with every write that was acknowledged before."""
+        self._catch_up()
+        with self._searching.shared():
+            if self._seen is None:
+                raise StoreUnavailable(
+                    "expected an index that agrees with the store, got one that could not follow "
+                    "it; the next request starts it over"
+                )
+            require_model(self._seen, self._model)
+            yield
+
+    def _catch_up(self) -> None:
+        if self._store.head() != self._seen:
+            with self._following, self._store.database.reading() as connection:
+                self._follow(connection)
+
+    def _follow(self, connection: Connection) -> Head:
+        """Bring the index to what the transaction sees; `_following` is held."""
+        update = news(connection, self._store.gallery_id, self._seen, self._model)
+        if update.head == self._seen:
+            return update.head
+        with self._searching.alone():
+            # Whatever fails half-way leaves an index that has seen nothing: it starts over.
+            self._seen = None
+            if update.starts_over:
+                self._index.clear()
+                self._owners.clear()
+            self._index.remove(update.erased)
+            self._owners.remove(update.erased)
+            for chunk in update.enrolled:
+                self._index.add(chunk.rows, chunk.embeddings)
+                self._owners.add(chunk)
+            self._seen = update.head
+        return update.head
+
+    def _after_erasing(self, erasure: Erasure) -> Erasure:
+        self._must_scrub = True
+        self._catch_up()
+        self._scrub()
+        return erasure
+
+    def _scrub(self) -> None:
+        # Somebody may be reading the write-ahead log: then the next write or start does it.
+        if self._must_scrub:
+            self._must_scrub = not self._store.database.scrub()

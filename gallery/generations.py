@@ -1,0 +1,127 @@
+"""Which embeddings answer: generations of a gallery, its head, and the numbering of its changes.
+
+The functions work inside a caller's transaction. Those that write expect that `lock` was called in
+it, so that changes are numbered in the order in which they are committed, whoever writes.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, and_, insert, select, update
+
+from gallery.errors import ModelMismatch
+from gallery.schema import LIVE, OLD, changes, galleries, generations, samples
+
+
+class Model(NamedTuple):
+    """What makes embeddings comparable: the same model, and with it the same length."""
+
+    model_id: str
+    embedding_length: int
+
+    def __str__(self) -> str:
+        """Name it for a sentence."""
+        return f"{self.model_id} ({self.embedding_length} numbers)"
+
+
+class Head(NamedTuple):
+    """What an index has to agree with: the live generation and the last change."""
+
+    generation: int
+    """0 in a gallery that no model has been used with yet."""
+    model: Model
+    changes: int
+
+
+def lock(connection: Connection, gallery: int) -> None:
+    """Let no other writer of this gallery in until this transaction ends."""
+    row = select(galleries.c.id).where(galleries.c.id == gallery)
+    connection.execute(row.with_for_update())
+
+
+def record(connection: Connection, gallery: int, kind: str, rows: Sequence[int]) -> int:
+    """Number a change and note the sample rows that it touched."""
+    number: int = connection.execute(
+        update(galleries)
+        .where(galleries.c.id == gallery)
+        .values(changes=galleries.c.changes + 1)
+        .returning(galleries.c.changes)
+    ).scalar_one()
+    if rows:
+        note = {"gallery": gallery, "number": number, "kind": kind}
+        connection.execute(insert(changes), [note | {"sample": row} for row in rows])
+    return number
+
+
+def read_head(connection: Connection, gallery: int) -> Head:
+    """Read what an index has to agree with, as this transaction sees it."""
+    is_live = and_(generations.c.gallery == galleries.c.id, generations.c.state == LIVE)
+    row = connection.execute(
+        select(
+            galleries.c.changes,
+            generations.c.id,
+            generations.c.model_id,
+            generations.c.embedding_length,
+        )
+        .outerjoin_from(galleries, generations, is_live)
+        .where(galleries.c.id == gallery)
+    ).one()
+    return Head(row.id or 0, Model(row.model_id or "", row.embedding_length or 0), row.changes)
+
+
+def require_model(head: Head, model: Model) -> None:
+    """Refuse to compare or add embeddings of another model than the live one's.
+
+    Raises:
+        ModelMismatch: the live generation belongs to another model.
+
+    """
+    if head.model != model:
+        raise ModelMismatch(
+            f"expected a gallery embedded by {model}, got one embedded by {head.model}: run "
+            f"`metagait rebuild --model FILE` with the file of {model.model_id}, or start with "
+            f"the model {head.model.model_id}"
+        )
+
+
+def find_or_add(connection: Connection, gallery: int, model: Model, state: str) -> int:
+    """Find the model's generation in this gallery, or add one in `state`; returns its number."""
+    known = connection.scalar(
+        select(generations.c.id).where(
+            generations.c.gallery == gallery,
+            generations.c.model_id == model.model_id,
+            generations.c.embedding_length == model.embedding_length,
+        )
+    )
+    if known is not None:
+        return int(known)
+    values = {"gallery": gallery, "state": state, "created_at": now(), **model._asdict()}
+    added = insert(generations).values(values).returning(generations.c.id)
+    return int(connection.execute(added).scalar_one())
+
+
+def make_live(connection: Connection, gallery: int, generation: int) -> None:
+    """Let `generation` answer from now on, and keep the one that answered until now."""
+    number = record(connection, gallery, LIVE, [])
+    of_gallery = generations.c.gallery == gallery
+    retire = update(generations).where(of_gallery, generations.c.state == LIVE)
+    connection.execute(retire.values(state=OLD, retired=number))
+    connection.execute(
+        update(generations).where(generations.c.id == generation).values(state=LIVE, retired=None)
+    )
+
+
+def adopt_if_empty(connection: Connection, gallery: int, model: Model) -> Head:
+    """Make `model` the live one when the gallery holds no sample; returns the head."""
+    head = read_head(connection, gallery)
+    anything = select(samples.c.id).where(samples.c.gallery == gallery).limit(1)
+    if head.model == model or connection.execute(anything).first() is not None:
+        return head
+    make_live(connection, gallery, find_or_add(connection, gallery, model, OLD))
+    return read_head(connection, gallery)
+
+
+def now() -> str:
+    """Write this moment as the tables keep it: ISO 8601, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

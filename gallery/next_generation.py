@@ -1,0 +1,168 @@
+"""Making the next generation beside the live one, and switching between them.
+
+The live generation answers all the while. What is enrolled meanwhile has an embedding in the live
+generation only, so it shows up as missing in the next one until it is embedded there too; what is
+erased meanwhile is gone from both, because embeddings go with their sample.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
+
+from gallery.errors import RebuildFailed, RebuildRefused
+from gallery.generations import (
+    Model,
+    find_or_add,
+    lock,
+    make_live,
+    read_head,
+)
+from gallery.packing import PackedSilhouettes
+from gallery.schema import BUILDING, OLD, embeddings, generations, samples, silhouettes
+from gallery.store import Store, insert_embeddings, packed_from
+
+
+class Missing(NamedTuple):
+    """Samples that a generation has no embedding of, and how many of them keep no silhouettes."""
+
+    samples: int
+    without_silhouettes: int
+
+
+class Walk(NamedTuple):
+    """A sample row that waits for its embedding."""
+
+    row: int
+    silhouettes: PackedSilhouettes
+
+
+def begin(store: Store, model: Model) -> int:
+    """Find the model's generation, finished or not, or add one that is being built.
+
+    Returns its number. A generation that a killed rebuild left behind is so continued.
+    """
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        return find_or_add(connection, store.gallery_id, model, BUILDING)
+
+
+def missing(store: Store, generation: int) -> tuple[Missing, int]:
+    """Count the samples that the generation misses; the second number is of all samples."""
+    with store.database.reading() as connection:
+        counts = store.counts(connection, generation)
+        return _missing(connection, store.gallery_id, generation), counts.samples
+
+
+def next_walks(store: Store, generation: int, after: int, limit: int) -> list[Walk]:
+    """Read the next `limit` samples that the generation misses, those of rows after `after`."""
+    query = (
+        select(silhouettes)
+        .join(samples, samples.c.id == silhouettes.c.sample)
+        .where(samples.c.id > after, _is_missing(store.gallery_id, generation))
+        .order_by(samples.c.id)
+        .limit(limit)
+    )
+    with store.database.reading() as connection:
+        return [Walk(row.sample, packed_from(row)) for row in connection.execute(query)]
+
+
+def add_embeddings(
+    store: Store, generation: int, rows: Sequence[int], vectors: NDArray[np.float32]
+) -> None:
+    """Write embeddings float32 `[N, L]` of N sample rows, except of those erased meanwhile.
+
+    Raises:
+        RebuildFailed: the generation itself was dropped meanwhile.
+
+    """
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        is_there = select(generations.c.id).where(generations.c.id == generation)
+        if connection.execute(is_there).first() is None:
+            raise RebuildFailed(
+                f"expected generation {generation} to be built until it is whole, "
+                "got one that was dropped meanwhile: start the rebuild again"
+            )
+        is_wanted = and_(samples.c.id.in_(rows), _is_missing(store.gallery_id, generation))
+        wanted = set(connection.scalars(select(samples.c.id).where(is_wanted)))
+        places = [place for place, row in enumerate(rows) if row in wanted]
+        insert_embeddings(connection, generation, [rows[p] for p in places], vectors[places])
+
+
+def switch(store: Store, generation: int) -> bool:
+    """Make a whole generation live; False, and nothing changed, when it misses a sample."""
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        if _missing(connection, store.gallery_id, generation).samples:
+            return False
+        make_live(connection, store.gallery_id, generation)
+        return True
+
+
+def roll_back(store: Store) -> Model:
+    """Make the generation live that was so before; returns its model.
+
+    Raises:
+        RebuildRefused: there is none, or samples were enrolled since that it does not know.
+
+    """
+    previous = (
+        select(generations)
+        .where(generations.c.gallery == store.gallery_id, generations.c.state == OLD)
+        .order_by(generations.c.retired.desc())
+    )
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        found = connection.execute(previous).first()
+        if found is None:
+            raise RebuildRefused(
+                "expected an earlier generation to return to, got a gallery that keeps none"
+            )
+        count = _missing(connection, store.gallery_id, found.id).samples
+        if count:
+            raise RebuildRefused(
+                f"expected the generation of {found.model_id} to know every sample, got {count} "
+                "enrolled since it was live: rebuild with that model's file instead, which adds "
+                "only those"
+            )
+        make_live(connection, store.gallery_id, found.id)
+        return read_head(connection, store.gallery_id).model
+
+
+def drop_others(store: Store) -> int:
+    """Delete every generation but the live one, for good; returns how many there were."""
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        is_other = and_(
+            generations.c.gallery == store.gallery_id, generations.c.state.in_((BUILDING, OLD))
+        )
+        dropped = connection.execute(delete(generations).where(is_other)).rowcount
+    store.database.scrub()
+    return int(dropped)
+
+
+def is_live(store: Store, model: Model) -> bool:
+    """Tell whether the live generation is this model's."""
+    return store.head().model == model
+
+
+def _missing(connection: Connection, gallery: int, generation: int) -> Missing:
+    row = connection.execute(
+        select(
+            func.count(samples.c.id).label("samples"),
+            func.count(silhouettes.c.sample).label("with_silhouettes"),
+        )
+        .outerjoin_from(samples, silhouettes, silhouettes.c.sample == samples.c.id)
+        .where(_is_missing(gallery, generation))
+    ).one()
+    return Missing(row.samples, row.samples - row.with_silhouettes)
+
+
+def _is_missing(gallery: int, generation: int) -> ColumnElement[bool]:
+    embedded = select(embeddings.c.sample).where(
+        embeddings.c.generation == generation, embeddings.c.sample == samples.c.id
+    )
+    return and_(samples.c.gallery == gallery, ~embedded.exists())

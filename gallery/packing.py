@@ -1,0 +1,89 @@
+"""Silhouettes and embeddings as bytes, and the id that a sample has from its content."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import StoreUnavailable
+
+# Named with every packed walk, so that a later form can be read beside this one.
+FORMAT = "zlib-uint8-1"
+# Level 1 packs an aligned walk about as small as level 9 does, in a fraction of the time.
+_LEVEL = 1
+_FLOAT32 = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class PackedSilhouettes:
+    """Silhouettes uint8 `[T, H, W]` without loss: the shape, and the bytes in `FORMAT`."""
+
+    shape: tuple[int, int, int]
+    data: bytes
+    format: str = FORMAT
+
+
+def pack_silhouettes(silhouettes: NDArray[np.uint8]) -> PackedSilhouettes:
+    """Pack silhouettes uint8 `[T, H, W]`."""
+    frames, height, width = silhouettes.shape
+    return PackedSilhouettes((frames, height, width), zlib.compress(silhouettes.tobytes(), _LEVEL))
+
+
+def unpack_silhouettes(packed: PackedSilhouettes) -> NDArray[np.uint8]:
+    """Unpack to uint8 `[T, H, W]`.
+
+    Raises:
+        StoreUnavailable: the bytes are damaged, or in a form that this version does not know.
+
+    """
+    if packed.format != FORMAT:
+        raise StoreUnavailable(f"expected silhouettes packed as {FORMAT}, got {packed.format}")
+    try:
+        flat = np.frombuffer(zlib.decompress(packed.data), np.uint8)
+        return flat.reshape(packed.shape)
+    except (zlib.error, ValueError) as error:
+        raise StoreUnavailable(
+            f"expected packed silhouettes of shape {list(packed.shape)}, "
+            f"got {len(packed.data)} damaged bytes: {error}"
+        ) from error
+
+
+def pack_embedding(embedding: NDArray[np.float32]) -> bytes:
+    """Write float32 `[L]` as little-endian bytes, whatever the machine's own order is."""
+    return embedding.astype(_FLOAT32, copy=False).tobytes()
+
+
+def unpack_embeddings(blobs: list[bytes], length: int) -> NDArray[np.float32]:
+    """Read embeddings back as float32 `[N, length]`.
+
+    Raises:
+        StoreUnavailable: a blob does not hold `length` numbers.
+
+    """
+    wrong = next((len(blob) for blob in blobs if len(blob) != 4 * length), None)
+    if wrong is not None:
+        raise StoreUnavailable(
+            f"expected stored embeddings of {4 * length} bytes, got one of {wrong} bytes"
+        )
+    flat = np.frombuffer(b"".join(blobs), _FLOAT32)
+    return flat.reshape(len(blobs), length).astype(np.float32, copy=False)
+
+
+def sample_id(
+    subject: str, embedding: NDArray[np.float32], silhouettes: NDArray[np.uint8] | None
+) -> str:
+    """Make the id of a walk of a subject: 32 hex digits of a SHA-256 over both.
+
+    The walk is known by its silhouettes; by its embedding only where there are none, because
+    another model embeds the same walk otherwise.
+    """
+    content = embedding.astype(_FLOAT32, copy=False) if silhouettes is None else silhouettes
+    kind = "embedding" if silhouettes is None else "silhouettes"
+    # The subject comes last but one and its length first, so that no two contents run together.
+    name = subject.encode()
+    digest = hashlib.sha256(f"{kind} {content.shape} {len(name)} ".encode())
+    digest.update(name)
+    digest.update(np.ascontiguousarray(content).data)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,112 @@
+"""A training's state in one file that can rebuild its network without anything beside it."""
+
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.config import TrainConfig, build, plain
+from model.errors import ModelFileError
+from model.network import MetaGait, NetworkConfig
+from model.silhouettes import PREPROCESSING_ID
+
+FORMAT = "metagait-checkpoint-1"
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a training needs to go on, and an export to be told apart."""
+
+    config: TrainConfig
+    iteration: int
+    """Iterations that are done. It also fixes the batches to come: they depend on it alone."""
+    subjects: tuple[str, ...]
+    """Training subjects in the order of their labels."""
+    network: Weights
+    classifier: Weights
+    optimiser: dict[str, Any]
+    random_state: Tensor
+    """Torch's generator on the CPU."""
+    commit: str
+    """Commit of the code that trained, or "unknown" outside a repository."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    preprocessing_id: str = PREPROCESSING_ID
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write the checkpoint whole or not at all: an interrupted write leaves the older file."""
+    content = {
+        **{key: getattr(checkpoint, key) for key in Checkpoint.__dataclass_fields__},
+        "format": FORMAT,
+        "config": plain(checkpoint.config),
+        "subjects": list(checkpoint.subjects),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    with unfinished.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU; only tensors and plain values are unpacked.
+
+    Raises:
+        ModelFileError: the file is not there, is damaged, or is no checkpoint of this program.
+        ConfigError: it was made by a program with other settings.
+
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its parsers meet in a foreign file
+        raise ModelFileError(f"expected a checkpoint in {path}, got: {error}") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise ModelFileError(f"expected a file of format {FORMAT} in {path}, got another one")
+    config = build(TrainConfig, content.pop("config"))
+    return Checkpoint(config=config, subjects=tuple(content.pop("subjects")), **content)
+
+
+def load_network(path: Path) -> MetaGait:
+    """Rebuild the network of a checkpoint, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelFileError: see `load_checkpoint`; or its weights do not fit the network, because it
+            was made by another version of this program.
+
+    """
+    checkpoint = load_checkpoint(path)
+    network = build_network(checkpoint.config.network)
+    try:
+        network.load_state_dict(checkpoint.network)
+    except RuntimeError as error:
+        raise ModelFileError(f"expected weights that fit the network, got: {error}") from error
+    return network.eval()
+
+
+def build_network(config: NetworkConfig) -> MetaGait:
+    """Build a network laid out for the fast convolutions."""
+    return MetaGait(config).channels_last()
+
+
+def weights_of(module: nn.Module) -> Weights:
+    """Copy a module's weights and buffers to the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+
+
+def current_commit() -> str:
+    """Return the commit of this source tree, or "unknown" when it is not a repository."""
+    command = ["git", "rev-parse", "HEAD"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

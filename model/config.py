@@ -1,0 +1,199 @@
+"""A training configuration: YAML -> frozen dataclasses, one file an experiment.
+
+Every key is a field of one of the dataclasses below; an unknown key or a value of another type is
+an error that names it, so that a misspelt option can never fall through to its default.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from model.errors import ConfigError
+from model.network import NetworkConfig
+from model.sampler import SamplerConfig
+from model.walkers import CONDITIONS, VIEWS, WalkerSettings
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+SCHEDULES = ("constant", "cosine", "step")
+
+_Built = TypeVar("_Built")
+
+
+@dataclass(frozen=True)
+class WalkersConfig:
+    """Synthetic walkers to train on: subjects `first` to `first + subjects - 1`."""
+
+    first: int = 1
+    subjects: int = 300
+    conditions: tuple[str, ...] = tuple(CONDITIONS)
+    views: tuple[int, ...] = tuple(VIEWS)
+    settings: WalkerSettings = field(default_factory=WalkerSettings)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train on: a folder (packed cache or CASIA-B tree), or walkers made for it."""
+
+    path: str | None = None
+    train_subjects: int | None = None
+    """Train on the first so many subjects of the folder; all of them when it is left out."""
+    walkers: WalkersConfig | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse both and neither."""
+        if (self.path is None) == (self.walkers is None):
+            raise ConfigError("data: expected either path or walkers, got both or neither")
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam and its learning rate over the iterations."""
+
+    learning_rate: float = 1e-4
+    schedule: str = "constant"
+    warm_up: int = 0
+    """Iterations over which the rate rises linearly from zero."""
+    steps: tuple[int, ...] = ()
+    """Schedule "step": iterations at which the rate falls to a tenth."""
+    weight_decay: float = 5e-4
+    clip_norm: float = 0.0
+    """Largest norm of all gradients together; 0 leaves them as they are."""
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule that does not exist."""
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(
+                f"optimiser.schedule: expected one of {SCHEDULES}, got {self.schedule!r}"
+            )
+
+    def rate(self, iteration: int, iterations: int) -> float:
+        """Learning rate of one iteration, counted from 0, of a training of so many."""
+        if iteration < self.warm_up:
+            return self.learning_rate * (iteration + 1) / self.warm_up
+        if self.schedule == "cosine":
+            done = (iteration - self.warm_up) / max(1, iterations - self.warm_up)
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        fallen = sum(iteration >= step for step in self.steps) if self.schedule == "step" else 0
+        return float(self.learning_rate * 0.1**fallen)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Triplet and cross-entropy loss, summed (paper, Eq. 9)."""
+
+    margin: float = 0.2
+    cross_entropy: float = 1.0
+    """Weight of the cross-entropy; 0 leaves it and the classifier out."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One experiment."""
+
+    name: str
+    data: DataConfig
+    iterations: int
+    seed: int = 1
+    precision: str = "auto"
+    checkpoint_every: int = 500
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can run with."""
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
+        for key in ("iterations", "checkpoint_every"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key}: expected at least 1, got {getattr(self, key)}")
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a configuration.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown, missing or of another type.
+
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"expected a YAML configuration in {path}, got: {error}") from error
+    return build(TrainConfig, content)
+
+
+def build(kind: type[_Built], content: Any, where: str = "") -> _Built:
+    """Build a configuration dataclass from plain YAML values; `where` names its place in errors.
+
+    Raises:
+        ConfigError: a key is unknown, missing or of another type.
+
+    """
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where or 'configuration'}: expected keys and values, got {content!r}")
+    prefix = f"{where}." if where else ""
+    fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
+    unknown = [key for key in content if key not in fields]
+    if unknown:
+        raise ConfigError(f"{prefix}{unknown[0]}: unknown key; expected some of {sorted(fields)}")
+    required = [name for name, f in fields.items() if _has_no_default(f)]
+    absent = [name for name in required if name not in content]
+    if absent:
+        raise ConfigError(f"{prefix}{absent[0]}: expected this key, got a configuration without it")
+    hints = typing.get_type_hints(kind)
+    values = {key: _value(hints[key], value, prefix + key) for key, value in content.items()}
+    return kind(**values)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain values that `build` takes back (tuples as lists)."""
+    values: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """Return `value` as the type `hint` says; only int to float and list to tuple are converted."""
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (option for option in typing.get_args(hint) if option is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type[Any], hint), value, where)
+    if typing.get_origin(hint) is tuple:
+        return _tuple(typing.get_args(hint), value, where)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    # bool is an int to Python, but `frames: true` is a mistake.
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where}: expected a list, got {value!r}")
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+        raise ConfigError(f"{where}: expected {len(kinds)} values, got {value!r}")
+    pairs = zip(kinds, value, strict=True)
+    return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(pairs))
+
+
+def _has_no_default(f: "dataclasses.Field[Any]") -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING

@@ -1,0 +1,129 @@
+"""Samples -> embeddings, from an ONNX file, a checkpoint, or the GEI baseline."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from model.checkpoint import load_checkpoint, load_network
+from model.dataset import Dataset, Sample
+from model.encoder import OnnxEncoder
+from model.errors import DatasetError, ModelFileError
+from model.gei import gait_energy_images
+from model.network import MetaGait
+
+Walks = Sequence[NDArray[np.uint8]]
+Encode = Callable[[Walks], NDArray[np.float32]]
+
+BATCH_FRAMES = 480
+"""Frames, padding included, that one call embeds."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """One way to embed walks; `encode` turns N walks into float32 `[N, P*D]`."""
+
+    name: str
+    parts: int
+    encode: Encode
+    size: tuple[int, int] = (64, 44)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings float32 `[N, P*D]` of the samples that could be read; the others by name."""
+
+    samples: tuple[Sample, ...]
+    embeddings: NDArray[np.float32]
+    unreadable: tuple[str, ...]
+
+
+def open_embedder(path: Path) -> Embedder:
+    """Open a model: `.onnx` through ONNX Runtime, a checkpoint through torch.
+
+    Raises:
+        ModelFileError: the file is neither, or is damaged.
+
+    """
+    if not path.is_file():
+        raise ModelFileError(f"expected a model file, got {path}, which is not there")
+    if path.suffix == ".onnx":
+        encoder = OnnxEncoder.open(path)
+        facts = encoder.facts
+        return Embedder(facts.model_id, facts.parts, encoder.encode, facts.size)
+    checkpoint = load_checkpoint(path)
+    config = checkpoint.config
+    name = f"{config.name}, iteration {checkpoint.iteration}"
+    return Embedder(
+        name, config.network.parts, encode_with(load_network(path)), config.network.size
+    )
+
+
+def gei_embedder(size: tuple[int, int] = (64, 44)) -> Embedder:
+    """Return the baseline: the mean silhouette, its rows as parts."""
+    return Embedder("GEI, nearest neighbour", size[0], gait_energy_images, size)
+
+
+def encode_with(network: MetaGait) -> Encode:
+    """Embed with a torch network in evaluation mode, on a CUDA device when there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device).eval()
+
+    def encode(walks: Walks) -> NDArray[np.float32]:
+        lengths = np.array([len(walk) for walk in walks])
+        padded = np.zeros((len(walks), lengths.max(), *walks[0].shape[1:]), np.uint8)
+        for row, walk in zip(padded, walks, strict=True):
+            row[: len(walk)] = walk
+        with torch.inference_mode():
+            silhouettes = torch.from_numpy(padded).to(device)
+            embedding = network(silhouettes, torch.from_numpy(lengths).to(device))
+        flat: NDArray[np.float32] = embedding.flatten(1).float().cpu().numpy()
+        return flat
+
+    return encode
+
+
+def embed(dataset: Dataset, encode: Encode, *, progress: bool = False) -> Embedded:
+    """Embed every sample of a dataset, walks of like length together so that little is padded.
+
+    Raises:
+        DatasetError: not one sample could be read.
+
+    """
+    samples = sorted(dataset.samples, key=lambda sample: sample.length)
+    kept: list[Sample] = []
+    embeddings: list[NDArray[np.float32]] = []
+    unreadable: list[str] = []
+    bar = tqdm(total=len(samples), unit="sample", disable=not progress)
+    for batch in _batches(samples):
+        readable, walks = [], []
+        for sample in batch:
+            try:
+                walks.append(sample.silhouettes())
+                readable.append(sample)
+            except DatasetError as error:
+                unreadable.append(str(error))
+        if walks:
+            embeddings.append(encode(walks))
+            kept += readable
+        bar.update(len(batch))
+    bar.close()
+    if not kept:
+        raise DatasetError(f"expected readable samples, got none: {'; '.join(unreadable[:3])}")
+    return Embedded(tuple(kept), np.concatenate(embeddings), tuple(unreadable))
+
+
+def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Cut samples sorted by length so that a padded batch holds at most `BATCH_FRAMES` frames."""
+    batch: list[Sample] = []
+    for sample in samples:
+        if batch and sample.length * (len(batch) + 1) > BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch

@@ -1,0 +1,160 @@
+"""`metagait export`: a checkpoint -> one ONNX file that says everything about itself.
+
+    metagait export runs/demo/checkpoint.pt metagait.onnx --calibrate
+
+Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `embedding` float32
+`[N, P, D]`; N and T are free. A file whose embeddings differ from the network's is never written.
+"""
+
+import argparse
+import hashlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from model.checkpoint import load_checkpoint, load_network
+from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
+from model.errors import ExportError
+from model.network import MetaGait
+from model.silhouettes import PREPROCESSING_ID
+from model.threshold import calibrate_on_walkers
+from model.train import RUNS
+
+OPSET = 18
+MAX_FRAMES = 2000
+"""Longest walk an exported model takes; at 25 frames a second over a minute."""
+TOLERANCE = 1e-4
+"""Largest absolute difference between ONNX and torch, and between a batch and single walks."""
+
+_PARITY_LENGTHS = ((1,), (2, 3), (30,), (60, 7, 31, 1), (5, 100))
+
+
+def export_onnx(
+    network: MetaGait, path: Path, *, name: str, threshold: Threshold | None = None
+) -> ModelFacts:
+    """Write `network` to `path`, whole or not at all.
+
+    Raises:
+        ExportError: the file's embeddings differ from the network's by more than `TOLERANCE`.
+
+    """
+    network = network.eval().cpu()
+    facts = ModelFacts(
+        model_id="",
+        name=name,
+        size=network.config.size,
+        parts=network.config.parts,
+        dimensions=network.config.dimensions,
+        preprocessing_id=PREPROCESSING_ID,
+        max_frames=MAX_FRAMES,
+        threshold=threshold,
+    )
+    model = _graph(network)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, facts.to_json()
+    content = model.SerializeToString()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_bytes(content)
+        check_parity(network, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return ModelFacts.from_json(facts.to_json(), hashlib.sha256(content).hexdigest())
+
+
+def check_parity(network: MetaGait, path: Path) -> float:
+    """Compare an ONNX file with its network on ragged batches and single walks.
+
+    Returns:
+        The largest absolute difference that was seen.
+
+    Raises:
+        ExportError: it is above `TOLERANCE`.
+
+    """
+    encoder = OnnxEncoder.open(path, provider="cpu")
+    generator = np.random.default_rng(0)
+    worst = 0.0
+    for lengths in _PARITY_LENGTHS:
+        walks = [
+            generator.integers(0, 256, (length, *network.config.size), np.uint8)
+            for length in lengths
+        ]
+        batch = encoder.encode(walks)
+        for row, walk in zip(batch, walks, strict=True):
+            expected = embed_one(network, walk)
+            worst = max(worst, float(np.abs(row - expected).max()))
+    if not worst <= TOLERANCE:
+        raise ExportError(
+            f"expected embeddings within {TOLERANCE} of the network's, got a difference of {worst}"
+        )
+    return worst
+
+
+def embed_one(network: MetaGait, walk: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Embed one walk uint8 `[T, H, W]` with torch: float32 `[P*D]`."""
+    with torch.no_grad():
+        embedding = network(torch.from_numpy(walk)[None], torch.tensor([len(walk)]))
+    flat: NDArray[np.float32] = embedding.flatten().numpy()
+    return flat
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `metagait export`."""
+    parser.add_argument("checkpoint", type=Path, help="what `metagait train` wrote")
+    parser.add_argument("output", type=Path, help="the ONNX file to write")
+    parser.add_argument("--name", help="name of the model (default: metagait-<training's name>)")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="measure a threshold on validation walkers"
+    )
+    parser.add_argument("--fpir", type=float, default=0.01, help="wanted FPIR of the threshold")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, and calibrate on the exported file when asked to."""
+    name = arguments.name or f"metagait-{load_checkpoint(arguments.checkpoint).config.name}"
+    network = load_network(arguments.checkpoint)
+    facts = export_onnx(network, arguments.output, name=name)
+    if arguments.calibrate:
+        encoder = OnnxEncoder.open(arguments.output)
+        threshold = calibrate_on_walkers(encoder.encode, RUNS, arguments.fpir)
+        print(
+            f"threshold {threshold.distance:.3f}: FPIR {threshold.target_fpir:.3%}, "
+            f"FNIR {threshold.fnir:.3%} over {threshold.searches} non-mated searches"
+        )
+        facts = export_onnx(network, arguments.output, name=name, threshold=threshold)
+    print(f"{arguments.output}: {facts.model_id}, {arguments.output.stat().st_size:,} bytes")
+    return 0
+
+
+def _graph(network: MetaGait) -> onnx.ModelProto:
+    # Different lengths, none of them a special number, so that the exporter takes nothing as fixed.
+    frames = 31
+    silhouettes = torch.zeros(2, frames, *network.config.size, dtype=torch.uint8)
+    lengths = torch.tensor([frames, 20])
+    walks, steps = torch.export.Dim("N"), torch.export.Dim("T")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            network,
+            (silhouettes, lengths),
+            buffer,
+            input_names=["silhouettes", "lengths"],
+            output_names=["embedding"],
+            dynamic_shapes={"silhouettes": {0: walks, 1: steps}, "lengths": {0: walks}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return onnx.load_model_from_string(buffer.getvalue())

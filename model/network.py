@@ -1,0 +1,241 @@
+"""MetaGait, leaf to whole: the trunk of GaitGL, Meta Triple Attention, Meta Temporal Pooling.
+
+Paper: Dou et al., ECCV 2022. The trunk ("global and local backbone in [46]") is GaitGL, Lin et
+al., ICCV 2021. docs/model.md says where each equation lives and what was decided where the paper
+is silent.
+
+Letters in shapes: N walks, T frames, H W pixels, C channels, P parts, D numbers a part. Wherever a
+walk is shorter than its batch, its frames beyond its own length are zero; every layer that could
+carry something into them is followed by a mask, so an embedding does not depend on the batch.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.attention import DIMENSIONS, MetaTripleAttention
+from model.errors import ConfigError
+from model.pooling import METHODS, GeneralizedMean, MetaTemporalPooling
+
+STAGES = ("a0", "a1", "b2")
+SHORTEST = 3
+"""Frames of the shortest walk the trunk takes; a shorter one is repeated along time."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything that decides the architecture. Defaults: the paper's CASIA-B network, 64×44."""
+
+    size: tuple[int, int] = (64, 44)
+    channels: tuple[int, int, int] = (32, 64, 128)
+    dimensions: int = 128
+    strips: int = 8
+    attention: tuple[str, ...] = DIMENSIONS
+    attention_stages: tuple[str, ...] = STAGES
+    kernels: tuple[int, ...] = (1, 3, 5)
+    reduction: int = 2
+    calibration: str = "meta"
+    gate: bool = True
+    pooling: tuple[str, ...] = METHODS
+    pooling_weights: str = "meta"
+    time_bins: int = 8
+    grid: tuple[int, int] = (8, 4)
+
+    def __post_init__(self) -> None:
+        """Refuse combinations that no network can be built from."""
+        _expect("attention", self.attention, DIMENSIONS)
+        _expect("attention_stages", self.attention_stages, STAGES)
+        _expect("pooling", self.pooling, METHODS)
+        _expect("calibration", (self.calibration,), ("meta", "static"))
+        _expect("pooling_weights", (self.pooling_weights,), ("meta", "static", "none"))
+        if not self.pooling:
+            raise ConfigError("network.pooling: expected at least one method, got none")
+        if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels) or not self.kernels:
+            raise ConfigError(f"network.kernels: expected odd sizes, got {self.kernels}")
+        if self.size[0] % (2 * self.strips) or self.size[1] % 2:
+            raise ConfigError(
+                f"network.size: expected a height divisible by {2 * self.strips} and an even "
+                f"width, got {self.size}"
+            )
+
+    @property
+    def parts(self) -> int:
+        """P: global and local halves of the last block, one part a row."""
+        return self.size[0]
+
+
+class GlobalLocalConv(nn.Module):
+    """3×3×3 convolution of the whole plane beside one of each horizontal strip by itself.
+
+    The strips share their weights and are padded separately, so nothing crosses their borders.
+    `join` is "sum" (GaitGL's A blocks) or "concat" along height (its B block).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, strips: int, join: str) -> None:
+        super().__init__()
+        self.strips, self.join = strips, join
+        self.whole = nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
+        self.local = nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[N, C, T, H, W]` to `[N, C', T, H, W]`, or to twice the height when joined by concat."""
+        whole = F.leaky_relu(self.whole(features))
+        strips = features.unflatten(3, (self.strips, -1)).movedim(3, 1)  # N,S,C,T,H/S,W
+        local = F.leaky_relu(self.local(strips.flatten(0, 1)))  # N·S,C',T,H/S,W
+        local = local.unflatten(0, (-1, self.strips)).movedim(1, 3).flatten(3, 4)  # N,C',T,H,W
+        return whole + local if self.join == "sum" else torch.cat([whole, local], dim=3)
+
+
+class SeparateLinear(nn.Module):
+    """One linear layer a part, without bias ("separate FC")."""
+
+    def __init__(self, parts: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = math.sqrt(6 / (inputs + outputs))
+        self.weight = nn.Parameter(torch.empty(parts, inputs, outputs).uniform_(-bound, bound))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[N, P, inputs]` to `[N, P, outputs]`."""
+        return (features.transpose(0, 1) @ self.weight).transpose(0, 1)
+
+
+class MetaGait(nn.Module):
+    """Silhouettes to embeddings."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        first, second, third = config.channels
+        self.stem = nn.Conv3d(1, first, 3, padding=1, bias=False)
+        self.compress = nn.Conv3d(first, first, (3, 1, 1), stride=(3, 1, 1), bias=False)
+        strips = config.strips
+        self.a0 = GlobalLocalConv(first, second, strips=strips, join="sum")
+        self.a1 = GlobalLocalConv(second, third, strips=strips, join="sum")
+        self.b2 = GlobalLocalConv(third, third, strips=strips, join="concat")
+        half = (config.size[0] // 2, config.size[1] // 2)
+        shapes = {"a0": (second, half), "a1": (third, half), "b2": (third, (config.size[0], half[1]))}
+        used = config.attention_stages if config.attention else ()
+        self.attend = nn.ModuleDict({stage: _attention(config, *shapes[stage]) for stage in used})
+        self.pool_time = MetaTemporalPooling(
+            third, methods=config.pooling, weighting=config.pooling_weights, bins=config.time_bins
+        )
+        self.pool_width = GeneralizedMean()
+        self.head = SeparateLinear(config.parts, third, config.dimensions)
+        self.neck = nn.BatchNorm1d(config.parts * config.dimensions)
+        self._keep_variance()
+
+    def forward(self, silhouettes: Tensor, lengths: Tensor) -> Tensor:
+        """Embed walks.
+
+        Args:
+            silhouettes: uint8 `[N, T, H, W]`, 0 background to 255 body; frames at and beyond a
+                walk's length may hold anything.
+            lengths: int64 `[N]`, each at least 1 and at most T.
+
+        Returns:
+            float32 `[N, P, D]`, after the neck.
+
+        """
+        features, steps = self.forward_features(silhouettes, lengths)
+        return self.forward_head(self.pool_time(features, steps))
+
+    def forward_features(self, silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features before temporal pooling `[N, C, T', P, W']` and their lengths."""
+        frames, lengths = _repeat_short(silhouettes, lengths)
+        features = _masked(frames[:, None].float() / 255, lengths)  # N,1,T,H,W
+        features = F.leaky_relu(self.stem(features))
+        # No mask between the two: step t of the compressed walk reads frames 3t to 3t+2 only.
+        features = F.leaky_relu(self.compress(features))  # N,C,T/3,H,W
+        steps = torch.div(lengths, 3, rounding_mode="floor")
+        length = steps.to(features.dtype)
+        features = F.max_pool3d(self.a0(_masked(features, steps)), (1, 2, 2))
+        features = self._attended("a0", _masked(features, steps), length)
+        features = self._attended("a1", _masked(self.a1(features), steps), length)
+        features = self._attended("b2", _masked(self.b2(features), steps), length)
+        return features.contiguous(), length
+
+    def forward_head(self, pooled: Tensor) -> Tensor:
+        """Return the embedding `[N, P, D]` of temporally pooled features `[N, C, P, W']`."""
+        rows = self.pool_width(pooled, 3).transpose(1, 2)  # N,P,C
+        parts = self.head(rows)  # N,P,D
+        embedding: Tensor = self.neck(parts.flatten(1)).unflatten(1, parts.shape[1:])
+        return embedding.float()
+
+    def channels_last(self) -> "MetaGait":
+        """Lay the convolutions out for the faster kernels (twice the speed on a CPU)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return self
+
+    def _keep_variance(self) -> None:
+        """Start the convolutions so that the signal keeps its size through the trunk.
+
+        torch's default shrinks it sixfold a layer; after seven of them the neck's epsilon is larger
+        than what is left, and training collapses to one point (docs/experiments.md).
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, a=0.01, nonlinearity="leaky_relu")
+
+    def _attended(self, stage: str, features: Tensor, lengths: Tensor) -> Tensor:
+        if stage not in self.attend:
+            return features
+        attended: Tensor = self.attend[stage](features.contiguous(), lengths)
+        return attended
+
+
+class Classifier(nn.Module):
+    """Identity logits for the cross-entropy of training; not part of the exported model."""
+
+    def __init__(self, parts: int, dimensions: int, ids: int) -> None:
+        super().__init__()
+        self.separate = SeparateLinear(parts, dimensions, ids)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """`[N, P, D]` to logits `[N, P, ids]`."""
+        logits: Tensor = self.separate(embedding)
+        return logits
+
+
+def _attention(
+    config: NetworkConfig, channels: int, plane: tuple[int, int]
+) -> MetaTripleAttention:
+    return MetaTripleAttention(
+        channels,
+        plane,
+        dimensions=config.attention,
+        kernels=config.kernels,
+        reduction=config.reduction,
+        calibration=config.calibration,
+        gated=config.gate,
+        bins=config.time_bins,
+        grid=config.grid,
+    )
+
+
+def _repeat_short(silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat every walk cyclically up to T, at least to SHORTEST, and say how much of it counts."""
+    walks, frames = silhouettes.shape[0], silhouettes.shape[1]
+    padded = torch.sym_max(frames, SHORTEST)
+    steps = torch.arange(padded, device=silhouettes.device)
+    rows = torch.arange(walks, device=silhouettes.device)[:, None] * frames
+    rows = rows + steps[None] % lengths[:, None]  # N,T
+    repeated = silhouettes.flatten(0, 1)[rows.flatten()].unflatten(0, (walks, padded))
+    return repeated, lengths.clamp(min=SHORTEST)
+
+
+def _masked(features: Tensor, lengths: Tensor) -> Tensor:
+    """Zero `[N, C, T, H, W]` at and beyond each walk's length."""
+    steps = torch.arange(features.shape[2], device=features.device)
+    mask = (steps[None] < lengths[:, None]).to(features.dtype)
+    return features * mask[:, None, :, None, None]
+
+
+def _expect(key: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
+    wrong = [value for value in values if value not in known]
+    if wrong or len(set(values)) != len(values):
+        raise ConfigError(f"network.{key}: expected some of {known}, each once, got {values}")

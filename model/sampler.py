@@ -1,0 +1,89 @@
+"""P subjects x K samples a batch, each batch a function of the seed and the iteration alone.
+
+Because batch number i does not depend on the batches before it, a resumed training sees exactly
+the batches it would have seen, and the next batch can be prepared in a thread meanwhile.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.augment import AugmentConfig, augmented, frame_positions
+from model.dataset import Dataset, Sample
+from model.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Shape of a batch: `subjects` (P) x `samples` (K) clips of `frames` (T)."""
+
+    subjects: int = 8
+    samples: int = 8
+    frames: int = 30
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips uint8 `[P*K, T, H, W]`, their lengths int64 `[P*K]` and labels int64 `[P*K]`."""
+
+    silhouettes: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+class Sampler:
+    """Draws the batches of a dataset; the label of a subject is its place in `dataset.subjects`."""
+
+    def __init__(self, dataset: Dataset, config: SamplerConfig, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+        self._of_label: list[list[Sample]] = [[] for _ in dataset.subjects]
+        labels = {subject: label for label, subject in enumerate(dataset.subjects)}
+        for sample in dataset.samples:
+            self._of_label[labels[sample.subject]].append(sample)
+        if len(self._of_label) < config.subjects:
+            raise DatasetError(
+                f"expected at least {config.subjects} subjects for a batch, "
+                f"got {len(self._of_label)}"
+            )
+
+    def batch(self, iteration: int) -> Batch:
+        """Draw the batch of one iteration.
+
+        A subject with fewer than K samples gives some of them twice, in different clips.
+        """
+        generator = np.random.default_rng([self._seed, iteration])
+        P, K = self._config.subjects, self._config.samples
+        labels = generator.choice(len(self._of_label), P, replace=False)
+        samples = [s for label in labels for s in _drawn(self._of_label[label], K, generator)]
+        clips = np.stack([self._clip(sample, generator) for sample in samples])
+        lengths = np.full(P * K, self._config.frames, np.int64)
+        return Batch(clips, lengths, np.repeat(labels.astype(np.int64), K))
+
+    def _clip(self, sample: Sample, generator: np.random.Generator) -> NDArray[np.uint8]:
+        walk = sample.silhouettes()
+        config = self._config
+        positions = frame_positions(len(walk), config.frames, config.augment, generator)
+        return augmented(walk[positions], config.augment, generator)
+
+
+def prefetched(draw: Callable[[int], Batch], iterations: range) -> Iterator[Batch]:
+    """Yield `draw(i)` for each iteration, drawing the next one in a thread meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="sampler") as thread:
+        ahead = thread.submit(draw, iterations[0]) if iterations else None
+        for iteration in iterations:
+            if ahead is None:
+                break
+            batch = ahead.result()
+            following = iteration + iterations.step
+            ahead = thread.submit(draw, following) if following in iterations else None
+            yield batch
+
+
+def _drawn(samples: list[Sample], K: int, generator: np.random.Generator) -> list[Sample]:
+    places = generator.choice(len(samples), K, replace=len(samples) < K)
+    return [samples[place] for place in places]

@@ -1,0 +1,160 @@
+"""From a subject's number to the silhouettes of its walks.
+
+Every number is drawn from a stream that is named by the seed, the subject, the condition and where
+it matters the view. A walk is therefore the same whatever else is made, in whatever order and by
+however many workers; its body moves once, and every camera looks at the same movement.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import ConfigError
+from model.silhouettes import align
+from model.walkers.body import Body, draw_body
+from model.walkers.camera import place_camera
+from model.walkers.kinematics import MEAN_SPEED, Style, draw_session, draw_style, joint_angles
+from model.walkers.outfits import draw_outfit
+from model.walkers.pose import pose_walk
+from model.walkers.render import fill, hulls
+from model.walkers.rings import Surface
+from model.walkers.seeds import Stream, stream
+from model.walkers.segmentation import draw_segmenter, segment
+from model.walkers.settings import CONDITIONS, VIEWS, WalkerSettings
+from model.walkers.surface import build_surface
+
+# A whole walk goes this far on both sides of the middle, so that the body stays in the picture.
+_HALF_PATH = 1.75
+# How much more the sessions in a coat differ.
+_COAT_SESSION = 1.5
+_DROPPED_FRAMES = 0.02
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A walker: its body and its way of walking."""
+
+    body: Body
+    style: Style
+
+
+def draw_subject(subject: int, settings: WalkerSettings) -> Subject:
+    """Return the walker of a number, 1 or more."""
+    if subject < 1:
+        raise ConfigError(f"expected a subject number of 1 or more, got {subject}")
+    return Subject(
+        draw_body(stream(settings.seed, Stream.BODY, subject)),
+        draw_style(stream(settings.seed, Stream.STYLE, subject)),
+    )
+
+
+def render_walk(
+    subject: int, condition: str, view: int, settings: WalkerSettings | None = None
+) -> NDArray[np.uint8]:
+    """Return one walk as masks uint8 `[T, H, W]` of 0 and 255, as a segmenter would give them."""
+    return render_walks(subject, condition, (view,), settings)[view]
+
+
+def render_walks(
+    subject: int, condition: str, views: Sequence[int], settings: WalkerSettings | None = None
+) -> dict[int, NDArray[np.uint8]]:
+    """Return one walk seen by several cameras at once.
+
+    Args:
+        subject: number of the subject, from 1.
+        condition: one of `CONDITIONS`.
+        views: degrees from 0 (towards the camera) to 180 (away); `VIEWS` are CASIA-B's.
+        settings: None is the calibrated benchmark.
+
+    Returns:
+        for every view masks uint8 `[T, H, W]`, 0 background and 255 body. Frames of different
+        views with the same position belong to the same instant.
+
+    Raises:
+        ConfigError: a subject, condition or view that does not exist.
+
+    """
+    settings = settings or WalkerSettings()
+    check_walk(condition, views)
+    surface = _walk_surface(subject, condition, settings)
+    return {view: _look(surface, subject, condition, view, settings) for view in views}
+
+
+def packed_walk(
+    subject: int, condition: str, view: int, settings: WalkerSettings | None = None
+) -> NDArray[np.uint8]:
+    """Return one aligned walk uint8 `[T, 64, 44]`, as training and the service see it."""
+    return align(render_walk(subject, condition, view, settings)).silhouettes
+
+
+def check_walk(condition: str, views: Sequence[int]) -> None:
+    """Raise ConfigError where the condition or one of the views does not exist."""
+    if condition not in CONDITIONS:
+        raise ConfigError(f"expected a condition of {', '.join(CONDITIONS)}; got {condition!r}")
+    for view in views:
+        if not 0 <= view <= 180:
+            raise ConfigError(f"expected views from 0 to 180 degrees, got {view}")
+
+
+def _walk_surface(subject: int, condition: str, settings: WalkerSettings) -> Surface:
+    walker = draw_subject(subject, settings)
+    outfit = draw_outfit(settings.seed, subject, condition)
+    rng = stream(settings.seed, Stream.SESSION, subject, CONDITIONS.index(condition))
+    # Sessions in coats differ more than others, for a coat hangs differently every day.
+    scale = settings.session_scale * (_COAT_SESSION if outfit.coat is not None else 1.0)
+    session = draw_session(rng, walker.style, scale=scale, pace_variety=settings.pace_variety)
+    times = _times(session.speed, settings, rng)
+    # Stride length grows with speed to the power 0.59 (69 walks of the CMU set).
+    stride = session.stride * walker.body.stature * (session.speed / MEAN_SPEED) ** 0.59
+    angles = joint_angles(session, times, stride / session.speed, rng)
+    pose = pose_walk(walker.body, outfit, session, times, angles)
+    return build_surface(walker.body, outfit, pose)
+
+
+def _times(speed: float, settings: WalkerSettings, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Seconds of the frames, around the middle of the path; a few frames were dropped."""
+    fps = settings.fps + settings.pace_variety * (rng.uniform(15, 30) - settings.fps)
+    middle = rng.normal(0.0, 0.15)
+    if settings.frames is None:
+        wanted, middle = int(2 * _HALF_PATH / speed * fps), 0.0
+    else:
+        wanted = settings.frames
+    gaps = 1 + (rng.random(wanted) < _DROPPED_FRAMES)
+    ticks = np.cumsum(gaps) - 1
+    times: NDArray[np.float64] = (ticks - ticks[-1] / 2) / fps + middle / speed
+    return times
+
+
+def _look(
+    surface: Surface, subject: int, condition: str, view: int, settings: WalkerSettings
+) -> NDArray[np.uint8]:
+    keys = (subject, CONDITIONS.index(condition), view)
+    camera = place_camera(view, settings, stream(settings.seed, Stream.CAMERA, *keys))
+    polygons = hulls(camera.project(surface.rings), surface.pairs)
+    masks = fill(polygons, settings.image_size)
+    rng = stream(settings.seed, Stream.SEGMENTATION, *keys)
+    # Fixed cameras stand before the same background on every day; varied ones nowhere twice.
+    place = keys if settings.camera_variety > 0 else (view,)
+    background = stream(settings.seed, Stream.BACKGROUND, *place)
+    segmenter = draw_segmenter(
+        rng,
+        background,
+        size=settings.image_size,
+        strength=settings.noise,
+        variety=settings.noise_variety,
+    )
+    return segment(masks, segmenter, rng)
+
+
+__all__ = [
+    "CONDITIONS",
+    "VIEWS",
+    "Subject",
+    "WalkerSettings",
+    "draw_subject",
+    "packed_walk",
+    "render_walk",
+    "render_walks",
+]

@@ -1,0 +1,77 @@
+"""What a set of walkers is made from: everything that may change the pixels, and nothing else."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self
+
+from model.errors import ConfigError
+
+VIEWS = tuple(range(0, 181, 18))
+"""The angles of CASIA-B in degrees: 0 walks towards the camera, 90 to the left, 180 away."""
+
+CONDITIONS = (
+    *("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "nm-06"),
+    *("bg-01", "bg-02"),
+    *("cl-01", "cl-02"),
+)
+"""The sequences of CASIA-B: normal, with a bag, in a coat."""
+
+MAX_IMAGE_SIZE = 1024
+"""Most rows or columns of an image."""
+
+
+@dataclass(frozen=True)
+class WalkerSettings:
+    """How walkers are made; the defaults are the calibrated benchmark.
+
+    The four varieties are 0 for the benchmark's eleven fixed cameras and 1 for the full spread
+    that a model needs which shall work behind cameras nobody has seen.
+    """
+
+    seed: int = 0
+    frames: int | None = 30
+    """Frames of a walk; None is the whole way across the picture (60 to 90 frames)."""
+    fps: float = 25.0
+    image_size: tuple[int, int] = (240, 320)
+    """Height and width in pixels."""
+    session_scale: float = 0.33
+    """How far a subject's sessions differ, in units of how far subjects differ."""
+    noise: float = 1.0
+    """Strength of the segmentation errors; 0 gives clean outlines."""
+    noise_variety: float = 0.0
+    """Strength varies from half to double between walks, and the lens's sharpness with it."""
+    camera_variety: float = 0.0
+    """Distance 3.5-8 m, height 0.8-3.5 m, size in the picture, tilt and roll vary."""
+    view_jitter: float = 0.0
+    """Largest departure from the nominal view, in degrees."""
+    pace_variety: float = 0.0
+    """Frame rate 15-30 and walking speed vary."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no walk can be made from."""
+        if self.seed < 0:
+            raise ConfigError(f"expected a seed of 0 or more, got {self.seed}")
+        if self.frames is not None and self.frames < 1:
+            raise ConfigError(f"expected 1 or more frames, or none for all, got {self.frames}")
+        if self.fps <= 0:
+            raise ConfigError(f"expected more than 0 frames a second, got {self.fps}")
+        if not all(48 <= side <= MAX_IMAGE_SIZE for side in self.image_size):
+            raise ConfigError(
+                f"expected an image of 48 to {MAX_IMAGE_SIZE} pixels a side, got {self.image_size}"
+            )
+        for name in ("session_scale", "noise", "view_jitter"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        for name in ("camera_variety", "noise_variety", "pace_variety"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"expected {name} from 0 to 1, got {getattr(self, name)}")
+
+    def varied(self, strength: float = 1.0) -> Self:
+        """Return these settings with every variety set: training data for unknown cameras."""
+        return dataclasses.replace(
+            self,
+            camera_variety=strength,
+            noise_variety=strength,
+            pace_variety=strength,
+            view_jitter=9.0 * strength,
+        )

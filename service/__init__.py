@@ -1,0 +1,1 @@
+"""Speaks HTTP: uploads in, names out. Start it with `metagait serve`."""

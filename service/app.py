@@ -1,0 +1,135 @@
+"""The application: `create_app(settings)` and the lifespan that opens and closes its rooms."""
+
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from gallery import Gallery
+from model.encoder import Encoder, ModelFacts, OnnxEncoder
+from service import problems
+from service.batcher import Batcher
+from service.errors import StartError
+from service.rooms import Admission, Rooms
+from service.routes import health, page, people, walks
+from service.security import Security
+from service.settings import Settings
+
+_DESCRIPTION = """
+Tells who is walking. A walk is a sequence of silhouettes: white body on black, one person,
+one frame after another. Enrol walks of people you know; ask who a new walk is.
+
+Every error is a problem after RFC 9457 (`application/problem+json`) with a stable `code`.
+"""
+# SQLite writes one at a time, and a search is short: a few threads keep both busy.
+_GALLERY_THREADS = 4
+
+
+class _Application(FastAPI):
+    """FastAPI, with the problem's schema among the components that its routes refer to."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"]["Problem"] = problems.Problem.model_json_schema()
+        return document
+
+
+def create_app(
+    settings: Settings, *, encoder: Encoder | None = None, gallery: Gallery | None = None
+) -> FastAPI:
+    """Build the application; nothing is opened before its lifespan starts.
+
+    Args:
+        settings: the only source of choices; the environment is not read here.
+        encoder: used instead of the model file of the settings; stays its giver's to close.
+        gallery: used instead of the database of the settings; stays its giver's to close.
+
+    """
+    app = _Application(
+        title="metagait",
+        summary="Gait identification",
+        description=_DESCRIPTION,
+        version=health.installed_version(),
+        lifespan=_lifespan(settings, encoder, gallery),
+    )
+    problems.install(app)
+    for router in (walks.router, people.router, health.router, page.router):
+        app.include_router(router)
+    app.mount("/web", page.files())
+    app.add_middleware(Security)
+    return app
+
+
+def open_encoder(settings: Settings) -> Encoder:
+    """Open the model file of the settings; raises ModelFileError or ProviderError."""
+    return OnnxEncoder.open(settings.model, provider=settings.provider, threads=settings.threads)
+
+
+def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
+    """Open the gallery of the settings for a model.
+
+    Raises:
+        StartError: the data folder cannot be made.
+        GalleryError: the store cannot be opened, or holds another model's embeddings.
+
+    """
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(
+            f"expected a folder for the gallery at {settings.data}, got: {error.strerror}"
+        ) from error
+    return Gallery.open(
+        settings.data,
+        model_id=facts.model_id,
+        embedding_length=facts.embedding_length,
+        name=settings.gallery,
+    )
+
+
+def _lifespan(
+    settings: Settings, encoder: Encoder | None, gallery: Gallery | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            app.state.rooms = rooms = _open_rooms(settings, encoder, gallery, stack)
+            rooms.batcher.start()
+            try:
+                yield
+            finally:
+                await rooms.batcher.close()
+
+    return lifespan
+
+
+def _open_rooms(
+    settings: Settings, encoder: Encoder | None, gallery: Gallery | None, stack: ExitStack
+) -> Rooms:
+    """Open what was not given; `stack` closes it, threads before what they use."""
+    if encoder is None:
+        encoder = open_encoder(settings)
+        stack.callback(encoder.close)
+    if gallery is None:
+        gallery = open_gallery(settings, encoder.facts)
+        stack.callback(gallery.close)
+    decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decoder")
+    gallery_threads = ThreadPoolExecutor(_GALLERY_THREADS, thread_name_prefix="gallery")
+    stack.callback(decoders.shutdown)
+    stack.callback(gallery_threads.shutdown)
+    return Rooms(
+        settings=settings,
+        limits=settings.limits(encoder.facts.max_frames),
+        encoder=encoder,
+        gallery=gallery,
+        batcher=Batcher(
+            encoder.encode,
+            batch_frames=settings.batch_frames,
+            queue_walks=settings.queue_walks,
+        ),
+        decoders=decoders,
+        gallery_threads=gallery_threads,
+        admission=Admission(settings.queue_walks),
+    )

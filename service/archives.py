@@ -1,0 +1,204 @@
+"""Zip archives of one walk, opened with suspicion.
+
+The list of entries is judged as a whole before any entry is read: how many, how they are named, how
+large they say they are, whether they overlap. What is then read never exceeds what was declared,
+because zipfile stops at the declared size and compares the checksum there.
+"""
+
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import IO
+
+from service.errors import (
+    DamagedUploadError,
+    UnsafeArchiveError,
+    UnsupportedFormatError,
+)
+from service.limits import Limits, check_frames
+
+_END = b"PK\x05\x06"
+_END_SIZE = 22
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_ZIP64_LOCATOR_SIZE = 20
+_MAX_COMMENT = 65_535
+_MAX_NAME = 512
+_LOCAL_HEADER = 30
+_ENCRYPTED = 0x1
+# A zip made on a Mac or in Explorer has these beside the pictures.
+_SPARE_ENTRIES = 16
+# A central-directory entry is 46 bytes, its name, and a few extra fields.
+_ENTRY_BYTES = 46 + _MAX_NAME
+# Pictures are packed already: zip gains a few per cent on them, never a hundredfold.
+_MAX_RATIO = 100
+_SMALL = 64 * 1024
+
+_READ_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    ValueError,
+)
+
+
+def open_archive(file: IO[bytes], limits: Limits) -> zipfile.ZipFile:
+    """Open a zip and judge its list of entries.
+
+    Raises:
+        DamagedUploadError: not a whole zip.
+        UnsafeArchiveError: names that leave the archive, links, encryption, overlaps, duplicates.
+        TooManyFramesError: more entries than a walk may have frames.
+
+    """
+    _check_directory_size(file, limits)
+    try:
+        archive = zipfile.ZipFile(file)
+    except _READ_FAULTS as error:
+        raise DamagedUploadError(
+            "expected a whole zip archive, got one cut short or damaged"
+        ) from error
+    entries = archive.infolist()
+    check_frames(len(entries) - _SPARE_ENTRIES, limits)
+    for entry in entries:
+        _check_entry(entry)
+    _check_names(entries)
+    _check_overlaps(archive, entries)
+    return archive
+
+
+def entries_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """List the files of the archive in natural order, without folders and system litter."""
+    files = [e for e in archive.infolist() if not e.is_dir() and not _is_litter(e.filename)]
+    return sorted(files, key=lambda entry: natural_key(entry.filename))
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key by which `2.png` stands before `10.png`."""
+    # Length first, then digits, orders numbers of any length without converting them.
+    return [
+        (len(digits), digits) if (digits := part.lstrip("0")) and part.isdigit() else (0, part)
+        for part in re.split(r"([0-9]+)", name)
+    ]
+
+
+def pictures_of(archive: zipfile.ZipFile, limits: Limits) -> Iterator[tuple[str, bytes]]:
+    """Read the pictures of one walk in natural order, as name and bytes.
+
+    Raises:
+        UnsafeArchiveError: a picture that unpacks to far more than it was packed into.
+        UnsupportedFormatError: pictures in more than one folder.
+        TooManyFramesError, DamagedUploadError: as they say.
+
+    """
+    entries = entries_of(archive)
+    check_frames(len(entries), limits)
+    folders = {PurePosixPath(entry.filename).parent for entry in entries}
+    if len(folders) > 1:
+        raise UnsupportedFormatError(
+            f"expected the frames of one walk in one folder, got files in {len(folders)} folders"
+        )
+    for entry in entries:
+        _check_unpacked(entry, limits)
+    if sum(entry.file_size for entry in entries) > limits.upload_bytes:
+        raise UnsafeArchiveError(
+            f"expected pictures of at most {limits.upload_bytes:,} bytes together, unpacked"
+        )
+    return ((entry.filename, _read_entry(archive, entry)) for entry in entries)
+
+
+@contextmanager
+def opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+    """Open one entry for reading; whatever zip finds wrong with it is a damaged upload."""
+    try:
+        with archive.open(entry) as file:
+            yield file
+    except _READ_FAULTS as error:
+        raise DamagedUploadError(
+            f"{entry.filename!r}: expected a whole zip entry, got a damaged one"
+        ) from error
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    with opened(archive, entry) as file:
+        data = file.read(entry.file_size)
+    if len(data) != entry.file_size:
+        raise DamagedUploadError(
+            f"{entry.filename!r}: expected {entry.file_size:,} bytes, got {len(data):,}"
+        )
+    return data
+
+
+def _check_directory_size(file: IO[bytes], limits: Limits) -> None:
+    """Refuse a huge list of entries before zipfile makes an object of each."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _END_SIZE - _MAX_COMMENT))
+    tail = file.read()
+    # zipfile looks first at the very end, then for the last mark: look where it will look.
+    at_end = tail[-_END_SIZE:].startswith(_END) and tail.endswith(b"\0\0")
+    position = len(tail) - _END_SIZE if at_end else tail.rfind(_END)
+    if position < 0 or position + _END_SIZE > len(tail):
+        raise DamagedUploadError("expected a zip archive with its list of entries, got none")
+    locator = max(0, position - _ZIP64_LOCATOR_SIZE)
+    if tail[locator:].startswith(_ZIP64_LOCATOR):
+        raise UnsupportedFormatError("expected a plain zip archive, got ZIP64")
+    (directory,) = struct.unpack_from("<I", tail, position + 12)
+    if directory > (limits.frames + _SPARE_ENTRIES) * _ENTRY_BYTES:
+        check_frames(directory // 46, limits)
+        raise UnsafeArchiveError("expected a short list of entries, got an inflated one")
+    file.seek(0)
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    name = entry.orig_filename
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not name or len(name) > _MAX_NAME or "\0" in name:
+        raise UnsafeArchiveError(f"expected entry names of 1 to {_MAX_NAME} characters without NUL")
+    if not parts or ".." in parts or name.startswith(("/", "\\")) or ":" in name:
+        raise UnsafeArchiveError(f"expected names inside the archive, got {name[:80]!r}")
+    if entry.flag_bits & _ENCRYPTED:
+        raise UnsafeArchiveError(f"{name[:80]!r}: expected a readable entry, got an encrypted one")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnsafeArchiveError(f"{name[:80]!r}: expected a stored or deflated entry")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise UnsafeArchiveError(f"{name[:80]!r}: expected a plain file, got a link or a device")
+
+
+def _check_names(entries: list[zipfile.ZipInfo]) -> None:
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise UnsafeArchiveError("expected every entry to have its own name, got one name twice")
+
+
+def _check_overlaps(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
+    """No two entries may share bytes: the trick behind bombs that need no nesting."""
+    spans = sorted((entry.header_offset, entry.compress_size) for entry in entries)
+    ends = [offset + _LOCAL_HEADER + packed for offset, packed in spans]
+    starts = [offset for offset, _ in spans[1:]] + [archive.start_dir]
+    if any(end > start for end, start in zip(ends, starts, strict=True) if entries):
+        raise UnsafeArchiveError("expected entries that stand one after another, got overlaps")
+
+
+def _check_unpacked(entry: zipfile.ZipInfo, limits: Limits) -> None:
+    if entry.file_size > limits.picture_bytes:
+        raise UnsafeArchiveError(
+            f"{entry.filename!r}: expected a picture of at most {limits.picture_bytes:,} bytes, "
+            f"got {entry.file_size:,}"
+        )
+    if entry.file_size > max(_SMALL, _MAX_RATIO * entry.compress_size):
+        raise UnsafeArchiveError(
+            f"{entry.filename!r}: expected a picture, got {entry.compress_size:,} bytes that "
+            f"claim to unpack to {entry.file_size:,}"
+        )
+
+
+def _is_litter(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.parts[:1] == ("__MACOSX",) or path.name.startswith(".") or path.name == "Thumbs.db"

@@ -1,0 +1,158 @@
+"""Many requests -> one encoder call.
+
+Greedy: a batch is whatever waits when the encoder becomes free, so an idle service adds no delay
+and a busy one fills its batches by itself. The oldest walk always goes; those nearest to it in
+length go along while the padded batch stays within a budget of frames, because a ragged batch costs
+its number of walks times its longest walk.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import BusyError, EncoderFaultError, NotReadyError
+
+Encode = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An embedding float32 `[P*D]`, and how long its walk waited and was encoded."""
+
+    embedding: NDArray[np.float32]
+    queue_ms: float
+    encode_ms: float
+
+
+@dataclass(frozen=True)
+class _Pending:
+    walk: NDArray[np.uint8]
+    answer: asyncio.Future[Encoded]
+    arrived: float
+
+
+class Batcher:
+    """Queues walks for one encoder, which runs in a thread of its own.
+
+    `start` and `close` belong to the event loop that calls `embed`.
+    """
+
+    def __init__(self, encode: Encode, *, batch_frames: int, queue_walks: int) -> None:
+        self._encode = encode
+        self._batch_frames = batch_frames
+        self._queue_walks = queue_walks
+        self._waiting: list[_Pending] = []
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._worker: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def running(self) -> bool:
+        """Whether a walk given to `embed` now would be worked on."""
+        return self._worker is not None and not self._worker.done() and not self._closing
+
+    @property
+    def waiting(self) -> int:
+        """Walks in the queue whose callers still wait."""
+        return sum(not pending.answer.done() for pending in self._waiting)
+
+    def start(self) -> None:
+        """Begin to work on what arrives."""
+        self._worker = asyncio.create_task(self._work(), name="batcher")
+
+    async def embed(self, walk: NDArray[np.uint8]) -> Encoded:
+        """Embed one aligned walk uint8 `[T, H, W]`; cancel the call to leave the queue.
+
+        Raises:
+            BusyError: the queue is full.
+            NotReadyError: the batcher is not running, or was closed meanwhile.
+            EncoderFaultError: the encoder answered with a wrong shape.
+            Exception: whatever the encoder raised for the batch.
+
+        """
+        if not self.running:
+            raise NotReadyError("expected a running service, got one that is starting or stopping")
+        self._forget_gone()
+        if len(self._waiting) >= self._queue_walks:
+            raise BusyError(f"{self._queue_walks} walks wait already; try again in a moment")
+        answer: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Pending(walk, answer, time.perf_counter()))
+        self._arrived.set()
+        return await answer
+
+    async def close(self) -> None:
+        """Finish the batch that runs, fail what waits, and stop."""
+        self._closing = True
+        for pending in self._waiting:
+            _fail(pending, NotReadyError("the service stopped before this walk was embedded"))
+        self._waiting.clear()
+        self._arrived.set()
+        if self._worker is not None:
+            await self._worker
+        self._thread.shutdown()
+
+    async def _work(self) -> None:
+        while not self._closing:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while batch := self._take():
+                await self._run(batch)
+
+    def _forget_gone(self) -> None:
+        self._waiting = [pending for pending in self._waiting if not pending.answer.done()]
+
+    def _take(self) -> list[_Pending]:
+        """Take the next batch off the queue; empty when nobody waits."""
+        self._forget_gone()
+        if not self._waiting:
+            return []
+        oldest, *others = self._waiting
+        others.sort(key=lambda pending: abs(len(pending.walk) - len(oldest.walk)))
+        batch, longest = [oldest], len(oldest.walk)
+        for pending in others:
+            longest = max(longest, len(pending.walk))
+            if (len(batch) + 1) * longest > self._batch_frames:
+                break
+            batch.append(pending)
+        taken = {id(pending) for pending in batch}
+        self._waiting = [pending for pending in self._waiting if id(pending) not in taken]
+        return batch
+
+    async def _run(self, batch: list[_Pending]) -> None:
+        """Encode a batch; each of its callers gets its embedding, or all get the failure."""
+        started = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        try:
+            walks = [pending.walk for pending in batch]
+            embeddings = await loop.run_in_executor(self._thread, self._encode, walks)
+            _check_answer(embeddings, len(batch))
+        except Exception as error:
+            # Whatever it is, every caller of the batch must hear of it.
+            for pending in batch:
+                _fail(pending, error)
+            return
+        encode_ms = (time.perf_counter() - started) * 1000
+        for pending, embedding in zip(batch, embeddings, strict=True):
+            queue_ms = (started - pending.arrived) * 1000
+            # A caller that left has cancelled its future; set_result would raise.
+            with suppress(asyncio.InvalidStateError):
+                pending.answer.set_result(Encoded(embedding, queue_ms, encode_ms))
+
+
+def _check_answer(embeddings: NDArray[np.float32], count: int) -> None:
+    if embeddings.ndim != 2 or len(embeddings) != count:
+        raise EncoderFaultError(
+            f"expected {count} embeddings from the encoder, got shape {list(embeddings.shape)}"
+        )
+
+
+def _fail(pending: _Pending, error: Exception) -> None:
+    if not pending.answer.done():
+        pending.answer.set_exception(error)

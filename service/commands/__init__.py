@@ -1,0 +1,1 @@
+"""Command-line clients of a running service: `metagait enroll` and `metagait identify`."""

@@ -1,0 +1,102 @@
+"""Finds walks on disk: one walk, or a tree `<subject>/.../<walk>` such as CASIA-B's.
+
+A walk is a folder that holds pictures, or a `.zip`, `.npy` or `.npz` file. In a CASIA-B tree
+`<subject>/<type>/<view>` the parts after the subject are its condition and its view.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from service.client import FILES, PICTURES
+from service.errors import NoWalksError
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True)
+class FoundWalk:
+    """A walk on disk; `place` is its path below the root, the subject first."""
+
+    path: Path
+    place: PurePosixPath
+
+    @property
+    def subject(self) -> str | None:
+        """Whose walk it is; None for a walk that stands alone."""
+        return self.place.parts[0] if len(self.place.parts) > 1 else None
+
+    @property
+    def condition(self) -> str | None:
+        """The CASIA-B type, for instance `nm-01`; None in another layout."""
+        return self.place.parts[1] if len(self.place.parts) > 2 else None
+
+    @property
+    def view(self) -> str | None:
+        """The CASIA-B view, for instance `090`; None in another layout."""
+        return PurePosixPath(self.place.parts[2]).stem if len(self.place.parts) > 2 else None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What is worth keeping with the sample."""
+        if self.condition is None or self.view is None:
+            return {"walk": PurePosixPath(self.place.name).stem}
+        return {"condition": self.condition, "view": self.view}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare which service, and which walks."""
+    parser.add_argument("path", type=Path, help="a walk, or a tree <subject>/.../<walk>")
+    parser.add_argument("--url", default=DEFAULT_URL, help=f"the service (default {DEFAULT_URL})")
+    parser.add_argument("--types", type=_list, metavar="T,..", help="CASIA-B types: nm-01,bg-02")
+    parser.add_argument("--views", type=_list, metavar="V,..", help="CASIA-B views: 000,090")
+    parser.add_argument("--select", metavar="GLOB", help="paths below the tree, e.g. '*/00_[12].*'")
+
+
+def selected(arguments: argparse.Namespace) -> list[FoundWalk]:
+    """Find the walks that the arguments ask for, in order.
+
+    Raises:
+        NoWalksError: there is none.
+
+    """
+    walks = [walk for walk in sorted(_find(arguments.path), key=_place) if _wanted(walk, arguments)]
+    if not walks:
+        raise NoWalksError(
+            f"expected walks below {arguments.path} (folders of pictures, .zip, .npy or .npz) "
+            "that fit the selection, got none"
+        )
+    return walks
+
+
+def _place(walk: FoundWalk) -> str:
+    return str(walk.place)
+
+
+def _find(root: Path) -> Iterator[FoundWalk]:
+    if _is_walk(root):
+        yield FoundWalk(root, PurePosixPath(root.name))
+        return
+    for path in root.rglob("*") if root.is_dir() else ():
+        if _is_walk(path):
+            yield FoundWalk(path, PurePosixPath(path.relative_to(root).as_posix()))
+
+
+def _is_walk(path: Path) -> bool:
+    if path.is_dir():
+        return any(child.suffix.lower() in PICTURES for child in path.iterdir())
+    return path.suffix.lower() in FILES
+
+
+def _wanted(walk: FoundWalk, arguments: argparse.Namespace) -> bool:
+    return (
+        (arguments.types is None or walk.condition in arguments.types)
+        and (arguments.views is None or walk.view in arguments.views)
+        and (arguments.select is None or fnmatchcase(str(walk.place), arguments.select))
+    )
+
+
+def _list(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())

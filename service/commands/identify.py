@@ -1,0 +1,63 @@
+"""`metagait identify`: ask who walks, for a walk or for every walk of a tree, over HTTP."""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from service.client import Client
+from service.commands.folders import FoundWalk, selected
+from service.commands.folders import configure as configure_walks
+from service.errors import RefusedError
+from service.schemas import Identified
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the walks and how much to print."""
+    configure_walks(parser)
+    parser.add_argument("--limit", type=int, default=5, help="candidates of a walk (default 5)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Identify the walks, and count how often the first is right where the tree says who it is."""
+    walks = selected(arguments)
+    answers: list[tuple[FoundWalk, Identified]] = []
+    with Client(arguments.url) as client:
+        for walk in tqdm(walks, desc="identify", unit="walk", disable=len(walks) == 1):
+            answer = _identify(client, walk, arguments.limit)
+            if answer is not None:
+                answers.append((walk, answer))
+                tqdm.write(_line(walk, answer), file=sys.stdout)
+    _print_rank_1(answers)
+    return 0 if len(answers) == len(walks) else 1
+
+
+def _identify(client: Client, walk: FoundWalk, limit: int) -> Identified | None:
+    try:
+        return client.identify(walk.path, limit=limit)
+    except RefusedError as error:
+        tqdm.write(f"{walk.place}: {error}", file=sys.stderr)
+        return None
+
+
+def _line(walk: FoundWalk, answer: Identified) -> str:
+    nearest = ", ".join(f"{one.subject} ({one.distance:.3f})" for one in answer.candidates)
+    return f"{walk.place}: {answer.decision}; nearest: {nearest or 'nobody is enrolled'}"
+
+
+def _print_rank_1(answers: Sequence[tuple[FoundWalk, Identified]]) -> None:
+    """Print rank-1 of the walks whose subject the tree names, by kind of walk."""
+    right: dict[str, list[bool]] = defaultdict(list)
+    for walk, answer in answers:
+        if walk.subject is not None:
+            nearest = answer.candidates[0].subject if answer.candidates else None
+            right[_kind(walk)].append(nearest == walk.subject)
+    for kind, hits in sorted(right.items()):
+        print(f"rank-1 {kind}: {100 * sum(hits) / len(hits):.1f} % of {len(hits)} walks")
+
+
+def _kind(walk: FoundWalk) -> str:
+    """`nm`, `bg` or `cl` of a CASIA-B type; one kind for every other layout."""
+    return walk.condition.split("-")[0] if walk.condition else "all"

@@ -1,0 +1,121 @@
+"""What can go wrong in the service room.
+
+ServiceError
+├── SettingsError            a setting has a wrong value, or an unknown name
+├── StartError               the service cannot start (address taken, folder not writable)
+├── RequestError             what the caller sent cannot be used
+│   ├── MalformedUploadError     the body is not the multipart form that is asked for
+│   ├── InvalidFieldError        a form field is missing, unknown or wrong
+│   ├── UploadTooLargeError      the body has more bytes than one upload may have
+│   ├── UploadTimeoutError       the body came too slowly
+│   ├── UnsupportedFormatError   a file is none of the formats that are read
+│   ├── DamagedUploadError       a file of a known format is cut short or inconsistent
+│   ├── UnsafeArchiveError       an archive that looks made to harm
+│   ├── FrameTooLargeError       a frame, or the whole walk, has too many pixels
+│   ├── TooManyFramesError       the walk is longer than the model or the service takes
+│   ├── TooFewFramesError        the walk is too short to be one
+│   └── CrossOriginError         a page of another site tried to change something here
+├── BusyError                no room for another walk now; come back in a moment
+├── NotReadyError            the service is starting, stopping, or its index is behind
+├── EncoderFaultError        the encoder failed, or answered with a wrong shape
+└── ClientError              raised by the client, on the caller's side
+    ├── UnreachableError         nothing answers at the URL
+    ├── RefusedError             the service answered with a problem
+    └── NoWalksError             a path holds no walk to send
+"""
+
+
+class ServiceError(Exception):
+    """Any error of this package; its text is a sentence for the person who reads it."""
+
+    for_people = True
+
+
+class SettingsError(ServiceError):
+    """A setting has a wrong value, or an unknown name."""
+
+
+class StartError(ServiceError):
+    """The service cannot start."""
+
+
+class RequestError(ServiceError):
+    """What the caller sent cannot be used."""
+
+
+class MalformedUploadError(RequestError):
+    """The body is not the multipart form that is asked for."""
+
+
+class InvalidFieldError(RequestError):
+    """A form field is missing, unknown or wrong."""
+
+
+class UploadTooLargeError(RequestError):
+    """The body has more bytes than one upload may have."""
+
+
+class UploadTimeoutError(RequestError):
+    """The body came too slowly."""
+
+
+class UnsupportedFormatError(RequestError):
+    """A file is none of the formats that are read."""
+
+
+class DamagedUploadError(RequestError):
+    """A file of a known format is cut short or inconsistent."""
+
+
+class UnsafeArchiveError(RequestError):
+    """The archive looks made to harm."""
+
+
+class FrameTooLargeError(RequestError):
+    """A frame, or the whole walk, has too many pixels."""
+
+
+class TooManyFramesError(RequestError):
+    """The walk is longer than the model or the service takes."""
+
+
+class TooFewFramesError(RequestError):
+    """The walk is too short to be one."""
+
+
+class CrossOriginError(RequestError):
+    """A page of another site tried to change something here."""
+
+
+class BusyError(ServiceError):
+    """There is no room for another walk now."""
+
+
+class NotReadyError(ServiceError):
+    """The service is starting, stopping, or its index is behind its store."""
+
+
+class EncoderFaultError(ServiceError):
+    """The encoder failed, or answered with a wrong shape."""
+
+
+class ClientError(ServiceError):
+    """Raised by the client, on the caller's side."""
+
+
+class UnreachableError(ClientError):
+    """Nothing answers at the URL."""
+
+
+class RefusedError(ClientError):
+    """The service answered with a problem (RFC 9457)."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(f"the service refused ({status} {code}): {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class NoWalksError(ClientError):
+    """A path holds no walk to send."""

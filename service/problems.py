@@ -1,0 +1,166 @@
+"""Errors -> RFC 9457 problems. The one place where an error's type meets an HTTP status."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+import gallery
+from model.errors import EncodeError, ModelError, SilhouetteError
+from service import errors
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER_S = 1
+_LOG = logging.getLogger("metagait.service")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem: its status, its stable code, and its title."""
+
+    status: int
+    code: str
+    title: str
+
+
+_INTERNAL = Kind(500, "internal_error", "The service failed")
+
+KINDS: Mapping[type[Exception], Kind] = {
+    errors.MalformedUploadError: Kind(400, "malformed_upload", "Not the multipart form asked for"),
+    errors.InvalidFieldError: Kind(422, "invalid_field", "A form field is missing or wrong"),
+    errors.UploadTooLargeError: Kind(413, "upload_too_large", "The body is too large"),
+    errors.UploadTimeoutError: Kind(408, "upload_timeout", "The body came too slowly"),
+    errors.UnsupportedFormatError: Kind(415, "unsupported_format", "Not a format that is read"),
+    errors.DamagedUploadError: Kind(422, "damaged_upload", "A file is cut short or damaged"),
+    errors.UnsafeArchiveError: Kind(422, "unsafe_archive", "The archive looks made to harm"),
+    errors.FrameTooLargeError: Kind(422, "frame_too_large", "Frames with too many pixels"),
+    errors.TooManyFramesError: Kind(422, "too_many_frames", "The walk is too long"),
+    errors.TooFewFramesError: Kind(422, "too_few_frames", "The walk is too short"),
+    errors.CrossOriginError: Kind(403, "cross_origin", "Another site's page asked"),
+    errors.BusyError: Kind(503, "busy", "No room for another walk now"),
+    errors.NotReadyError: Kind(503, "not_ready", "The service is not ready"),
+    SilhouetteError: Kind(422, "no_body", "No usable walk in the frames"),
+    gallery.InvalidSubject: Kind(422, "invalid_subject", "The subject id cannot be used"),
+    gallery.InvalidMetadata: Kind(422, "invalid_metadata", "The metadata cannot be used"),
+    gallery.SubjectNotFound: Kind(404, "subject_not_found", "No such subject"),
+    gallery.SampleNotFound: Kind(404, "sample_not_found", "No such sample"),
+    gallery.SilhouettesNotKept: Kind(404, "silhouettes_not_kept", "Enrolled without silhouettes"),
+    gallery.ModelMismatch: Kind(409, "model_mismatch", "Another model embedded the gallery"),
+    gallery.StoreUnavailable: Kind(503, "store_unavailable", "The store does not answer"),
+    gallery.StoreFull: Kind(507, "store_full", "The store is full"),
+    # The caller hung up while sending; nobody reads the answer, but it is no failure of ours.
+    ClientDisconnect: Kind(400, "caller_gone", "The caller left"),
+    # What the rooms behind raise for our own mistakes. EncodeError is one: the door checked.
+    EncodeError: _INTERNAL,
+    ModelError: _INTERNAL,
+    gallery.GalleryError: _INTERNAL,
+    errors.ServiceError: _INTERNAL,
+    Exception: _INTERNAL,
+}
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details, with a stable `code` to branch on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:metagait:problem:too_many_frames",
+                "title": "The walk is too long",
+                "status": 422,
+                "detail": "expected at most 1,000 frames in a walk, got 1,001 or more",
+                "code": "too_many_frames",
+            }
+        }
+    )
+
+    type: str = Field(description="a name for this kind of problem")
+    title: str = Field(description="the kind of problem in words, always the same for a type")
+    status: int = Field(description="the HTTP status again")
+    detail: str = Field(description="what was expected and what came")
+    code: str = Field(description="stable, for programs")
+    errors: list[dict[str, str]] | None = Field(
+        None, description="for `invalid_request`: each `where` and `message`"
+    )
+
+
+def kind_of(error: Exception) -> Kind:
+    """Find the kind of an error by its class, or the nearest class above it."""
+    return next(KINDS[kind] for kind in type(error).__mro__ if kind in KINDS)
+
+
+def answer(
+    kind: Kind,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    faults: list[dict[str, str]] | None = None,
+) -> JSONResponse:
+    """Build the response of a problem."""
+    problem = Problem(
+        type=f"urn:metagait:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=kind.code,
+        errors=faults,
+    )
+    extra = {"Retry-After": str(_RETRY_AFTER_S)} if kind.status == 503 else {}
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        kind.status,
+        headers={**extra, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app`, the framework's own included, with a problem."""
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    for kind in KINDS:
+        app.add_exception_handler(kind, _on_error)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document problems for a route: those given, and the ones that any route may answer."""
+    # By reference, not by `model`: FastAPI would document that as application/json as well.
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in (*statuses, 500)
+    }
+
+
+async def _on_error(_request: Request, error: Exception) -> JSONResponse:
+    kind = kind_of(error)
+    if kind.status < 500 or kind.status in (503, 507):
+        return answer(kind, str(error) or kind.title)
+    _LOG.error("a request failed: %s", type(error).__name__, exc_info=error)
+    return answer(kind, "something failed inside the service; its log says what")
+
+
+async def _on_http(_request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    phrase = HTTPStatus(status).phrase
+    kind = Kind(status, phrase.lower().replace(" ", "_"), phrase)
+    detail = str(error.detail) if isinstance(error, HTTPException) else phrase
+    return answer(kind, detail, headers=getattr(error, "headers", None))
+
+
+async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    named = [
+        {"where": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]}
+        for fault in faults
+    ]
+    sentence = "; ".join(f"{fault['where']}: {fault['message']}" for fault in named)
+    return answer(Kind(422, "invalid_request", "The request is not valid"), sentence, faults=named)

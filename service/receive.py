@@ -1,0 +1,117 @@
+"""The multipart form of an upload, received within a number of bytes and seconds.
+
+Starlette's parser does the parsing. It is driven here rather than by FastAPI's `File` parameters,
+because the limits must hold while the body arrives, with or without a declared length.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from service.errors import (
+    InvalidFieldError,
+    MalformedUploadError,
+    UploadTimeoutError,
+    UploadTooLargeError,
+)
+from service.limits import Limits, check_frames
+from service.uploads import Upload
+
+TEXT_FIELDS = ("subject", "metadata", "limit")
+_MAX_FIELD_BYTES = 64 * 1024
+
+
+@asynccontextmanager
+async def received(request: Request, limits: Limits, timeout_s: float) -> AsyncIterator[Upload]:
+    """Receive the form; its files are closed on leaving.
+
+    Raises:
+        MalformedUploadError, InvalidFieldError: not the form that is asked for.
+        UploadTooLargeError, UploadTimeoutError, TooManyFramesError: beyond the limits.
+
+    """
+    _check_announced(request, limits)
+    try:
+        async with asyncio.timeout(timeout_s):
+            form = await _parse(request, limits)
+    except TimeoutError as error:
+        raise UploadTimeoutError(f"expected the whole body within {timeout_s:g} seconds") from error
+    try:
+        yield _as_upload(form)
+    finally:
+        await form.close()
+
+
+def _check_announced(request: Request, limits: Limits) -> None:
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+        raise MalformedUploadError(
+            f"expected a multipart/form-data body, got {kind[:80] or 'no content type'!r}"
+        )
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced[:18]) > limits.upload_bytes:
+        raise _too_large(limits)
+
+
+async def _parse(request: Request, limits: Limits) -> FormData:
+    parser = MultiPartParser(
+        request.headers,
+        _bounded(request, limits),
+        # One more than allowed, so that the count itself can be reported as the problem.
+        max_files=limits.frames + 1,
+        max_fields=len(TEXT_FIELDS),
+        max_part_size=_MAX_FIELD_BYTES,
+    )
+    try:
+        return await parser.parse()
+    except MultiPartException as error:
+        check_frames(sum(isinstance(value, UploadFile) for _, value in parser.items), limits)
+        raise MalformedUploadError(f"expected a multipart form: {error.message}") from error
+    except (UnicodeError, LookupError) as error:
+        # The charset is the caller's to name; not every codec can read every byte.
+        raise MalformedUploadError("expected form fields in UTF-8") from error
+
+
+async def _bounded(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+    count = 0
+    async for chunk in request.stream():
+        count += len(chunk)
+        if count > limits.upload_bytes:
+            raise _too_large(limits)
+        yield chunk
+
+
+def _too_large(limits: Limits) -> UploadTooLargeError:
+    return UploadTooLargeError(f"expected a body of at most {limits.upload_bytes:,} bytes")
+
+
+def _as_upload(form: FormData) -> Upload:
+    sequences: list[UploadFile] = []
+    frames: list[UploadFile] = []
+    fields: dict[str, str] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) and name in ("sequence", "frames"):
+            (sequences if name == "sequence" else frames).append(value)
+        elif isinstance(value, str) and name in TEXT_FIELDS and name not in fields:
+            fields[name] = value
+        else:
+            raise InvalidFieldError(_explain(name, value))
+    if len(sequences) > 1:
+        raise InvalidFieldError(f"expected one file `sequence`, got {len(sequences)}")
+    return Upload(
+        sequence=sequences[0].file if sequences else None,
+        frames=tuple(frame.file for frame in frames),
+        fields=fields,
+    )
+
+
+def _explain(name: str, value: UploadFile | str) -> str:
+    kind = "a file" if isinstance(value, UploadFile) else "text"
+    return (
+        "expected the files `sequence` or `frames` and at most one text each of "
+        f"{', '.join(f'`{field}`' for field in TEXT_FIELDS)}; got {kind} called {name[:80]!r}"
+    )

@@ -1,0 +1,140 @@
+"""What a running service holds, and the road that every walk takes through it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, ParamSpec, TypeVar
+
+import numpy as np
+from fastapi import Depends, Request
+from numpy.typing import NDArray
+
+from gallery import Gallery
+from model.encoder import Encoder
+from model.silhouettes import Walk, align
+from service.batcher import Batcher
+from service.errors import BusyError, TooFewFramesError
+from service.limits import Limits
+from service.receive import received
+from service.settings import Settings
+from service.uploads import Frames, Upload, frames_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass
+class Admission:
+    """Counts the walks that are in work, from the first byte of their upload to their answer."""
+
+    places: int
+    taken: int = 0
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place; raises BusyError at once when there is none."""
+        if self.taken >= self.places:
+            raise BusyError(f"{self.places} walks are in work already; try again in a moment")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+@dataclass(frozen=True)
+class AlignedWalk:
+    """A walk ready for the encoder, and what it took to get it there."""
+
+    walk: Walk
+    decode_ms: float
+    align_ms: float
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The model and gallery rooms as the routes see them. CPU work runs in the executors."""
+
+    settings: Settings
+    limits: Limits
+    encoder: Encoder
+    gallery: Gallery
+    batcher: Batcher
+    decoders: Executor
+    gallery_threads: Executor
+    admission: Admission = field(default_factory=lambda: Admission(1))
+
+    async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the gallery in its own threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.gallery_threads, lambda: question(*args, **kwargs))
+
+    async def align(self, upload: Upload) -> AlignedWalk:
+        """Decode and align the walk of an upload.
+
+        Raises:
+            RequestError: from the decoding, or TooFewFramesError.
+            SilhouetteError: no frame holds a body.
+
+        """
+        loop = asyncio.get_running_loop()
+        aligned = await loop.run_in_executor(
+            self.decoders, _align, upload, self.limits, self.encoder.facts.size
+        )
+        report = aligned.walk.report
+        if report.used < self.settings.min_frames:
+            raise TooFewFramesError(
+                f"expected at least {self.settings.min_frames} frames with a body, "
+                f"got {report.used} in {report.received}"
+            )
+        return aligned
+
+
+def _align(upload: Upload, limits: Limits, size: tuple[int, int]) -> AlignedWalk:
+    started = time.perf_counter()
+    decoding = _TimedFrames(frames_of(upload, limits))
+    walk = align(decoding, size)
+    total = time.perf_counter() - started
+    return AlignedWalk(walk, decoding.seconds * 1000, (total - decoding.seconds) * 1000)
+
+
+class _TimedFrames:
+    """Frames are decoded while `align` pulls them; this tells the two apart in the timings."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return self
+
+    def __next__(self) -> NDArray[np.uint8]:
+        started = time.perf_counter()
+        try:
+            return next(self._frames)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def rooms_of(request: Request) -> Rooms:
+    """Give a route what the lifespan opened."""
+    rooms: Rooms = request.app.state.rooms
+    return rooms
+
+
+RoomsHere = Annotated[Rooms, Depends(rooms_of)]
+
+
+async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]:
+    """Admit and receive an upload; its files and its place are given back after the answer."""
+    async with (
+        rooms.admission.place(),
+        received(request, rooms.limits, rooms.settings.upload_timeout_s) as upload,
+    ):
+        yield upload
+
+
+UploadHere = Annotated[Upload, Depends(upload_of)]

@@ -1,0 +1,80 @@
+"""How the service is: alive, ready, and what it runs."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter
+
+from service import schemas
+from service.errors import NotReadyError
+from service.problems import responses
+from service.rooms import Rooms, RoomsHere
+
+router = APIRouter(tags=["health"])
+
+
+def installed_version() -> str:
+    """Version of the installed distribution; `0` in a tree that was never installed."""
+    try:
+        return version("metagait")
+    except PackageNotFoundError:
+        return "0"
+
+
+@router.get("/livez", operation_id="livez", responses=responses())
+async def livez() -> schemas.Alive:
+    """Answer as long as the process does."""
+    return schemas.Alive()
+
+
+@router.get("/readyz", operation_id="readyz", responses=responses(503))
+async def readyz(rooms: RoomsHere) -> schemas.Ready:
+    """Answer 200 only while walks can be worked on and the index equals the store."""
+    if not rooms.batcher.running:
+        raise NotReadyError("expected the encoder's queue to run, it does not")
+    status = await rooms.ask(rooms.gallery.status)
+    if status.model_id != rooms.encoder.facts.model_id:
+        raise NotReadyError(
+            f"expected a gallery embedded by {rooms.encoder.facts.model_id}, got one by "
+            f"{status.model_id}: run `metagait rebuild`"
+        )
+    if not status.in_sync:
+        raise NotReadyError(
+            f"expected an index of {status.samples} samples, got one of {status.indexed}"
+        )
+    return schemas.Ready(gallery=schemas.Gallery.model_validate(status))
+
+
+@router.get("/info", operation_id="info", responses=responses(503))
+async def info(rooms: RoomsHere) -> schemas.Info:
+    """Say which model runs where, on which gallery, and what an upload may hold."""
+    facts = rooms.encoder.facts
+    status = await rooms.ask(rooms.gallery.status)
+    return schemas.Info(
+        version=installed_version(),
+        provider=rooms.encoder.provider,
+        model=_model_facts(rooms),
+        threshold=schemas.Threshold.of(facts.threshold, status.subjects),
+        gallery=schemas.Gallery.model_validate(status),
+        limits=schemas.UploadLimits(
+            upload_bytes=rooms.limits.upload_bytes,
+            frames=rooms.limits.frames,
+            min_frames=rooms.settings.min_frames,
+            conclusive_frames=rooms.settings.conclusive_frames,
+            frame_pixels=rooms.limits.frame_pixels,
+            walk_pixels=rooms.limits.walk_pixels,
+        ),
+    )
+
+
+def _model_facts(rooms: Rooms) -> schemas.ModelFacts:
+    facts = rooms.encoder.facts
+    height, width = facts.size
+    return schemas.ModelFacts(
+        model_id=facts.model_id,
+        name=facts.name,
+        height=height,
+        width=width,
+        parts=facts.parts,
+        dimensions=facts.dimensions,
+        preprocessing_id=facts.preprocessing_id,
+    )

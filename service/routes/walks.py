@@ -1,0 +1,224 @@
+"""Walks in, names out: enroll, identify, verify, and a preview of what the model will see."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from gallery import Candidate, GalleryStatus
+from service import schemas
+from service.batcher import Encoded
+from service.decision import decide
+from service.fields import DEFAULT_LIMIT, MAX_LIMIT, limit_of, metadata_of, subject_of
+from service.problems import responses
+from service.rooms import AlignedWalk, Rooms, RoomsHere, UploadHere
+from service.sprites import sprite
+from service.uploads import Upload
+
+router = APIRouter(tags=["walks"])
+R = TypeVar("R")
+
+_PROBLEMS = responses(400, 403, 408, 413, 415, 422, 503)
+
+
+def _form(*required: str, **texts: str) -> dict[str, Any]:
+    """Describe a multipart form: a walk, and text fields by name and description."""
+    picture_file = {"type": "string", "format": "binary"}
+    properties: dict[str, Any] = {
+        "sequence": {
+            **picture_file,
+            "description": "one file: a .zip of PNG or JPEG frames (natural order of names), or a "
+            ".npy or .npz array of uint8 or bool [frames, height, width]",
+        },
+        "frames": {
+            "type": "array",
+            "items": picture_file,
+            "description": "instead of `sequence`: PNG or JPEG pictures, in order",
+        },
+        **{name: {"type": "string", "description": words} for name, words in texts.items()},
+    }
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = list(required)
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A walk with its embedding, and when its request began to be worked on."""
+
+    aligned: AlignedWalk
+    encoded: Encoded
+    started: float
+
+    def timings(self, search_ms: float) -> schemas.Timings:
+        return schemas.Timings(
+            decode=_round(self.aligned.decode_ms),
+            align=_round(self.aligned.align_ms),
+            queue=_round(self.encoded.queue_ms),
+            encode=_round(self.encoded.encode_ms),
+            search=_round(search_ms),
+            total=_round((time.perf_counter() - self.started) * 1000),
+        )
+
+
+@router.post(
+    "/enroll",
+    operation_id="enroll",
+    status_code=201,
+    responses={
+        200: {"model": schemas.Enrolled, "description": "This very walk was enrolled before"},
+        **_PROBLEMS,
+        **responses(409, 507),
+    },
+    openapi_extra=_form(
+        "subject",
+        subject="the caller's own id of the person; created when new",
+        metadata="a JSON object kept with the sample, for instance view and condition",
+    ),
+)
+async def enroll(
+    rooms: RoomsHere, upload: UploadHere, request: Request, response: Response
+) -> schemas.Enrolled:
+    """Enrol a walk. The sample is on disk and found by searches when the answer is given."""
+    subject, metadata = subject_of(upload.fields), metadata_of(upload.fields)
+    probe = await _probe(rooms, upload, request)
+    started = time.perf_counter()
+    enrolment = await rooms.ask(
+        rooms.gallery.enroll,
+        subject,
+        probe.encoded.embedding,
+        silhouettes=probe.aligned.walk.silhouettes,
+        metadata=metadata,
+    )
+    search_ms = (time.perf_counter() - started) * 1000
+    status = await rooms.ask(rooms.gallery.status)
+    response.status_code = 200 if enrolment.duplicate else 201
+    return schemas.Enrolled(
+        subject=enrolment.sample.subject,
+        sample_id=enrolment.sample.sample_id,
+        duplicate=enrolment.duplicate,
+        frames=schemas.Frames.of(probe.aligned.walk.report),
+        model=schemas.Model(model_id=rooms.encoder.facts.model_id),
+        gallery=schemas.Gallery.model_validate(status),
+        timings_ms=probe.timings(search_ms),
+    )
+
+
+@router.post(
+    "/identify",
+    operation_id="identify",
+    responses={**_PROBLEMS, **responses(409)},
+    openapi_extra=_form(limit=f"how many candidates, 1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}"),
+)
+async def identify(
+    rooms: RoomsHere,
+    upload: UploadHere,
+    request: Request,
+    limit: Annotated[int | None, Query(ge=1, le=MAX_LIMIT)] = None,
+) -> schemas.Identified:
+    """Find the nearest subjects to a walk, and say whether the nearest is near enough."""
+    wanted = limit_of(upload.fields) or limit or DEFAULT_LIMIT
+    probe = await _probe(rooms, upload, request)
+    started = time.perf_counter()
+    candidates, status = await rooms.ask(
+        lambda: (
+            rooms.gallery.identify(probe.encoded.embedding, limit=wanted),
+            rooms.gallery.status(),
+        )
+    )
+    search_ms = (time.perf_counter() - started) * 1000
+    return schemas.Identified(
+        candidates=tuple(schemas.Candidate.model_validate(one) for one in candidates),
+        **_judged(rooms, probe, candidates, status, search_ms),
+    )
+
+
+@router.post(
+    "/verify",
+    operation_id="verify",
+    responses={**_PROBLEMS, **responses(404, 409)},
+    openapi_extra=_form("subject", subject="whose walk it is claimed to be"),
+)
+async def verify(rooms: RoomsHere, upload: UploadHere, request: Request) -> schemas.Verified:
+    """Compare a walk with one subject's samples."""
+    subject = subject_of(upload.fields)
+    probe = await _probe(rooms, upload, request)
+    started = time.perf_counter()
+    candidate, status = await rooms.ask(
+        lambda: (
+            rooms.gallery.verify(subject, probe.encoded.embedding),
+            rooms.gallery.status(),
+        )
+    )
+    search_ms = (time.perf_counter() - started) * 1000
+    return schemas.Verified(
+        subject=candidate.subject,
+        distance=candidate.distance,
+        sample_id=candidate.sample_id,
+        **_judged(rooms, probe, (candidate,), status, search_ms),
+    )
+
+
+@router.post("/preview", operation_id="preview", responses=_PROBLEMS, openapi_extra=_form())
+async def preview(rooms: RoomsHere, upload: UploadHere) -> schemas.Picture:
+    """Show a walk as the model will see it; nothing is stored or embedded."""
+    aligned = await rooms.align(upload)
+    return await asyncio.to_thread(sprite, aligned.walk.silhouettes)
+
+
+def _judged(
+    rooms: Rooms,
+    probe: _Probe,
+    candidates: tuple[Candidate, ...],
+    status: GalleryStatus,
+    search_ms: float,
+) -> dict[str, Any]:
+    """Build what identify and verify answer alike."""
+    report, facts = probe.aligned.walk.report, rooms.encoder.facts
+    decision = decide(
+        candidates,
+        facts.threshold,
+        frames=report.used,
+        conclusive_frames=rooms.settings.conclusive_frames,
+    )
+    return {
+        "decision": decision.answer,
+        "reasons": decision.reasons,
+        "threshold": schemas.Threshold.of(facts.threshold, status.subjects),
+        "frames": schemas.Frames.of(report),
+        "model": schemas.Model(model_id=facts.model_id),
+        "gallery": schemas.Gallery.model_validate(status),
+        "timings_ms": probe.timings(search_ms),
+    }
+
+
+async def _probe(rooms: Rooms, upload: Upload, request: Request) -> _Probe:
+    started = time.perf_counter()
+    aligned = await rooms.align(upload)
+    encoded = await _unless_gone(request, rooms.batcher.embed(aligned.walk.silhouettes))
+    return _Probe(aligned, encoded, started)
+
+
+async def _unless_gone(request: Request, work: Awaitable[R]) -> R:
+    """Await work, but cancel it when the caller hangs up: nobody would read the answer."""
+    task = asyncio.ensure_future(work)
+    # The body has been read to its end, so the next message is that the caller left.
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+def _round(milliseconds: float) -> float:
+    return round(milliseconds, 2)

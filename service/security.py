@@ -1,0 +1,67 @@
+"""Protects people's browsers: what a page may load, and which pages may change something here.
+
+The service trusts its network, and a browser inside that network visits other sites. Such a site
+could post a form to the service without reading the answer, so a request that changes something and
+names another origin is refused (the Origin header, RFC 6454, is the browser's to set).
+"""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import CrossOriginError
+from service.problems import answer, kind_of
+
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# FastAPI's documentation pages carry an inline script and load Swagger UI from a CDN.
+_DOCUMENTATION = ("/docs", "/redoc")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Security:
+    """ASGI middleware: safe headers on every answer, and no changes for other sites' pages."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add_headers(MutableHeaders(scope=message), scope["path"])
+            await send(message)
+
+        if scope["method"] not in _HARMLESS and _is_foreign(Headers(scope=scope)):
+            error = CrossOriginError(
+                "expected a request of this service's own page or of a program"
+            )
+            await answer(kind_of(error), str(error))(scope, receive, send_safely)
+            return
+        await self._app(scope, receive, send_safely)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+
+
+def _add_headers(headers: MutableHeaders, path: str) -> None:
+    for name, value in _HEADERS.items():
+        headers[name] = value
+    if not path.startswith(_DOCUMENTATION):
+        headers["Content-Security-Policy"] = _PAGE_POLICY
+    if not path.startswith("/web/"):
+        headers["Cache-Control"] = "no-store"

@@ -1,0 +1,81 @@
+"""The settings of the service: one frozen class, read from `METAGAIT_*` by the entry point."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model.encoder import SHIPPED_MODEL
+from service.errors import SettingsError
+from service.limits import Limits
+
+PREFIX = "METAGAIT_"
+
+
+class Settings(BaseSettings):
+    """Everything an operator may choose. What belongs to a model is in the model file instead."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    data: Path = Field(Path("data"), description="folder of the gallery's database")
+    model: Path = Field(SHIPPED_MODEL, description="ONNX model file; default: the shipped weights")
+    provider: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where the model runs; `auto` takes CUDA when there is one"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of the encoder; default: ONNX Runtime decides"
+    )
+    gallery: str = Field("main", min_length=1, max_length=64, description="name of the gallery")
+    max_upload_mb: int = Field(64, ge=1, le=4096, description="size of one request body")
+    upload_timeout_s: float = Field(60, gt=0, description="time for one body to arrive")
+    max_frames: int = Field(
+        1000, ge=1, le=100_000, description="frames of a walk; the model's own limit holds as well"
+    )
+    min_frames: int = Field(5, ge=2, description="usable frames below which a walk is refused")
+    conclusive_frames: int = Field(
+        13, ge=1, description="usable frames below which a decision is inconclusive"
+    )
+    max_frame_pixels: int = Field(3840 * 2160, ge=1, description="pixels of one frame")
+    max_walk_megapixels: int = Field(640, ge=1, description="pixels of all frames of a walk")
+    batch_frames: int = Field(256, ge=1, description="padded frames in one encoder call")
+    queue_walks: int = Field(64, ge=1, description="walks in work or waiting; more are refused")
+    decode_threads: int = Field(2, ge=1, le=64, description="threads that decode and align uploads")
+    drain_timeout_s: int = Field(20, ge=0, description="time for requests in work at shutdown")
+
+    def limits(self, model_frames: int) -> Limits:
+        """What one upload may hold, for a model that takes `model_frames` frames."""
+        return Limits(
+            upload_bytes=self.max_upload_mb * 1024 * 1024,
+            frames=min(self.max_frames, model_frames),
+            frame_pixels=self.max_frame_pixels,
+            walk_pixels=self.max_walk_megapixels * 1_000_000,
+        )
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the environment; what is given (and is not None) goes before it.
+
+    Raises:
+        SettingsError: a value cannot be used, or a `METAGAIT_` name is no setting.
+
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
+    unknown = [name for name in unknown if name.upper() not in known]
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: expected one of {', '.join(sorted(known))}")
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(fault) for fault in error.errors())) from error
+
+
+def _sentence(fault: Any) -> str:
+    key = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
+    return f"{key}: {fault['msg'].lower()}, got {fault['input']!r}"

@@ -1,0 +1,171 @@
+"""The batcher: greedy, a budget in frames, bounded, and nobody is left waiting for ever."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.batcher import Batcher, Encoded
+from service.errors import BusyError, EncoderFaultError, NotReadyError
+from tests.fakes import SIZE, FakeEncoder, mean_picture
+
+Scene = Callable[[Batcher, FakeEncoder], Coroutine[Any, Any, None]]
+
+
+def walk(frames: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(frames).integers(0, 256, (frames, *SIZE), np.uint8)
+
+
+def play(scene: Scene, *, batch_frames: int = 100, queue_walks: int = 20) -> None:
+    async def run() -> None:
+        encoder = FakeEncoder()
+        batcher = Batcher(encoder.encode, batch_frames=batch_frames, queue_walks=queue_walks)
+        batcher.start()
+        try:
+            await asyncio.wait_for(scene(batcher, encoder), timeout=20)
+        finally:
+            encoder.free.set()
+            await batcher.close()
+
+    asyncio.run(run())
+
+
+async def occupy(batcher: Batcher, encoder: FakeEncoder) -> asyncio.Task[Encoded]:
+    """Keep the encoder busy with a walk of one frame until `encoder.free` is set."""
+    encoder.free.clear()
+    task = asyncio.create_task(batcher.embed(walk(1)))
+    await asyncio.to_thread(encoder.entered.wait, 10)
+    return task
+
+
+async def enqueue(batcher: Batcher, *frames: int) -> list[asyncio.Task[Encoded]]:
+    tasks = [asyncio.create_task(batcher.embed(walk(count))) for count in frames]
+    before = batcher.waiting
+    while batcher.waiting < before + len(frames):
+        await asyncio.sleep(0)
+    return tasks
+
+
+def test_every_caller_gets_its_own_embedding() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        frames = [7, 3, 30, 3, 12]
+        answers = await asyncio.gather(*(batcher.embed(walk(count)) for count in frames))
+        for count, answer in zip(frames, answers, strict=True):
+            np.testing.assert_array_equal(answer.embedding, mean_picture(walk(count)))
+
+    play(scene)
+
+
+def test_a_single_walk_does_not_wait_for_company() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        await batcher.embed(walk(5))
+        assert encoder.batches == [[5]]
+
+    play(scene)
+
+
+def test_batches_are_sorted_by_length_and_stay_within_the_budget() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 20, 90, 22, 21, 30, 19)
+        encoder.free.set()
+        await asyncio.gather(first, *waiting)
+        # The oldest goes with those nearest in length; 5 × 30 padded frames would be too many.
+        assert encoder.batches[0] == [1]
+        assert sorted(encoder.batches[1]) == [19, 20, 21, 22]
+        assert encoder.batches[2:] == [[90], [30]]
+        assert all(len(batch) * max(batch) <= 100 for batch in encoder.batches)
+
+    play(scene)
+
+
+def test_a_walk_larger_than_the_budget_goes_alone() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        await batcher.embed(walk(150))
+        assert encoder.batches == [[150]]
+
+    play(scene)
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 5, 5)
+        with pytest.raises(BusyError):
+            await batcher.embed(walk(5))
+        encoder.free.set()
+        await asyncio.gather(first, *waiting)
+
+    play(scene, queue_walks=2)
+
+
+def test_a_caller_that_left_is_dropped_and_gives_its_place_back() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        gone, stays = await enqueue(batcher, 5, 6)
+        gone.cancel()
+        await asyncio.wait([gone])
+        (late,) = await enqueue(batcher, 7)
+        encoder.free.set()
+        await asyncio.gather(first, stays, late)
+        assert encoder.batches == [[1], [6, 7]]
+
+    play(scene, queue_walks=2)
+
+
+def test_a_caller_that_leaves_during_its_batch_does_not_hang_the_rest() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        first.cancel()
+        await asyncio.wait([first])
+        encoder.free.set()
+        answer = await batcher.embed(walk(4))
+        np.testing.assert_array_equal(answer.embedding, mean_picture(walk(4)))
+
+    play(scene)
+
+
+def test_a_failure_reaches_every_caller_of_the_batch_and_no_other() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 5, 6, 7)
+        encoder.failure = RuntimeError("the encoder broke")
+        encoder.free.set()
+        answers = await asyncio.gather(first, *waiting, return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["the encoder broke"] * 4
+        encoder.failure = None
+        assert (await batcher.embed(walk(5))).embedding.shape == (88,)
+
+    play(scene)
+
+
+def test_a_wrong_number_of_embeddings_is_a_fault() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 5, 6)
+        encoder.free.set()
+        await first
+        encoder.missing = 1
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {EncoderFaultError}
+
+    play(scene)
+
+
+def test_closing_finishes_what_runs_and_fails_what_waits() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 5, 6)
+        closing = asyncio.create_task(batcher.close())
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {NotReadyError}
+        encoder.free.set()
+        await closing
+        assert (await first).embedding.shape == (88,)
+        assert not batcher.running
+        with pytest.raises(NotReadyError):
+            await batcher.embed(walk(5))
+
+    play(scene)

@@ -1,0 +1,159 @@
+"""ONNX against torch, and what a model file says about itself."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
+from model.errors import EncodeError, ExportError, ModelFileError, ProviderError
+from model.export import check_parity, embed_one, export_onnx
+from model.network import MetaGait, NetworkConfig
+from model.silhouettes import PREPROCESSING_ID
+
+CONFIG = NetworkConfig(channels=(4, 6, 8), dimensions=5)
+THRESHOLD = Threshold(4.5, 0.01, 0.2, 60, 3000, "made up")
+
+
+def network(seed: int = 0) -> MetaGait:
+    torch.manual_seed(seed)
+    made = MetaGait(CONFIG).eval()
+    # A fresh head gives embeddings near zero; parity must be judged on numbers of a real size.
+    with torch.no_grad():
+        made.head.weight.mul_(50)
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    export_onnx(network(), path, name="tiny", threshold=THRESHOLD)
+    return path
+
+
+def walk(frames: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (frames, 64, 44), np.uint8)
+
+
+@pytest.mark.parametrize("lengths", [[1], [2], [3], [5, 1, 2], [300], [31, 7, 60, 30]])
+def test_onnx_equals_torch_on_ragged_batches(exported: Path, lengths: list[int]) -> None:
+    encoder = OnnxEncoder.open(exported, provider="cpu", threads=1)
+    walks = [walk(length, i) for i, length in enumerate(lengths)]
+    batch = encoder.encode(walks)
+    assert batch.dtype == np.float32
+    for row, one in zip(batch, walks, strict=True):
+        expected = embed_one(network(), one)
+        assert expected.std() > 0.01
+        np.testing.assert_allclose(row, expected, atol=1e-4)
+
+
+def test_the_facts_travel_in_the_file(exported: Path) -> None:
+    facts = OnnxEncoder.open(exported).facts
+    assert facts.model_id.startswith("tiny-")
+    assert len(facts.model_id) == len("tiny-") + 12
+    assert (facts.size, facts.parts, facts.dimensions) == ((64, 44), 64, 5)
+    assert facts.embedding_length == 320
+    assert facts.threshold == THRESHOLD
+    assert facts.preprocessing_id == PREPROCESSING_ID
+
+
+def test_another_file_is_another_model(exported: Path, tmp_path: Path) -> None:
+    other = export_onnx(network(1), tmp_path / "other.onnx", name="tiny")
+    assert other == OnnxEncoder.open(tmp_path / "other.onnx").facts
+    assert other.model_id != OnnxEncoder.open(exported).facts.model_id
+
+
+def test_a_file_that_differs_from_its_network_is_not_written(
+    exported: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=r"within 0\.0001"):
+        check_parity(network(1), exported)
+
+    class Drifting(MetaGait):
+        """Behaves otherwise once it is no longer traced."""
+
+        def forward(self, silhouettes: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            drift = 0.0 if torch.compiler.is_exporting() else 0.1
+            return super().forward(silhouettes, lengths) + drift
+
+    with pytest.raises(ExportError):
+        export_onnx(Drifting(CONFIG), tmp_path / "drift.onnx", name="drift")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_provider_that_runs_is_said_and_an_absent_one_refused(exported: Path) -> None:
+    assert OnnxEncoder.open(exported, provider="cpu").provider == "CPUExecutionProvider"
+    with pytest.raises(ProviderError, match="expected a provider of auto, cpu or cuda"):
+        OnnxEncoder.open(exported, provider="tpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "not an ONNX model"), (b"\x80\x04pickle", "not an ONNX model")],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=says):
+        OnnxEncoder.open(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="expected a model file at"):
+        OnnxEncoder.open(tmp_path / "none.onnx")
+
+
+def changed(exported: Path, path: Path, metadata: str | None) -> Path:
+    model = onnx.load(exported)
+    del model.metadata_props[:]
+    if metadata is not None:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, metadata
+    onnx.save(model, path)
+    return path
+
+
+def test_foreign_unreadable_and_outdated_facts_are_refused(exported: Path, tmp_path: Path) -> None:
+    facts = OnnxEncoder.open(exported).facts
+    old = replace(facts, preprocessing_id="another-1").to_json()
+    for metadata, says in [
+        (None, "holds no facts"),
+        ("{", "cannot be read"),
+        ('{"threshold": null}', "cannot be read"),
+        (old, "expects preprocessing 'another-1'"),
+    ]:
+        with pytest.raises(ModelFileError, match=says):
+            OnnxEncoder.open(changed(exported, tmp_path / "changed.onnx", metadata))
+
+
+@pytest.mark.parametrize(
+    ("walks", "says"),
+    [
+        ([], "at least one walk"),
+        ([walk(3).astype(np.float32)], "walk 0: expected uint8"),
+        ([walk(3), walk(3)[:, :32]], r"walk 1: .*\[3, 32, 44\]"),
+        ([walk(3)[:0]], "expected 1 to 2000 frames, got 0"),
+        ([np.zeros((2001, 64, 44), np.uint8)], "got 2001"),
+    ],
+)
+def test_wrong_walks_are_refused(
+    exported: Path, walks: list[NDArray[np.uint8]], says: str
+) -> None:
+    with pytest.raises(EncodeError, match=says):
+        OnnxEncoder.open(exported).encode(walks)
+
+
+def test_a_closed_encoder_says_so(exported: Path) -> None:
+    encoder = OnnxEncoder.open(exported)
+    encoder.close()
+    with pytest.raises(EncodeError, match="closed"):
+        encoder.encode([walk(3)])
+
+
+def test_facts_survive_their_json() -> None:
+    facts = ModelFacts("x-" + "0" * 12, "x", (128, 88), 128, 256, "p", 9, None)
+    assert ModelFacts.from_json(facts.to_json(), "0" * 64) == facts

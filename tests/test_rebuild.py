@@ -1,0 +1,287 @@
+import argparse
+import sqlite3
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gallery import Gallery, ModelMismatch, RebuildFailed, RebuildRefused, StoreUnavailable
+from gallery.generations import Model
+from gallery.next_generation import begin, drop_others, roll_back, switch
+from gallery.rebuild import configure, rebuild, run
+from gallery.store import Store
+
+
+class FakeEncoder:
+    """An embedding that can be worked out by hand: moments of the pixels, times a factor."""
+
+    def __init__(self, model_id, length, factor, during=lambda walks: None):
+        self.facts = SimpleNamespace(model_id=model_id, embedding_length=length)
+        self.factor = factor
+        self.during = during
+        self.encoded = 0
+
+    def encode(self, walks):
+        self.during(walks)
+        self.encoded += len(walks)
+        return np.stack([self._one(walk) for walk in walks])
+
+    def _one(self, walk):
+        pixels = walk.reshape(-1).astype(np.float32) / 255
+        powers = np.arange(1, self.facts.embedding_length + 1)
+        return (self.factor * np.array([(pixels**p).mean() for p in powers])).astype(np.float32)
+
+
+OLD = FakeEncoder("model-old", 4, 1.0)
+
+
+def new_encoder(during=lambda walks: None):
+    return FakeEncoder("model-new", 6, -3.0, during)
+
+
+def walk(seed):
+    frames = 3 + seed % 4
+    return np.random.default_rng(seed).integers(0, 256, (frames, 8, 6), dtype=np.uint8)
+
+
+def open_gallery(folder, encoder):
+    facts = encoder.facts
+    return Gallery.open(folder, model_id=facts.model_id, embedding_length=facts.embedding_length)
+
+
+def enroll(gallery, encoder, seed):
+    (embedding,) = encoder.encode([walk(seed)])
+    return gallery.enroll(f"s{seed}", embedding, silhouettes=walk(seed))
+
+
+def assert_finds(gallery, encoder, seeds):
+    for seed in seeds:
+        found = gallery.identify(encoder.encode([walk(seed)])[0], limit=1)[0]
+        assert (found.subject, found.distance) == (f"s{seed}", pytest.approx(0, abs=1e-6))
+
+
+@pytest.fixture
+def store(tmp_path):
+    gallery = open_gallery(tmp_path, OLD)
+    for seed in range(23):
+        enroll(gallery, OLD, seed)
+    gallery.close()
+    opened = Store.open(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_a_mismatch_is_healed_by_a_rebuild_and_a_rollback_returns(tmp_path, store):
+    serving, encoder = open_gallery(tmp_path, OLD), new_encoder()
+    upgraded = open_gallery(tmp_path, encoder)
+    with pytest.raises(ModelMismatch):
+        upgraded.identify(encoder.encode([walk(0)])[0])
+    seen = []
+    report = rebuild(
+        store, encoder, batch=5, progress=lambda done, total: seen.append((done, total))
+    )
+    assert (report.embedded, report.checked, report.switched) == (23, 3, True)
+    assert seen == [(5, 23), (10, 23), (15, 23), (20, 23), (23, 23)]
+    assert_finds(upgraded, encoder, range(23))
+    assert (upgraded.status().generation, upgraded.status().in_sync) == (report.generation, True)
+    with pytest.raises(ModelMismatch):
+        serving.identify(OLD.encode([walk(0)])[0])
+
+    assert roll_back(store).model_id == "model-old"
+    assert_finds(serving, OLD, range(23))
+    assert serving.status().in_sync
+    assert roll_back(store).model_id == "model-new", "a rollback can itself be taken back"
+    assert_finds(upgraded, encoder, range(23))
+    serving.close()
+    upgraded.close()
+
+
+def test_a_rebuild_with_the_live_model_does_nothing(store):
+    report = rebuild(store, OLD)
+    assert (report.embedded, report.switched) == (0, False)
+
+
+def test_enrolments_and_erasures_that_arrive_meanwhile_are_in_the_new_generation(tmp_path, store):
+    serving = open_gallery(tmp_path, OLD)
+    arriving = iter([100, 101, None, None, None, None, 102])
+
+    def while_it_encodes(_walks):
+        assert_finds(serving, OLD, [20])  # the service goes on answering
+        seed = next(arriving, None)
+        if seed is not None:
+            enroll(serving, OLD, seed)
+            serving.erase_subject(f"s{seed - 100}")  # s0 is in the batch that is being encoded
+
+    encoder = new_encoder(while_it_encodes)
+    report = rebuild(store, encoder, batch=4)
+    serving.close()
+    encoder.during = lambda walks: None
+    upgraded = open_gallery(tmp_path, encoder)
+    assert report.switched
+    assert_finds(upgraded, encoder, [*range(3, 23), 100, 101, 102])
+    status = upgraded.status()
+    assert (status.samples, status.indexed, status.in_sync) == (23, 23, True)
+    upgraded.close()
+
+
+class VisitedStore(Store):
+    """Somebody enrols each time the samples are counted, as long as there is somebody."""
+
+    visitors = ()
+
+    def counts(self, connection, generation):
+        counted = super().counts(connection, generation)
+        if self.visitors:
+            gallery, seed = self.visitors.pop(0)
+            enroll(gallery, OLD, seed)
+        return counted
+
+
+def test_who_enrols_between_the_check_and_the_switch_is_embedded_first(tmp_path, store):
+    serving, visited, encoder = (
+        open_gallery(tmp_path, OLD),
+        VisitedStore.open(tmp_path),
+        new_encoder(),
+    )
+    visited.visitors = [(serving, 200), (serving, 201), (serving, 202)]
+    assert rebuild(visited, encoder).embedded == 26
+    upgraded = open_gallery(tmp_path, encoder)
+    assert_finds(upgraded, encoder, [*range(23), 200, 201, 202])
+    for opened in (serving, visited, upgraded):
+        opened.close()
+
+
+def test_a_generation_that_misses_a_sample_does_not_go_live(store):
+    generation = begin(store, Model("model-new", 6))
+    before = store.head()
+    assert not switch(store, generation)
+    assert store.head() == before
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_rebuild_that_died_is_continued(tmp_path, store):
+    def die_at_the_third_batch(_walks):
+        if dying.encoded == 10:
+            raise KilledError
+
+    dying = new_encoder(die_at_the_third_batch)
+    with pytest.raises(KilledError):
+        rebuild(store, dying, batch=5)
+    serving = open_gallery(tmp_path, OLD)
+    assert_finds(serving, OLD, range(23))
+    serving.close()
+    fresh, seen = new_encoder(), []
+    report = rebuild(store, fresh, batch=5, progress=lambda done, total: seen.append(done))
+    assert (report.embedded, fresh.encoded) == (13, 13)
+    assert seen == [15, 20, 23]
+
+
+def test_samples_without_silhouettes_make_it_refuse_and_are_counted(tmp_path, store):
+    gallery = open_gallery(tmp_path, OLD)
+    for seed in (50, 51):
+        gallery.enroll(f"s{seed}", OLD.encode([walk(seed)])[0], silhouettes=None)
+    with pytest.raises(RebuildRefused, match="2 samples enrolled by their embedding alone"):
+        rebuild(store, new_encoder())
+    assert gallery.status().in_sync
+    gallery.close()
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (np.full((23, 6), np.nan, np.float32), "finite"),
+        (np.zeros((23, 5), np.float32), r"expected embeddings float32 \[23, 6\]"),
+        (np.zeros((22, 6), np.float32), r"got float32 \[22, 6\]"),
+        (np.zeros((23, 6)), "got float64"),
+    ],
+)
+def test_a_model_that_answers_nonsense_never_goes_live(store, bad, says):
+    encoder = SimpleNamespace(facts=new_encoder().facts, encode=lambda walks: bad)
+    with pytest.raises(RebuildFailed, match=says):
+        rebuild(store, encoder, batch=30)
+    assert store.head().model.model_id == "model-old"
+
+
+def test_a_generation_that_changed_on_the_disk_fails_the_self_search(tmp_path, store):
+    def turn_one_to_nan(_walks):
+        with sqlite3.connect(tmp_path / "metagait.db") as raw:
+            nan = np.full(6, np.nan, "<f4").tobytes()
+            raw.execute(
+                "UPDATE embeddings SET vector = ? WHERE sample = 1 AND generation = 2", [nan]
+            )
+        raw.close()
+
+    with pytest.raises(RebuildFailed, match="find itself"):
+        rebuild(store, new_encoder(turn_one_to_nan), batch=12)
+    assert store.head().model.model_id == "model-old"
+
+
+def test_a_rollback_that_would_lose_samples_is_refused_and_says_how_to_go_on(tmp_path, store):
+    with pytest.raises(RebuildRefused, match="keeps none"):
+        roll_back(store)
+    encoder = new_encoder()
+    rebuild(store, encoder)
+    upgraded = open_gallery(tmp_path, encoder)
+    enroll(upgraded, encoder, 77)
+    upgraded.close()
+    with pytest.raises(RebuildRefused, match="1 enrolled since"):
+        roll_back(store)
+    report = rebuild(store, OLD)
+    assert (report.embedded, report.generation) == (1, 1), "only what the old one did not know"
+    serving = open_gallery(tmp_path, OLD)
+    assert_finds(serving, OLD, [*range(23), 77])
+    serving.close()
+
+
+def test_dropping_frees_the_old_generation_and_its_bytes(tmp_path, store):
+    needle = OLD.encode([walk(7)])[0].tobytes()
+    rebuild(store, new_encoder())
+    assert any(needle in path.read_bytes() for path in tmp_path.iterdir())
+    assert drop_others(store) == 1
+    assert not any(needle in path.read_bytes() for path in tmp_path.iterdir())
+    with pytest.raises(RebuildRefused):
+        roll_back(store)
+
+
+def test_dropping_a_generation_that_is_being_built_stops_its_rebuild(store):
+    encoder = new_encoder(lambda walks: drop_others(store))
+    with pytest.raises(RebuildFailed, match="dropped meanwhile"):
+        rebuild(store, encoder)
+
+
+def test_an_erased_subject_is_gone_from_the_kept_generation_too(tmp_path, store):
+    encoder = new_encoder()
+    rebuild(store, encoder)
+    upgraded = open_gallery(tmp_path, encoder)
+    upgraded.erase_subject("s7")
+    upgraded.close()
+    roll_back(store)
+    serving = open_gallery(tmp_path, OLD)
+    assert all(c.subject != "s7" for c in serving.identify(OLD.encode([walk(7)])[0], limit=50))
+    assert serving.status().samples == 22
+    serving.close()
+
+
+def arguments_of(*words):
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    return parser.parse_args(words)
+
+
+def test_the_command_rolls_back_and_drops(tmp_path, store, capsys):
+    rebuild(store, new_encoder())
+    assert run(arguments_of("--data", str(tmp_path), "--rollback")) == 0
+    assert run(arguments_of("--data", str(tmp_path), "--drop-old")) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "The gallery main answers with model-old again.",
+        "Dropped 1 generations.",
+    ]
+
+
+def test_the_command_makes_no_gallery_where_there_is_none(tmp_path):
+    with pytest.raises(StoreUnavailable, match="expected a gallery in the folder"):
+        run(arguments_of("--data", str(tmp_path / "nowhere"), "--rollback"))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,240 @@
+"""The client, its commands, and the real server process."""
+
+import argparse
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+
+from gallery import Gallery
+from service import serve
+from service.app import create_app
+from service.client import Client
+from service.commands import enroll, folders, identify
+from service.errors import NoWalksError, RefusedError, StartError, UnreachableError
+from service.settings import Settings
+from tests.fakes import FakeEncoder, walker, zipped_walk
+
+BUILDS = {"001": 8, "002": 14, "003": 20}
+
+
+@pytest.fixture
+def url(settings: Settings, encoder: FakeEncoder, gallery: Gallery) -> Iterator[str]:
+    """A real server on a free port, in a thread of this process."""
+    app = create_app(settings, encoder=encoder, gallery=gallery)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def write_casia_b(root: Path) -> Path:
+    """A small CASIA-B tree: three subjects, two conditions, two views."""
+    for subject, build in BUILDS.items():
+        for condition, extra in (("nm-01", 0), ("bg-01", 1)):
+            for view in ("000", "090"):
+                folder = root / subject / condition / view
+                folder.mkdir(parents=True)
+                for position, frame in enumerate(walker(build + extra, 15)):
+                    cv2.imwrite(str(folder / f"{position + 1}.png"), frame)
+    return root
+
+
+def write_casia_a(root: Path) -> Path:
+    """A small CASIA-A tree: `<subject>/<view>_<pass>.zip`."""
+    for subject, build in BUILDS.items():
+        (root / subject).mkdir(parents=True)
+        for number in (1, 2, 3):
+            walk = zipped_walk(walker(build + number, 15))
+            (root / subject / f"00_{number}.zip").write_bytes(walk)
+    return root
+
+
+def arguments(module: object, *given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    module.configure(parser)  # type: ignore[attr-defined]
+    return parser.parse_args(given)
+
+
+def places(*given: str) -> list[str]:
+    return [str(walk.place) for walk in folders.selected(arguments(folders, *given))]
+
+
+def test_walks_of_a_casia_b_tree_are_found_and_filtered(tmp_path: Path) -> None:
+    root = str(write_casia_b(tmp_path))
+    assert len(places(root)) == 12
+    assert places(root, "--types", "nm-01", "--views", "090") == [
+        f"{subject}/nm-01/090" for subject in BUILDS
+    ]
+    walk = folders.selected(arguments(folders, root))[0]
+    assert (walk.subject, walk.metadata) == ("001", {"condition": "bg-01", "view": "000"})
+
+
+def test_walks_of_a_casia_a_tree_are_selected_by_pattern(tmp_path: Path) -> None:
+    root = str(write_casia_a(tmp_path))
+    assert places(root, "--select", "*/00_[12].zip") == [
+        f"{subject}/00_{number}.zip" for subject in BUILDS for number in (1, 2)
+    ]
+    walk = folders.selected(arguments(folders, root))[0]
+    assert (walk.subject, walk.metadata) == ("001", {"walk": "00_1"})
+
+
+def test_a_path_without_walks_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NoWalksError, match="expected walks"):
+        places(str(tmp_path))
+
+
+def test_enroll_and_identify_a_tree(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(write_casia_b(tmp_path))
+    assert enroll.run(arguments(enroll, root, "--url", url, "--types", "nm-01")) == 0
+    # Both views show the same frames here, but they are two walks of a subject only once.
+    assert "3 enrolled" in capsys.readouterr().out
+    assert identify.run(arguments(identify, root, "--url", url, "--types", "bg-01")) == 0
+    printed = capsys.readouterr().out
+    assert "001/bg-01/000: match; nearest: 001" in printed
+    assert "rank-1 bg: 100.0 % of 6 walks" in printed
+
+
+def test_enroll_one_file_needs_its_subject(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "walk.zip"
+    file.write_bytes(zipped_walk(walker(10)))
+    with pytest.raises(NoWalksError, match="--subject"):
+        enroll.run(arguments(enroll, str(file), "--url", url))
+    assert enroll.run(arguments(enroll, str(file), "--url", url, "--subject", "ann")) == 0
+
+
+def test_a_refused_walk_is_told_and_the_rest_goes_on(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_casia_a(tmp_path)
+    (root / "001" / "00_1.zip").write_bytes(b"no zip")
+    assert enroll.run(arguments(enroll, str(root), "--url", url)) == 1
+    printed = capsys.readouterr()
+    assert "8 enrolled, 1 refused" in printed.out
+    assert "001/00_1.zip" in printed.err
+
+
+def test_the_client_sends_every_kind_of_walk(url: str, tmp_path: Path) -> None:
+    walk = walker(10)
+    pictures = []
+    for position, frame in enumerate(walk):
+        pictures.append(tmp_path / f"{position}.png")
+        cv2.imwrite(str(pictures[-1]), frame)
+    with Client(url) as client:
+        first = client.enroll("site/7", walk, metadata={"view": "090"})
+        assert client.enroll("site/7", tmp_path).duplicate
+        assert client.enroll("site/7", pictures).sample_id == first.sample_id
+        assert client.identify(walk > 0).candidates[0].subject == "site/7"
+        assert client.verify("site/7", walk).decision == "match"
+        assert [one.subject for one in client.subjects().subjects] == ["site/7"]
+        assert client.subject("site/7").samples[0].metadata == {"view": "090"}
+        assert client.info().provider == "FakeProvider"
+        assert client.erase_sample(first.sample_id).samples == 1
+        with pytest.raises(RefusedError, match="sample_not_found") as refused:
+            client.erase_sample(first.sample_id)
+        assert refused.value.status == 404
+
+
+def test_the_client_says_when_nothing_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}") as client, pytest.raises(UnreachableError):
+        client.info()
+
+
+def test_the_client_survives_an_answer_that_is_no_problem() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(502, text="<html>"))
+    with Client("http://x", transport=transport) as client, pytest.raises(RefusedError) as refused:
+        client.erase_subject("ann")
+    assert (refused.value.status, refused.value.code) == (502, "unknown")
+
+
+def test_serve_says_in_a_sentence_why_it_cannot_start(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(StartError, match="expected to listen on 127"):
+            serve.run(arguments(serve, "--port", port, "--data", str(tmp_path)))
+    missing = ("serve", "--port", "0", "--model", str(tmp_path / "none.onnx"))
+    process = subprocess.run(
+        [sys.executable, "-m", "metagait", *missing],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert len(process.stderr.strip().splitlines()) == 1
+    assert "none.onnx" in process.stderr
+
+
+# A server process with the fake encoder: what `metagait serve` does after opening its model.
+SERVER = """
+import sys
+from pathlib import Path
+from tests.fakes import FakeEncoder
+from service import app, serve
+serve.open_encoder = lambda settings: FakeEncoder()
+arguments = __import__("argparse").Namespace(
+    host="127.0.0.1", port=int(sys.argv[1]), data=Path(sys.argv[2]), model=None)
+sys.exit(serve.run(arguments))
+"""
+
+
+@contextmanager
+def server_process(data: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(port), str(data)],
+        cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_ready(client: Client) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            client.ready()
+        except (UnreachableError, RefusedError):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
+
+
+def test_sigterm_ends_cleanly_and_what_was_acknowledged_stays(tmp_path: Path) -> None:
+    with server_process(tmp_path) as (process, url), Client(url) as client:
+        wait_until_ready(client)
+        kept = client.enroll("ann", walker(10)).sample_id
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+    with server_process(tmp_path) as (process, url), Client(url) as client:
+        wait_until_ready(client)
+        assert client.subject("ann").samples[0].sample_id == kept
+        nearest = client.identify(walker(10)).candidates[0]
+        assert nearest.sample_id == kept
+        np.testing.assert_allclose(nearest.distance, 0, atol=1e-3)
+        process.kill()
+        process.wait()
+    with server_process(tmp_path) as (_, url), Client(url) as client:
+        wait_until_ready(client)
+        assert client.identify(walker(10)).candidates[0].sample_id == kept

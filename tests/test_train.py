@@ -1,0 +1,299 @@
+"""Configurations, checkpoints and the training loop."""
+
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.caches import BENCHMARK, VALIDATION, packed, training_dataset
+from model.checkpoint import load_checkpoint, load_network, save_checkpoint
+from model.config import (
+    DataConfig,
+    OptimiserConfig,
+    TrainConfig,
+    WalkersConfig,
+    build,
+    load_config,
+    plain,
+)
+from model.dataset import Dataset, Sample, pack
+from model.errors import ConfigError, ModelFileError
+from model.network import NetworkConfig
+from model.sampler import Sampler, SamplerConfig
+from model.train import Training, computes_in_bfloat16, stop_signals, train
+from model.walkers import WalkerSettings
+
+CONFIGS = Path(__file__).parent.parent / "model" / "configs"
+
+TINY = TrainConfig(
+    name="tiny",
+    data=DataConfig(path="unused"),
+    iterations=6,
+    checkpoint_every=2,
+    network=NetworkConfig(channels=(2, 4, 4), dimensions=4),
+    sampler=SamplerConfig(subjects=2, samples=2, frames=3),
+    optimiser=OptimiserConfig(learning_rate=1e-3, schedule="cosine", warm_up=2, clip_norm=1.0),
+)
+
+
+class Noise:
+    """A source of one random walk."""
+
+    def __init__(self, seed: int) -> None:
+        self._walk = np.random.default_rng(seed).integers(0, 256, (5, 64, 44)).astype(np.uint8)
+
+    def read(self) -> np.ndarray:
+        return self._walk
+
+
+class Stopping:
+    """A source that sends this process a signal when it is first read in the second batch."""
+
+    def __init__(self) -> None:
+        self._noise, self._reads = Noise(0), 0
+
+    def read(self) -> np.ndarray:
+        self._reads += 1
+        if self._reads == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self._noise.read()
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return Dataset(
+        tuple(
+            Sample(f"{s:03}", f"nm-{k:02}", "090", 5, Noise(10 * s + k))
+            for s in range(3)
+            for k in range(2)
+        )
+    )
+
+
+def test_shipped_configurations_load() -> None:
+    demo = load_config(CONFIGS / "demo.yaml")
+    assert demo.data.walkers is not None
+    paper = load_config(CONFIGS / "casia-b-lt.yaml")
+    assert paper.network == NetworkConfig()
+    assert (paper.sampler.subjects, paper.sampler.samples, paper.sampler.frames) == (8, 8, 30)
+    assert paper.data.train_subjects == 74
+    assert paper.optimiser.rate(50_000, paper.iterations) == 1e-4
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_is_built_and_written_back(path: Path) -> None:
+    config = load_config(path)
+    assert build(TrainConfig, json.loads(json.dumps(plain(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("iteration: 5", "iteration: unknown key"),
+        ("sampler: {frame: 5}", "sampler.frame: unknown key"),
+        ("sampler: {augment: {miror: 1}}", "sampler.augment.miror: unknown key"),
+        ("iterations: many", "iterations: expected int, got 'many'"),
+        ("iterations: true", "iterations: expected int, got True"),
+        ("iterations: 0", "iterations: expected at least 1"),
+        ("network: {channels: [1, 2]}", "network.channels: expected 3 values"),
+        ("network: {channels: 4}", "network.channels: expected a list"),
+        ("network: {attention: [colour]}", "network.attention"),
+        ("optimiser: {schedule: sine}", "optimiser.schedule"),
+        ("precision: half", "precision"),
+        ("sampler: 5", "sampler: expected keys and values"),
+        ("data: {}", "data: expected either"),
+        ("data: {path: a, walkers: {}}", "data: expected either"),
+    ],
+)
+def test_wrong_keys_and_values_are_named(tmp_path: Path, text: str, said: str) -> None:
+    values = {"name": "name: x", "data": "data: {path: somewhere}", "iterations": "iterations: 5"}
+    values.pop(text.split(":", maxsplit=1)[0], None)
+    (tmp_path / "c.yaml").write_text("\n".join([*values.values(), text]))
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "c.yaml")
+    assert said in str(caught.value)
+
+
+def test_configurations_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="name: expected this key"):
+        build(TrainConfig, {"iterations": 1, "data": {"path": "x"}})
+    with pytest.raises(ConfigError, match="YAML"):
+        load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match="keys and values"):
+        load_config(tmp_path / "list.yaml")
+
+
+def test_learning_rates() -> None:
+    cosine = OptimiserConfig(learning_rate=1.0, schedule="cosine", warm_up=10)
+    assert cosine.rate(0, 110) == pytest.approx(0.1)
+    assert cosine.rate(9, 110) == pytest.approx(1.0)
+    assert cosine.rate(60, 110) == pytest.approx(0.5)
+    assert cosine.rate(110, 110) == pytest.approx(0.0)
+    step = OptimiserConfig(learning_rate=1.0, schedule="step", steps=(5, 8))
+    assert [round(step.rate(i, 10), 6) for i in (0, 4, 5, 7, 8)] == [1, 1, 0.1, 0.1, 0.01]
+
+
+def test_resumed_training_gives_the_same_bits(dataset: Dataset, tmp_path: Path) -> None:
+    assert train(TINY, dataset, tmp_path / "whole")
+    first_half = Training(TINY, dataset.subjects)
+    sampler = Sampler(dataset, TINY.sampler, TINY.seed)
+    for iteration in range(3):
+        first_half.step(sampler.batch(iteration))
+    first_half.save(tmp_path / "halves" / "checkpoint.pt", None)
+    torch.manual_seed(99)
+    assert train(TINY, dataset, tmp_path / "halves", resume=True)
+
+    whole = load_checkpoint(tmp_path / "whole" / "checkpoint.pt")
+    halves = load_checkpoint(tmp_path / "halves" / "checkpoint.pt")
+    assert whole.iteration == halves.iteration == 6
+    for one, other in ((whole.network, halves.network), (whole.classifier, halves.classifier)):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert torch.equal(whole.random_state, halves.random_state)
+    moments = [c.optimiser["state"][0]["exp_avg"] for c in (whole, halves)]
+    assert torch.equal(*moments)
+
+
+def test_learning_changes_weights_and_lowers_the_loss(dataset: Dataset) -> None:
+    constant = OptimiserConfig(learning_rate=1e-2, weight_decay=0)
+    training = Training(replace(TINY, optimiser=constant), dataset.subjects)
+    batch = Sampler(dataset, TINY.sampler, 1).batch(0)
+    losses = [training.step(batch).loss for _ in range(40)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_signal_saves_and_stops(tmp_path: Path) -> None:
+    source = Stopping()
+    samples = tuple(
+        Sample(f"{s:03}", f"nm-{k:02}", "090", 5, source) for s in range(2) for k in range(2)
+    )
+    before = signal.getsignal(signal.SIGTERM)
+    finished = train(replace(TINY, checkpoint_every=1000), Dataset(samples), tmp_path)
+    assert not finished
+    assert 0 < load_checkpoint(tmp_path / "checkpoint.pt").iteration < TINY.iterations
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_signals_are_left_alone_outside_the_main_thread() -> None:
+    seen: list[bool] = []
+
+    def wait() -> None:
+        with stop_signals() as stopped:
+            seen.append(stopped.is_set())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+
+
+def test_a_finished_training_is_not_overwritten(dataset: Dataset, tmp_path: Path) -> None:
+    train(replace(TINY, iterations=1), dataset, tmp_path)
+    with pytest.raises(ConfigError, match="--resume"):
+        train(TINY, dataset, tmp_path)
+    other = replace(TINY, network=NetworkConfig(channels=(2, 2, 4), dimensions=4))
+    with pytest.raises(ConfigError, match="network"):
+        train(other, dataset, tmp_path, resume=True)
+    with pytest.raises(ConfigError, match="subjects"):
+        train(TINY, dataset.of(dataset.subjects[:2]), tmp_path, resume=True)
+
+
+def test_log_and_metrics(dataset: Dataset, tmp_path: Path) -> None:
+    train(TINY, dataset, tmp_path)
+    entry = json.loads((tmp_path / "log.jsonl").read_text())
+    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert entry["iteration"] == 6
+    assert entry["loss"] == pytest.approx(entry["triplet"] + entry["cross_entropy"])
+    assert checkpoint.metrics["loss"] == entry["loss"]
+    assert checkpoint.config == TINY
+    assert json.loads((tmp_path / "config.json").read_text()) == plain(TINY)
+
+
+def test_log_lines_beyond_the_checkpoint_are_forgotten(dataset: Dataset, tmp_path: Path) -> None:
+    Training(TINY, dataset.subjects).save(tmp_path / "checkpoint.pt", None)
+    lines = ['{"iteration": 0}', '{"iteration": 20}']
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    train(TINY, dataset, tmp_path, resume=True)
+    logged = [json.loads(x)["iteration"] for x in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert logged == [0, 6]
+
+
+def test_network_of_a_checkpoint_is_ready_to_embed(dataset: Dataset, tmp_path: Path) -> None:
+    train(replace(TINY, iterations=2), dataset, tmp_path)
+    network = load_network(tmp_path / "checkpoint.pt")
+    assert not network.training
+    walk = torch.from_numpy(dataset.samples[0].silhouettes())[None]
+    with torch.inference_mode():
+        embedding = network(walk, torch.tensor([5]))
+    assert embedding.shape == (1, 64, 4)
+    assert torch.isfinite(embedding).all()
+
+
+def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="checkpoint"):
+        load_checkpoint(tmp_path / "nothing.pt")
+    (tmp_path / "text.pt").write_text("weights")
+    with pytest.raises(ModelFileError, match="checkpoint"):
+        load_checkpoint(tmp_path / "text.pt")
+    torch.save({"format": "other"}, tmp_path / "other.pt")
+    with pytest.raises(ModelFileError, match="format"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_weights_of_another_network_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    Training(TINY, dataset.subjects).save(tmp_path / "checkpoint.pt", None)
+    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
+    del checkpoint.network["neck.weight"]
+    save_checkpoint(checkpoint, tmp_path / "checkpoint.pt")
+    with pytest.raises(ModelFileError, match=r"neck\.weight"):
+        load_network(tmp_path / "checkpoint.pt")
+
+
+def test_an_interrupted_write_leaves_the_older_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    Training(TINY, dataset.subjects).save(path, None)
+    unwritable = replace(load_checkpoint(path), metrics={"loss": lambda: None})
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(unwritable, path)
+    assert load_checkpoint(path).iteration == 0
+
+
+def test_walkers_that_models_are_judged_by_are_not_trained_on(tmp_path: Path) -> None:
+    for kept in (BENCHMARK, VALIDATION):
+        overlapping = WalkersConfig(first=kept.first - 5, subjects=6)
+        with pytest.raises(ConfigError, match="judged"):
+            training_dataset(DataConfig(walkers=overlapping), (64, 44), tmp_path)
+    assert BENCHMARK.first >= VALIDATION.first + VALIDATION.subjects
+
+
+def test_walkers_are_generated_once(tmp_path: Path) -> None:
+    few = WalkersConfig(
+        subjects=2, conditions=("nm-01",), views=(90,), settings=WalkerSettings(frames=4)
+    )
+    first = training_dataset(DataConfig(walkers=few), (64, 44), tmp_path)
+    (cache,) = (tmp_path / "cache").iterdir()
+    stamp = cache.stat().st_mtime_ns
+    again = training_dataset(DataConfig(walkers=few), (64, 44), tmp_path)
+    assert [s.name for s in first.samples] == ["0001/nm-01/090", "0002/nm-01/090"]
+    assert first.samples == again.samples
+    assert cache.stat().st_mtime_ns == stamp
+
+
+def test_a_packed_folder_is_used_as_it_is(dataset: Dataset, tmp_path: Path) -> None:
+    pack(dataset, tmp_path / "packed")
+    opened = packed(tmp_path / "packed", (64, 44), tmp_path / "runs")
+    assert len(opened.samples) == 6
+    assert not (tmp_path / "runs").exists()
+
+
+def test_precision_is_as_asked() -> None:
+    cpu = torch.device("cpu")
+    assert computes_in_bfloat16("bfloat16", cpu)
+    assert not computes_in_bfloat16("float32", cpu)
