@@ -124,7 +124,9 @@ class MetaGait(nn.Module):
         )
         self.pool_width = GeneralizedMean()
         self.head = SeparateLinear(config.parts, third, config.dimensions)
-        self.neck = nn.BatchNorm1d(config.parts * config.dimensions)
+        # Nothing learnable here, and unit length after it: otherwise the quickest way to a small
+        # triplet loss is to shrink, or to push one walk of the batch far away from all the others.
+        self.neck = nn.BatchNorm1d(config.parts * config.dimensions, affine=False)
         self._keep_variance()
 
     def forward(self, silhouettes: Tensor, lengths: Tensor) -> Tensor:
@@ -136,7 +138,7 @@ class MetaGait(nn.Module):
             lengths: int64 `[N]`, each at least 1 and at most T.
 
         Returns:
-            float32 `[N, P, D]`, after the neck.
+            float32 `[N, P, D]`, after the neck; each part has length 1.
 
         """
         features, steps = self.forward_features(silhouettes, lengths)
@@ -161,8 +163,8 @@ class MetaGait(nn.Module):
         """Return the embedding `[N, P, D]` of temporally pooled features `[N, C, P, W']`."""
         rows = self.pool_width(pooled, 3).transpose(1, 2)  # N,P,C
         parts = self.head(rows)  # N,P,D
-        embedding: Tensor = self.neck(parts.flatten(1)).unflatten(1, parts.shape[1:])
-        return embedding.float()
+        centred = self.neck(parts.flatten(1)).unflatten(1, parts.shape[1:])
+        return F.normalize(centred.float(), dim=2)
 
     def channels_last(self) -> "MetaGait":
         """Lay the convolutions out for the faster kernels (twice the speed on a CPU)."""
@@ -189,15 +191,20 @@ class MetaGait(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Identity logits for the cross-entropy of training; not part of the exported model."""
+    """Identity logits for the cross-entropy of training; not part of the exported model.
+
+    Parts of unit length are too short for a sharp softmax; they are scaled to the length that a
+    standardised vector of their size has.
+    """
 
     def __init__(self, parts: int, dimensions: int, ids: int) -> None:
         super().__init__()
+        self.scale = math.sqrt(dimensions)
         self.separate = SeparateLinear(parts, dimensions, ids)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """`[N, P, D]` to logits `[N, P, ids]`."""
-        logits: Tensor = self.separate(embedding)
+        logits: Tensor = self.separate(embedding * self.scale)
         return logits
 
 
