@@ -10,7 +10,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c cons
 # The packages of this repository that the command line and the tests read.
 LINTED := metagait.py gallery model service tests benchmarks
 
-.PHONY: serve demo train-demo test check bench clean
+.PHONY: serve demo train-demo test check clean
 
 serve: $(VENV)/.serving
 	$(BIN)/metagait serve --host $(HOST) --port $(PORT) --data $(DATA)
@@ -20,8 +20,8 @@ demo: $(VENV)/.serving
 
 train-demo: $(VENV)/.complete
 	$(BIN)/metagait train model/configs/demo.yaml --resume
-	$(BIN)/metagait export runs/demo/checkpoint.pt runs/demo/metagait.onnx --calibrate --card
-	$(BIN)/metagait evaluate runs/demo/metagait.onnx
+	$(BIN)/metagait export runs/demo/checkpoint.pt runs/demo/metagait.onnx --calibrate
+	$(BIN)/metagait evaluate runs/demo/metagait.onnx --markdown runs/demo/table.md
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest

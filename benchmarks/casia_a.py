@@ -39,7 +39,9 @@ def rank_1(
     embeddings: Embeddings, gallery: tuple[str, tuple[int, ...]], probe: tuple[str, tuple[int, ...]]
 ) -> float:
     """Percent of probes whose nearest gallery walk is of the same subject."""
-    known = [(key, e) for key, e in embeddings.items() if key[1] == gallery[0] and key[2] in gallery[1]]
+    known = [
+        (key, e) for key, e in embeddings.items() if key[1] == gallery[0] and key[2] in gallery[1]
+    ]
     asked = [(key, e) for key, e in embeddings.items() if key[1] == probe[0] and key[2] in probe[1]]
     matrix = np.stack([e for _, e in known])
     hits = 0
@@ -57,7 +59,9 @@ def row(label: str, embeddings: Embeddings) -> str:
     return f"| {label} | " + " | ".join(f"{figure:.1f}" for figure in figures) + " |"
 
 
-def table(folder: Path, encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]], name: str) -> str:
+def table(
+    folder: Path, encode: Callable[[NDArray[np.uint8]], NDArray[np.float32]], name: str
+) -> str:
     """Return the whole table as markdown."""
     loaded = dict(walks(folder))
     head = ["", *VIEWS, "mean", *(f"{g}→{p}" for g, p in CROSS), "mean"]

@@ -84,7 +84,7 @@ class Calibration(nn.Module):
         rows = signal.flatten(0, 1).unsqueeze(1)  # N·B,1,*D
         shifted = convolve(rows, shifts, padding=max(self.kernels) // 2)  # N·B,k,*D
         shifted = shifted.flatten(2).unflatten(0, signal.shape[:2])  # N,B,k,D
-        mixed = kernel[:, None, None, :] @ shifted  # N,B,1,D
+        mixed: Tensor = kernel[:, None, None, :] @ shifted  # N,B,1,D
         return mixed.reshape(signal.shape)
 
     @staticmethod

@@ -8,7 +8,6 @@ Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `emb
 
 import argparse
 import hashlib
-import io
 import logging
 import warnings
 from pathlib import Path
@@ -141,20 +140,19 @@ def _graph(network: MetaGait) -> onnx.ModelProto:
     silhouettes = torch.zeros(2, frames, *network.config.size, dtype=torch.uint8)
     lengths = torch.tensor([frames, 20])
     walks, steps = torch.export.Dim("N"), torch.export.Dim("T")
-    buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        torch.onnx.export(
+        program = torch.onnx.export(
             network,
             (silhouettes, lengths),
-            buffer,
             input_names=["silhouettes", "lengths"],
             output_names=["embedding"],
             dynamic_shapes={"silhouettes": {0: walks, 1: steps}, "lengths": {0: walks}},
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
-    return onnx.load_model_from_string(buffer.getvalue())
+    if program is None:
+        raise ExportError("expected a program from the exporter, got none")
+    return program.model_proto

@@ -41,9 +41,9 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.2) -> Trip
     """
     distances = pairwise_distances(embedding)  # P,N,N
     same = labels[:, None] == labels[None, :]
-    anchor, positive = (same & ~torch.eye(len(labels), dtype=torch.bool, device=same.device)).nonzero(
-        as_tuple=True
-    )
+    anchor, positive = (
+        same & ~torch.eye(len(labels), dtype=torch.bool, device=same.device)
+    ).nonzero(as_tuple=True)
     gap = distances[:, anchor, positive, None] - distances[:, anchor]  # P,pairs,N
     violation = F.relu(gap + margin) * ~same[anchor]
     count = (violation > 0).sum(dim=(1, 2))  # P

@@ -116,7 +116,11 @@ class MetaGait(nn.Module):
         self.a1 = GlobalLocalConv(second, third, strips=strips, join="sum")
         self.b2 = GlobalLocalConv(third, third, strips=strips, join="concat")
         half = (config.size[0] // 2, config.size[1] // 2)
-        shapes = {"a0": (second, half), "a1": (third, half), "b2": (third, (config.size[0], half[1]))}
+        shapes = {
+            "a0": (second, half),
+            "a1": (third, half),
+            "b2": (third, (config.size[0], half[1])),
+        }
         used = config.attention_stages if config.attention else ()
         self.attend = nn.ModuleDict({stage: _attention(config, *shapes[stage]) for stage in used})
         self.pool_time = MetaTemporalPooling(
@@ -208,9 +212,7 @@ class Classifier(nn.Module):
         return logits
 
 
-def _attention(
-    config: NetworkConfig, channels: int, plane: tuple[int, int]
-) -> MetaTripleAttention:
+def _attention(config: NetworkConfig, channels: int, plane: tuple[int, int]) -> MetaTripleAttention:
     return MetaTripleAttention(
         channels,
         plane,

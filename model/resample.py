@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def overlaps(lengths: Tensor, steps: int | Tensor, bins: int) -> Tensor:
+def overlaps(lengths: Tensor, steps: int, bins: int) -> Tensor:
     """How much of each step lies in each bin.
 
     Args:

@@ -77,7 +77,7 @@ class Training:
             group["lr"] = self.config.optimiser.rate(self.iteration, self.config.iterations)
         loss, figures = self._loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.config.optimiser.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.config.optimiser.clip_norm)
         self.optimiser.step()

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
         "auto", description="where the model runs; `auto` takes CUDA when there is one"
     )
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of the encoder; default: ONNX Runtime decides"
+        None, ge=1, description="CPU threads of the encoder; default: every CPU there is"
     )
     gallery: str = Field("main", min_length=1, max_length=64, description="name of the gallery")
     max_upload_mb: int = Field(64, ge=1, le=4096, description="size of one request body")

@@ -140,9 +140,7 @@ def test_foreign_unreadable_and_outdated_facts_are_refused(exported: Path, tmp_p
         ([np.zeros((2001, 64, 44), np.uint8)], "got 2001"),
     ],
 )
-def test_wrong_walks_are_refused(
-    exported: Path, walks: list[NDArray[np.uint8]], says: str
-) -> None:
+def test_wrong_walks_are_refused(exported: Path, walks: list[NDArray[np.uint8]], says: str) -> None:
     with pytest.raises(EncodeError, match=says):
         OnnxEncoder.open(exported).encode(walks)
 

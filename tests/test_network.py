@@ -43,7 +43,9 @@ def test_hyper_network_is_equation_3() -> None:
     made = network(statistics)
     for n in range(2):
         hidden = [
-            leaky(sum(float(network.meta_1.weight[i, j]) * float(statistics[n, j]) for j in range(3)))
+            leaky(
+                sum(float(network.meta_1.weight[i, j]) * float(statistics[n, j]) for j in range(3))
+            )
             for i in range(3)
         ]
         flat = [

@@ -1,0 +1,51 @@
+"""Docs that cannot rot: what the README names exists, and what exists is named."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from metagait import COMMANDS
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_setting_stands_in_the_readme_with_its_default() -> None:
+    for name, field in Settings.model_fields.items():
+        row = re.search(rf"^\| `{PREFIX}{name.upper()}` \| (.*?) \|", README, re.MULTILINE)
+        assert row, name
+        if isinstance(field.default, int | float) or name in {"host", "gallery", "provider"}:
+            assert row.group(1) == f"`{field.default}`", name
+
+
+def test_the_readme_names_no_setting_that_does_not_exist() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(rf"{PREFIX}[A-Z_]+", README)) == known
+
+
+def test_every_make_target_and_command_that_is_named_exists() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]]
+    targets = {name for text in texts for name in re.findall(r"`make ([a-z-]+)", text)}
+    commands = {name for text in texts for name in re.findall(r"`metagait ([a-z]+)", text)}
+    assert {"demo", "test", "check", "serve", "train-demo"} <= targets
+    assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in targets)
+    assert commands <= set(COMMANDS)
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_package_is_in_the_distribution() -> None:
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = set(named["tool"]["setuptools"]["packages"])
+    found = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for room in ("gallery", "model", "service")
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert packages == found
