@@ -9,6 +9,7 @@ from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -26,8 +27,10 @@ def test_the_readme_names_no_setting_that_does_not_exist() -> None:
 
 
 def test_every_make_target_and_command_that_is_named_exists() -> None:
-    texts = [path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]]
-    targets = {name for text in texts for name in re.findall(r"`make ([a-z-]+)", text)}
+    texts = [
+        path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    ]
+    targets = {name for text in texts for name in re.findall(r"(?m)(?:`|^)make ([a-z-]+)", text)}
     commands = {name for text in texts for name in re.findall(r"`metagait ([a-z]+)", text)}
     assert {"demo", "test", "check", "serve", "train-demo"} <= targets
     assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in targets)
@@ -35,7 +38,7 @@ def test_every_make_target_and_command_that_is_named_exists() -> None:
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+    for path in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 

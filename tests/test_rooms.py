@@ -33,7 +33,7 @@ def files(room: str) -> list[Path]:
 
 
 def room(module: str) -> str:
-    return module.split(".")[0]
+    return module.split(".", maxsplit=1)[0]
 
 
 @pytest.mark.parametrize("path", files("service"), ids=str)
