@@ -203,8 +203,15 @@ def print_table(probes: Sequence[Probe]) -> None:
         distance = probe.answer.candidates[0].distance
         print(
             f"{who:<10}{probe.condition:<8}{probe.view:>4}°   {probe.nearest:<9}{distance:>9.3f}"
-            f"   {said:<14}{'right' if probe.is_right else 'WRONG'}"
+            f"   {said:<14}{_verdict(probe)}"
         )
+
+
+def _verdict(probe: Probe) -> str:
+    """Say what is judged: the nearest subject of an enrolled walker, the naming of a stranger."""
+    if probe.is_stranger:
+        return "not named" if probe.is_right else "NAMED"
+    return "nearest is right" if probe.is_right else "nearest is WRONG"
 
 
 def print_summary(probes: Sequence[Probe]) -> bool:
