@@ -8,7 +8,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # The packages of this repository that the command line and the tests read.
-LINTED := metagait.py gallery model service tests benchmarks
+LINTED := metagait.py gallery model service docker tests benchmarks
 
 .PHONY: serve demo train-demo test check clean
 

@@ -209,7 +209,6 @@ def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads or available_cpus()
     # Idle threads that spin take the processor from decoding and searching.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 3
     return options
 

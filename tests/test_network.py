@@ -152,7 +152,7 @@ def test_overlaps_against_a_fine_ruler(length: int, bins: int) -> None:
 
 
 def test_generalized_mean_is_the_pth_root_of_the_mean_pth_power() -> None:
-    pool = GeneralizedMean().double()
+    pool = GeneralizedMean().double().requires_grad_(False)
     x = features(2, 3, 4) + 0.1
     p = float(pool.exponent)
     expected = [[(sum(float(v) ** p for v in row) / 4) ** (1 / p) for row in walk] for walk in x]
@@ -160,7 +160,7 @@ def test_generalized_mean_is_the_pth_root_of_the_mean_pth_power() -> None:
 
 
 def test_temporal_pooling_is_equations_7_and_8() -> None:
-    pool = MetaTemporalPooling(4, bins=3).double()
+    pool = MetaTemporalPooling(4, bins=3).double().requires_grad_(False)
     x = features(2, 4, 6, 2, 3) - 0.3
     lengths = torch.tensor([6.0, 3.0], dtype=torch.float64)
     x[1, :, 3:] = 0
