@@ -1,0 +1,41 @@
+"""The weights that ship: their file, their card, and that they know strangers apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.encoder import SHIPPED_MODEL, OnnxEncoder
+from model.walkers import packed_walk
+
+CARD = (Path(SHIPPED_MODEL).parent / "README.md").read_text(encoding="utf-8")
+UNSEEN = range(9001, 9009)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> OnnxEncoder:
+    return OnnxEncoder.open(threads=1)
+
+
+def test_the_file_is_small_and_promises_something(encoder: OnnxEncoder) -> None:
+    assert SHIPPED_MODEL.stat().st_size <= 25 * 1024 * 1024
+    threshold = encoder.facts.threshold
+    assert threshold is not None
+    assert threshold.target_fpir == 0.01
+    # The rule of three: a promise of 1 % needs at least 300 searches by strangers.
+    assert threshold.searches >= 300
+
+
+def test_the_card_is_about_this_file_and_its_threshold(encoder: OnnxEncoder) -> None:
+    assert encoder.facts.threshold is not None
+    assert encoder.facts.model_id in CARD
+    assert f"{encoder.facts.threshold.distance:.3f}" in CARD
+    assert f"{encoder.facts.threshold.searches:,}" in CARD
+
+
+def test_unseen_walkers_are_found_again_from_another_side(encoder: OnnxEncoder) -> None:
+    known = encoder.encode([packed_walk(subject, "nm-01", 54) for subject in UNSEEN])
+    asked = encoder.encode([packed_walk(subject, "nm-05", 72) for subject in UNSEEN])
+    distances = np.linalg.norm(asked[:, None] - known[None], axis=2)
+    hits = (distances.argmin(axis=1) == np.arange(len(UNSEEN))).mean()
+    assert hits >= 0.75  # one in eight by chance
