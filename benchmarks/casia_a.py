@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoder import SHIPPED_MODEL, OnnxEncoder
+from model.gei import gait_energy_image
 from model.silhouettes import align
 
 VIEWS = ("00", "45", "90")
@@ -65,7 +66,7 @@ def table(
     """Return the whole table as markdown."""
     loaded = dict(walks(folder))
     head = ["", *VIEWS, "mean", *(f"{g}→{p}" for g, p in CROSS), "mean"]
-    energy = {key: walk.mean(axis=0, dtype=np.float32).ravel() for key, walk in loaded.items()}
+    energy = {key: gait_energy_image(walk) for key, walk in loaded.items()}
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines.append(row("GEI nearest neighbour", energy))
     lines.append(row(name, {key: encode(walk) for key, walk in loaded.items()}))

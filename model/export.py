@@ -8,7 +8,6 @@ Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `emb
 
 import argparse
 import hashlib
-import logging
 import warnings
 from pathlib import Path
 
@@ -142,7 +141,6 @@ def _graph(network: MetaGait) -> onnx.ModelProto:
     walks, steps = torch.export.Dim("N"), torch.export.Dim("T")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             network,
             (silhouettes, lengths),

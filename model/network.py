@@ -171,7 +171,7 @@ class MetaGait(nn.Module):
         return F.normalize(centred.float(), dim=2)
 
     def channels_last(self) -> "MetaGait":
-        """Lay the convolutions out for the faster kernels (twice the speed on a CPU)."""
+        """Lay the convolutions out for the kernels that are faster on a CPU."""
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -180,8 +180,8 @@ class MetaGait(nn.Module):
     def _keep_variance(self) -> None:
         """Start the convolutions so that the signal keeps its size through the trunk.
 
-        torch's default shrinks it sixfold a layer; after seven of them the neck's epsilon is larger
-        than what is left, and training collapses to one point (docs/experiments.md).
+        torch's default shrinks its variance about sixfold a layer, and five stand in a row: what is
+        left at the neck is too small beside its epsilon (docs/experiments.md).
         """
         for module in self.modules():
             if isinstance(module, nn.Conv3d):

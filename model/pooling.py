@@ -18,7 +18,7 @@ class GeneralizedMean(nn.Module):
     """GeM pooling, ``mean(x^p)^(1/p)`` with a learnable p (Eq. 6c as Radenović et al. write it).
 
     Values below 1e-4 count as 1e-4: at p = 6.5 the customary 1e-6 becomes 1e-39, a denormal number,
-    and arithmetic on those made training half as fast.
+    and processors are slow at those.
     """
 
     def __init__(self) -> None:
