@@ -39,7 +39,7 @@ $(VENV)/.serving: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.complete: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[cpu,train,dev]'
+	$(PIP) -e '.[cpu,openvino,postgres,milvus,train,dev]'
 	touch $@ $(VENV)/.serving
 
 clean:
