@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
 
 from gallery.errors import StoreError, StoreFull, StoreUnavailable
 
@@ -29,6 +29,8 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",
 )
 _POSTGRES_DISK_FULL = "53100"
+# Any number that only this program uses.
+_MIGRATION_LOCK = 0x6D657461
 
 
 class Database:
@@ -61,6 +63,11 @@ class Database:
         """
         with self._transaction({_WRITES: True}) as connection:
             yield connection
+
+    def migrate_alone(self, connection: Connection) -> None:
+        """Let no other process migrate until the transaction of `connection` ends."""
+        if not self._is_sqlite:  # where a writing transaction is alone anyway
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
     def scrub(self) -> bool:
         """Leave no erased bytes in the write-ahead log; False when a reader still holds it."""

@@ -1,20 +1,21 @@
-"""The tables, and the numbered steps by which an older store becomes a present one.
+"""The tables in their newest form; `gallery.migrations` leads an older store to it.
 
     galleries ─┬─ generations ─┐
                ├─ subjects     ├─ embeddings      one a sample and generation
-               │     └─ samples┴─ silhouettes     at most one a sample
-               └─ changes                         what an index must do to follow
+               │     ├─ samples┴─ silhouettes     at most one a sample
+               │     └─ consents                  of a subject, or of one sample
+               ├─ changes                         what an index must do to follow
+               ├─ audit                           who did what, each row holding the former's hash
+               └─ receipts                        of erasures; nothing of the erased in them
+    master_keys                                   which key wraps the subjects' keys, if one does
 
 A sample's row number is its number in the index as well. `changes` names only row numbers: it
 tells that something was erased, never what.
 """
 
-from collections.abc import Callable
-
 from sqlalchemy import (
     CheckConstraint,
     Column,
-    Connection,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -23,40 +24,42 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    func,
-    insert,
-    inspect,
-    select,
 )
-
-from gallery.errors import StoreTooNew
 
 BUILDING, LIVE, OLD = "building", "live", "old"
 """States of a generation: being made, answering, kept for a rollback."""
 ENROLLED, ERASED = "enrolled", "erased"
 """Kinds of change to a sample."""
 
-_metadata = MetaData()
+KEEP, EMBEDDINGS_ONLY = "keep", "embeddings-only"
+"""Retentions: keep silhouettes, so that another model can embed them, or never store any."""
+
+TABLES = MetaData()
 
 
 def _parent(column: str) -> ForeignKey:
     return ForeignKey(column, ondelete="CASCADE")
 
 
-schema_version = Table("schema_version", _metadata, Column("version", Integer, primary_key=True))
+# Read by version 0.1.0 alone, which so refuses what it does not know.
+schema_version = Table("schema_version", TABLES, Column("version", Integer, primary_key=True))
 
 galleries = Table(
     "galleries",
-    _metadata,
+    TABLES,
     Column("id", Integer, primary_key=True),
     Column("name", String(128), nullable=False, unique=True),
     # Grows with every write that an index must follow.
     Column("changes", Integer, nullable=False),
+    Column("retention", String(16), nullable=False, server_default=KEEP),
+    # The last row of the audit log: a log cut at its end does not reach it.
+    Column("audit_number", Integer, nullable=False, server_default="0"),
+    Column("audit_hash", String(64), nullable=False, server_default=""),
 )
 
 generations = Table(
     "generations",
-    _metadata,
+    TABLES,
     Column("id", Integer, primary_key=True),
     Column("gallery", _parent("galleries.id"), nullable=False),
     Column("model_id", String(256), nullable=False),
@@ -71,17 +74,21 @@ generations = Table(
 
 subjects = Table(
     "subjects",
-    _metadata,
+    TABLES,
     Column("id", Integer, primary_key=True),
     Column("gallery", _parent("galleries.id"), nullable=False),
     Column("subject", String(128), nullable=False),
     Column("created_at", String(32), nullable=False),
+    # A random name: the audit log knows the subject by it, and nobody does once it is erased.
+    Column("token", String(32), nullable=False, server_default="", unique=True, index=True),
+    # Null: silhouettes and embeddings of this subject are not encrypted.
+    Column("wrapped_key", LargeBinary),
     UniqueConstraint("gallery", "subject"),
 )
 
 samples = Table(
     "samples",
-    _metadata,
+    TABLES,
     Column("id", Integer, primary_key=True),
     Column("sample_id", String(32), nullable=False),
     Column("gallery", _parent("galleries.id"), nullable=False),
@@ -89,6 +96,7 @@ samples = Table(
     Column("created_at", String(32), nullable=False),
     Column("frames", Integer, nullable=False),
     Column("metadata", Text, nullable=False),
+    Column("captured_at", String(32)),
     UniqueConstraint("gallery", "sample_id"),
     # An index that still holds an erased row must never find another sample under its number.
     sqlite_autoincrement=True,
@@ -96,7 +104,7 @@ samples = Table(
 
 silhouettes = Table(
     "silhouettes",
-    _metadata,
+    TABLES,
     Column("sample", _parent("samples.id"), primary_key=True, autoincrement=False),
     Column("format", String(32), nullable=False),
     Column("frames", Integer, nullable=False),
@@ -107,7 +115,7 @@ silhouettes = Table(
 
 embeddings = Table(
     "embeddings",
-    _metadata,
+    TABLES,
     Column("generation", _parent("generations.id"), primary_key=True, autoincrement=False),
     Column("sample", _parent("samples.id"), primary_key=True, autoincrement=False, index=True),
     Column("vector", LargeBinary, nullable=False),
@@ -115,49 +123,54 @@ embeddings = Table(
 
 changes = Table(
     "changes",
-    _metadata,
+    TABLES,
     Column("gallery", _parent("galleries.id"), primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("sample", Integer, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
 )
 
+consents = Table(
+    "consents",
+    TABLES,
+    Column("id", Integer, primary_key=True),
+    Column("subject", _parent("subjects.id"), nullable=False, index=True),
+    # Null: the consent is to everything of the subject.
+    Column("sample", _parent("samples.id"), index=True),
+    Column("basis", String(64), nullable=False),
+    Column("reference", String(256)),
+    Column("expires", String(32), index=True),
+    Column("recorded_at", String(32), nullable=False),
+)
 
-def _create_tables(connection: Connection) -> None:
-    # The tables above are still those of step 1. The first step that alters one must leave here
-    # a frozen copy of them, because the definitions above then describe the newest form.
-    _metadata.create_all(connection)
+master_keys = Table(
+    "master_keys",
+    TABLES,
+    Column("fingerprint", String(32), primary_key=True),
+    Column("created_at", String(32), nullable=False),
+)
 
+receipts = Table(
+    "receipts",
+    TABLES,
+    Column("id", String(32), primary_key=True),
+    Column("gallery", _parent("galleries.id"), nullable=False, index=True),
+    Column("created_at", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+)
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_tables,)
-"""Append-only: a store at version n has had the first n steps."""
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the store to the newest version, inside the caller's transaction.
-
-    Raises:
-        StoreTooNew: a newer version of metagait has migrated it further than this one knows.
-
-    """
-    version = _version(connection)
-    if version > len(MIGRATIONS):
-        raise StoreTooNew(
-            f"expected a store of schema version {len(MIGRATIONS)} or older, got version "
-            f"{version}: a newer metagait wrote it, so open it with that one"
-        )
-    for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
-        step(connection)
-        connection.execute(insert(schema_version).values(version=number))
-
-
-def is_current(connection: Connection) -> bool:
-    """Tell whether there is nothing to migrate, without writing."""
-    return _version(connection) == len(MIGRATIONS)
-
-
-def _version(connection: Connection) -> int:
-    if not inspect(connection).has_table(schema_version.name):
-        return 0
-    newest = connection.scalar(select(func.max(schema_version.c.version)))
-    return int(newest or 0)
+audit = Table(
+    "audit",
+    TABLES,
+    Column("gallery", _parent("galleries.id"), primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(32), nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("subject", String(32)),
+    Column("counts", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)

@@ -4,6 +4,7 @@ Every method is one transaction; what it returned is on the disk.
 """
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ from gallery.generations import (
     record,
     require_model,
 )
+from gallery.migrations import is_current, migrate
 from gallery.packing import (
     PackedSilhouettes,
     pack_embedding,
@@ -38,8 +40,6 @@ from gallery.schema import (
     ERASED,
     embeddings,
     galleries,
-    is_current,
-    migrate,
     samples,
     silhouettes,
     subjects,
@@ -280,7 +280,12 @@ class Store:
         found = self._first_subject(connection, subject)
         if found is not None:
             return found.id, False
-        values = {"gallery": self.gallery_id, "subject": subject, "created_at": now()}
+        values = {
+            "gallery": self.gallery_id,
+            "subject": subject,
+            "created_at": now(),
+            "token": secrets.token_hex(16),
+        }
         added = insert(subjects).values(values).returning(subjects.c.id)
         return connection.execute(added).scalar_one(), True
 
@@ -329,6 +334,7 @@ def _prepare(database: Database, name: str) -> int:
     if known is not None:
         return int(known)
     with database.writing() as connection:
+        database.migrate_alone(connection)
         migrate(connection)
         known = connection.scalar(wanted)
         if known is not None:

@@ -1,5 +1,3 @@
-import sqlite3
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +11,6 @@ from gallery import (
     InvalidSubject,
     StoreError,
     StoreFull,
-    StoreTooNew,
     StoreUnavailable,
 )
 from gallery.checks import METADATA_MAX_BYTES, check_silhouettes, check_subject, metadata_text
@@ -27,7 +24,6 @@ from gallery.packing import (
     unpack_embeddings,
     unpack_silhouettes,
 )
-from gallery.schema import MIGRATIONS
 from gallery.store import Store
 
 LENGTH = 4
@@ -147,15 +143,6 @@ def test_a_database_is_made_durable_and_for_its_owner_alone(tmp_path):
         "secure_delete": 1,
     }
     assert folder.stat().st_mode & 0o077 == 0
-
-
-def test_a_store_of_a_newer_version_is_refused(tmp_path):
-    Store.open(tmp_path).close()
-    with sqlite3.connect(tmp_path / "metagait.db") as raw:
-        raw.execute("INSERT INTO schema_version VALUES (?)", [len(MIGRATIONS) + 1])
-    raw.close()
-    with pytest.raises(StoreTooNew, match="newer metagait"):
-        Store.open(tmp_path)
 
 
 def test_a_store_opens_again_without_migrating_twice(tmp_path):
