@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from model.config import TrainConfig, build, plain
 from model.errors import ModelFileError
-from model.network import MetaGait, NetworkConfig
+from model.networks import Network, build_network
 from model.silhouettes import PREPROCESSING_ID
 
 FORMAT = "metagait-checkpoint-1"
@@ -74,7 +74,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(config=config, subjects=tuple(content.pop("subjects")), **content)
 
 
-def load_network(path: Path) -> MetaGait:
+def load_network(path: Path) -> Network:
     """Rebuild the network of a checkpoint, in evaluation mode, on the CPU.
 
     Raises:
@@ -89,11 +89,6 @@ def load_network(path: Path) -> MetaGait:
     except RuntimeError as error:
         raise ModelFileError(f"expected weights that fit the network, got: {error}") from error
     return network.eval()
-
-
-def build_network(config: NetworkConfig) -> MetaGait:
-    """Build a network laid out for the fast convolutions."""
-    return MetaGait(config).channels_last()
 
 
 def weights_of(module: nn.Module) -> Weights:

@@ -17,6 +17,7 @@ import yaml
 
 from model.errors import ConfigError
 from model.network import NetworkConfig
+from model.networks import AnyNetworkConfig
 from model.sampler import SamplerConfig
 from model.walkers import CONDITIONS, VIEWS, WalkerSettings
 
@@ -103,7 +104,7 @@ class TrainConfig:
     seed: int = 1
     precision: str = "auto"
     checkpoint_every: int = 500
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: AnyNetworkConfig = field(default_factory=NetworkConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -171,7 +172,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
-        (hint,) = (option for option in typing.get_args(hint) if option is not type(None))
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        hint = options[0] if len(options) == 1 else _of_kind(options, value, where)
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type[Any], hint), value, where)
     if typing.get_origin(hint) is tuple:
@@ -182,6 +184,15 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
     return value
+
+
+def _of_kind(options: list[Any], value: Any, where: str) -> Any:
+    """Return the dataclass whose `kind` the value names; the first one when it names none."""
+    kinds = {option.kind: option for option in options}
+    named = value.get("kind", options[0].kind) if isinstance(value, Mapping) else options[0].kind
+    if named not in kinds:
+        raise ConfigError(f"{where}.kind: expected one of {tuple(kinds)}, got {named!r}")
+    return kinds[named]
 
 
 def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from model.dataset import Dataset, Sample
 from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ModelFileError
 from model.gei import gait_energy_images
-from model.network import MetaGait
+from model.networks import Network
 
 Walks = Sequence[NDArray[np.uint8]]
 Encode = Callable[[Walks], NDArray[np.float32]]
@@ -68,7 +68,7 @@ def gei_embedder(size: tuple[int, int] = (64, 44)) -> Embedder:
     return Embedder("GEI, nearest neighbour", size[0], gait_energy_images, size)
 
 
-def encode_with(network: MetaGait) -> Encode:
+def encode_with(network: Network) -> Encode:
     """Embed with a torch network in evaluation mode, on a CUDA device when there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from model.checkpoint import load_checkpoint, load_network
 from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
 from model.errors import ExportError
-from model.network import MetaGait
+from model.networks import Network
 from model.silhouettes import PREPROCESSING_ID
 from model.threshold import calibrate_on_walkers
 from model.train import RUNS
@@ -34,7 +34,7 @@ _PARITY_LENGTHS = ((1,), (2, 3), (30,), (60, 7, 31, 1), (5, 100))
 
 
 def export_onnx(
-    network: MetaGait, path: Path, *, name: str, threshold: Threshold | None = None
+    network: Network, path: Path, *, name: str, threshold: Threshold | None = None
 ) -> ModelFacts:
     """Write `network` to `path`, whole or not at all.
 
@@ -68,7 +68,7 @@ def export_onnx(
     return ModelFacts.from_json(facts.to_json(), hashlib.sha256(content).hexdigest())
 
 
-def check_parity(network: MetaGait, path: Path) -> float:
+def check_parity(network: Network, path: Path) -> float:
     """Compare an ONNX file with its network on ragged batches and single walks.
 
     Returns:
@@ -97,7 +97,7 @@ def check_parity(network: MetaGait, path: Path) -> float:
     return worst
 
 
-def embed_one(network: MetaGait, walk: NDArray[np.uint8]) -> NDArray[np.float32]:
+def embed_one(network: Network, walk: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Embed one walk uint8 `[T, H, W]` with torch: float32 `[P*D]`."""
     with torch.no_grad():
         embedding = network(torch.from_numpy(walk)[None], torch.tensor([len(walk)]))
@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _graph(network: MetaGait) -> onnx.ModelProto:
+def _graph(network: Network) -> onnx.ModelProto:
     # Different lengths, none of them a special number, so that the exporter takes nothing as fixed.
     frames = 31
     silhouettes = torch.zeros(2, frames, *network.config.size, dtype=torch.uint8)

@@ -9,7 +9,6 @@ walk is shorter than its batch, its frames beyond its own length are zero; every
 carry something into them is followed by a mask, so an embedding does not depend on the batch.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from model.attention import DIMENSIONS, MetaTripleAttention
 from model.errors import ConfigError
+from model.layers import Neck, SeparateLinear, keep_variance
 from model.pooling import METHODS, GeneralizedMean, MetaTemporalPooling
 
 STAGES = ("a0", "a1", "b2")
@@ -29,6 +29,7 @@ SHORTEST = 3
 class NetworkConfig:
     """Everything that decides the architecture. Defaults: the paper's CASIA-B network, 64×44."""
 
+    kind: str = "metagait"
     size: tuple[int, int] = (64, 44)
     channels: tuple[int, int, int] = (32, 64, 128)
     dimensions: int = 128
@@ -46,6 +47,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse combinations that no network can be built from."""
+        _expect("kind", (self.kind,), ("metagait",))
         _expect("attention", self.attention, DIMENSIONS)
         _expect("attention_stages", self.attention_stages, STAGES)
         _expect("pooling", self.pooling, METHODS)
@@ -89,19 +91,6 @@ class GlobalLocalConv(nn.Module):
         return whole + local if self.join == "sum" else torch.cat([whole, local], dim=3)
 
 
-class SeparateLinear(nn.Module):
-    """One linear layer a part, without bias ("separate FC")."""
-
-    def __init__(self, parts: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        bound = math.sqrt(6 / (inputs + outputs))
-        self.weight = nn.Parameter(torch.empty(parts, inputs, outputs).uniform_(-bound, bound))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """`[N, P, inputs]` to `[N, P, outputs]`."""
-        return (features.transpose(0, 1) @ self.weight).transpose(0, 1)
-
-
 class MetaGait(nn.Module):
     """Silhouettes to embeddings."""
 
@@ -128,10 +117,8 @@ class MetaGait(nn.Module):
         )
         self.pool_width = GeneralizedMean()
         self.head = SeparateLinear(config.parts, third, config.dimensions)
-        # Nothing learnable here, and unit length after it: otherwise the quickest way to a small
-        # triplet loss is to shrink, or to push one walk of the batch far away from all the others.
-        self.neck = nn.BatchNorm1d(config.parts * config.dimensions, affine=False)
-        self._keep_variance()
+        self.neck = Neck(config.parts, config.dimensions)
+        keep_variance(self)
 
     def forward(self, silhouettes: Tensor, lengths: Tensor) -> Tensor:
         """Embed walks.
@@ -145,8 +132,15 @@ class MetaGait(nn.Module):
             float32 `[N, P, D]`, after the neck; each part has length 1.
 
         """
+        embedding: Tensor = self.neck(self.forward_parts(silhouettes, lengths))
+        return embedding
+
+    def forward_parts(self, silhouettes: Tensor, lengths: Tensor) -> Tensor:
+        """Return `[N, P, D]` before the neck: of each walk by itself, whatever its batch."""
         features, steps = self.forward_features(silhouettes, lengths)
-        return self.forward_head(self.pool_time(features, steps))
+        rows = self.pool_width(self.pool_time(features, steps), 3).transpose(1, 2)  # N,P,C
+        parts: Tensor = self.head(rows)  # N,P,D
+        return parts
 
     def forward_features(self, silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features before temporal pooling `[N, C, T', P, W']` and their lengths."""
@@ -163,13 +157,6 @@ class MetaGait(nn.Module):
         features = self._attended("b2", _masked(self.b2(features), steps), length)
         return features.contiguous(), length
 
-    def forward_head(self, pooled: Tensor) -> Tensor:
-        """Return the embedding `[N, P, D]` of temporally pooled features `[N, C, P, W']`."""
-        rows = self.pool_width(pooled, 3).transpose(1, 2)  # N,P,C
-        parts = self.head(rows)  # N,P,D
-        centred = self.neck(parts.flatten(1)).unflatten(1, parts.shape[1:])
-        return F.normalize(centred.float(), dim=2)
-
     def channels_last(self) -> "MetaGait":
         """Lay the convolutions out for the kernels that are faster on a CPU."""
         for module in self.modules():
@@ -177,39 +164,11 @@ class MetaGait(nn.Module):
                 module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return self
 
-    def _keep_variance(self) -> None:
-        """Start the convolutions so that the signal keeps its size through the trunk.
-
-        torch's default shrinks its variance about sixfold a layer, and five stand in a row: what is
-        left at the neck is too small beside its epsilon (docs/experiments.md).
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, a=0.01, nonlinearity="leaky_relu")
-
     def _attended(self, stage: str, features: Tensor, lengths: Tensor) -> Tensor:
         if stage not in self.attend:
             return features
         attended: Tensor = self.attend[stage](features.contiguous(), lengths)
         return attended
-
-
-class Classifier(nn.Module):
-    """Identity logits for the cross-entropy of training; not part of the exported model.
-
-    Parts of unit length are too short for a sharp softmax; they are scaled to the length that a
-    standardised vector of their size has.
-    """
-
-    def __init__(self, parts: int, dimensions: int, ids: int) -> None:
-        super().__init__()
-        self.scale = math.sqrt(dimensions)
-        self.separate = SeparateLinear(parts, dimensions, ids)
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """`[N, P, D]` to logits `[N, P, ids]`."""
-        logits: Tensor = self.separate(embedding * self.scale)
-        return logits
 
 
 def _attention(config: NetworkConfig, channels: int, plane: tuple[int, int]) -> MetaTripleAttention:

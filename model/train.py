@@ -25,7 +25,6 @@ from torch import Tensor
 from model.caches import packed, training_dataset
 from model.checkpoint import (
     Checkpoint,
-    build_network,
     current_commit,
     load_checkpoint,
     save_checkpoint,
@@ -34,8 +33,9 @@ from model.checkpoint import (
 from model.config import TrainConfig, load_config, plain
 from model.dataset import Dataset
 from model.errors import ConfigError
+from model.layers import Classifier
 from model.losses import cross_entropy, triplet_loss
-from model.network import Classifier, MetaGait
+from model.networks import Network, build_network
 from model.sampler import Batch, Sampler, prefetched
 
 PROGRESS_EVERY = 20
@@ -63,7 +63,7 @@ class Training:
         self.config = config
         self.subjects = subjects
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network: MetaGait = build_network(config.network).to(self.device)
+        self.network: Network = build_network(config.network).to(self.device)
         parts, dimensions = config.network.parts, config.network.dimensions
         self.classifier = Classifier(parts, dimensions, len(subjects)).to(self.device)
         self.parameters = [*self.network.parameters(), *self.classifier.parameters()]

@@ -24,6 +24,7 @@ from model.config import (
 )
 from model.dataset import Dataset, Sample, pack
 from model.errors import ConfigError, ModelFileError
+from model.gaitset import GaitSet, GaitSetConfig
 from model.network import NetworkConfig
 from model.sampler import Sampler, SamplerConfig
 from model.train import Training, computes_in_bfloat16, stop_signals, train
@@ -104,6 +105,10 @@ def test_every_configuration_is_built_and_written_back(path: Path) -> None:
         ("network: {channels: [1, 2]}", "network.channels: expected 3 values"),
         ("network: {channels: 4}", "network.channels: expected a list"),
         ("network: {attention: [colour]}", "network.attention"),
+        ("network: {kind: gaitpart}", "network.kind: expected one of ('metagait', 'gaitset')"),
+        ("network: {kind: 5}", "network.kind: expected one of ('metagait', 'gaitset')"),
+        ("network: {kind: gaitset, gate: true}", "network.gate: unknown key"),
+        ("network: 5", "network: expected keys and values"),
         ("optimiser: {schedule: sine}", "optimiser.schedule"),
         ("precision: half", "precision"),
         ("sampler: 5", "sampler: expected keys and values"),
@@ -118,6 +123,14 @@ def test_wrong_keys_and_values_are_named(tmp_path: Path, text: str, said: str) -
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "c.yaml")
     assert said in str(caught.value)
+
+
+def test_the_kind_names_the_network() -> None:
+    values = {"name": "x", "iterations": 1, "data": {"path": "x"}}
+    gaitset = build(TrainConfig, {**values, "network": {"kind": "gaitset", "channels": [2, 3, 4]}})
+    assert gaitset.network == GaitSetConfig(channels=(2, 3, 4))
+    assert build(TrainConfig, plain(gaitset)) == gaitset
+    assert build(TrainConfig, {**values, "network": {}}).network == NetworkConfig()
 
 
 def test_configurations_that_are_none(tmp_path: Path) -> None:
@@ -234,6 +247,14 @@ def test_network_of_a_checkpoint_is_ready_to_embed(dataset: Dataset, tmp_path: P
         embedding = network(walk, torch.tensor([5]))
     assert embedding.shape == (1, 64, 4)
     assert torch.isfinite(embedding).all()
+
+
+def test_gaitset_trains_in_the_same_loop(dataset: Dataset, tmp_path: Path) -> None:
+    network = GaitSetConfig(channels=(2, 3, 4), dimensions=4, scales=(1, 2))
+    train(replace(TINY, network=network, iterations=2), dataset, tmp_path)
+    loaded = load_network(tmp_path / "checkpoint.pt")
+    assert isinstance(loaded, GaitSet)
+    assert loaded.config == network
 
 
 def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
