@@ -10,9 +10,11 @@ from fastapi import FastAPI
 from gallery import Gallery
 from model.encoder import Encoder, ModelFacts, OnnxEncoder
 from service import problems
+from service.admission import Admission
 from service.batcher import Batcher
+from service.draining import CloseConnections, Draining
 from service.errors import StartError
-from service.rooms import Admission, Rooms
+from service.rooms import Rooms
 from service.routes import health, page, people, walks
 from service.security import Security
 from service.settings import Settings
@@ -37,7 +39,11 @@ class _Application(FastAPI):
 
 
 def create_app(
-    settings: Settings, *, encoder: Encoder | None = None, gallery: Gallery | None = None
+    settings: Settings,
+    *,
+    encoder: Encoder | None = None,
+    gallery: Gallery | None = None,
+    draining: Draining | None = None,
 ) -> FastAPI:
     """Build the application; nothing is opened before its lifespan starts.
 
@@ -45,20 +51,23 @@ def create_app(
         settings: the only source of choices; the environment is not read here.
         encoder: used instead of the model file of the settings; stays its giver's to close.
         gallery: used instead of the database of the settings; stays its giver's to close.
+        draining: what the server begins when it is told to stop.
 
     """
+    draining = draining or Draining()
     app = _Application(
         title="metagait",
         summary="Gait identification",
         description=_DESCRIPTION,
         version=health.installed_version(),
-        lifespan=_lifespan(settings, encoder, gallery),
+        lifespan=_lifespan(settings, encoder, gallery, draining),
     )
     problems.install(app)
     for router in (walks.router, people.router, health.router, page.router):
         app.include_router(router)
     app.mount("/web", page.files())
     app.add_middleware(Security)
+    app.add_middleware(CloseConnections, draining=draining)
     return app
 
 
@@ -90,23 +99,27 @@ def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
 
 
 def _lifespan(
-    settings: Settings, encoder: Encoder | None, gallery: Gallery | None
+    settings: Settings, encoder: Encoder | None, gallery: Gallery | None, draining: Draining
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            app.state.rooms = rooms = _open_rooms(settings, encoder, gallery, stack)
+            app.state.rooms = rooms = _open_rooms(settings, encoder, gallery, draining, stack)
             rooms.batcher.start()
             try:
                 yield
             finally:
-                await rooms.batcher.close()
+                await rooms.batcher.close(drain_s=settings.drain_timeout_s)
 
     return lifespan
 
 
 def _open_rooms(
-    settings: Settings, encoder: Encoder | None, gallery: Gallery | None, stack: ExitStack
+    settings: Settings,
+    encoder: Encoder | None,
+    gallery: Gallery | None,
+    draining: Draining,
+    stack: ExitStack,
 ) -> Rooms:
     """Open what was not given; `stack` closes it, threads before what they use."""
     if encoder is None:
@@ -128,8 +141,12 @@ def _open_rooms(
             encoder.encode,
             batch_frames=settings.batch_frames,
             queue_walks=settings.queue_walks,
+            wait_s=settings.queue_timeout_s,
         ),
         decoders=decoders,
         gallery_threads=gallery_threads,
-        admission=Admission(settings.queue_walks),
+        admission=Admission(
+            walks=settings.queue_walks, body_bytes=settings.upload_budget_mb * 1024 * 1024
+        ),
+        draining=draining,
     )

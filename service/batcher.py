@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import BusyError, EncoderFaultError, NotReadyError
+from service.errors import BusyError, DeadlineError, EncoderFaultError, NotReadyError
 
 Encode = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
 
@@ -35,18 +35,29 @@ class _Pending:
     walk: NDArray[np.uint8]
     answer: asyncio.Future[Encoded]
     arrived: float
+    deadline: asyncio.TimerHandle
 
 
 class Batcher:
     """Queues walks for one encoder, which runs in a thread of its own.
 
     `start` and `close` belong to the event loop that calls `embed`.
+
+    Args:
+        encode: embeds walks uint8 `[T_i, H, W]` as float32 `[N, P*D]`.
+        batch_frames: frames of one batch, padded to its longest walk.
+        queue_walks: walks that may wait.
+        wait_s: seconds that a walk may wait.
+
     """
 
-    def __init__(self, encode: Encode, *, batch_frames: int, queue_walks: int) -> None:
+    def __init__(
+        self, encode: Encode, *, batch_frames: int, queue_walks: int, wait_s: float
+    ) -> None:
         self._encode = encode
         self._batch_frames = batch_frames
         self._queue_walks = queue_walks
+        self._wait_s = wait_s
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
@@ -72,6 +83,7 @@ class Batcher:
 
         Raises:
             BusyError: the queue is full.
+            DeadlineError: the encoder did not get to the walk in time.
             NotReadyError: the batcher is not running, or was closed meanwhile.
             EncoderFaultError: the encoder answered with a wrong shape.
             Exception: whatever the encoder raised for the batch.
@@ -82,20 +94,25 @@ class Batcher:
         self._forget_gone()
         if len(self._waiting) >= self._queue_walks:
             raise BusyError(f"{self._queue_walks} walks wait already; try again in a moment")
-        answer: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Pending(walk, answer, time.perf_counter()))
-        self._arrived.set()
-        return await answer
+        pending = self._queue(walk)
+        try:
+            return await pending.answer
+        finally:
+            pending.deadline.cancel()
 
-    async def close(self) -> None:
-        """Finish the batch that runs, fail what waits, and stop."""
+    async def close(self, *, drain_s: float = 0) -> None:
+        """Take no more, work on what waits for `drain_s` seconds, fail the rest, and stop."""
         self._closing = True
-        for pending in self._waiting:
-            _fail(pending, NotReadyError("the service stopped before this walk was embedded"))
-        self._waiting.clear()
         self._arrived.set()
-        if self._worker is not None:
-            await self._worker
+        worker = self._worker
+        if worker is not None:
+            await asyncio.wait({worker}, timeout=drain_s)
+        for pending in self._waiting:
+            stopped = NotReadyError("the service stopped before this walk was embedded")
+            _fail(pending.answer, stopped)
+        self._waiting.clear()
+        if worker is not None:
+            await worker
         self._thread.shutdown()
 
     async def _work(self) -> None:
@@ -104,6 +121,16 @@ class Batcher:
             self._arrived.clear()
             while batch := self._take():
                 await self._run(batch)
+
+    def _queue(self, walk: NDArray[np.uint8]) -> _Pending:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Encoded] = loop.create_future()
+        late = DeadlineError(f"the encoder was busy for {self._wait_s:g} seconds; try again")
+        deadline = loop.call_later(self._wait_s, _fail, answer, late)
+        pending = _Pending(walk, answer, time.perf_counter(), deadline)
+        self._waiting.append(pending)
+        self._arrived.set()
+        return pending
 
     def _forget_gone(self) -> None:
         self._waiting = [pending for pending in self._waiting if not pending.answer.done()]
@@ -123,6 +150,8 @@ class Batcher:
             batch.append(pending)
         taken = {id(pending) for pending in batch}
         self._waiting = [pending for pending in self._waiting if id(pending) not in taken]
+        for pending in batch:
+            pending.deadline.cancel()
         return batch
 
     async def _run(self, batch: list[_Pending]) -> None:
@@ -136,7 +165,7 @@ class Batcher:
         except Exception as error:
             # Whatever it is, every caller of the batch must hear of it.
             for pending in batch:
-                _fail(pending, error)
+                _fail(pending.answer, error)
             return
         encode_ms = (time.perf_counter() - started) * 1000
         for pending, embedding in zip(batch, embeddings, strict=True):
@@ -153,6 +182,6 @@ def _check_answer(embeddings: NDArray[np.float32], count: int) -> None:
         )
 
 
-def _fail(pending: _Pending, error: Exception) -> None:
-    if not pending.answer.done():
-        pending.answer.set_exception(error)
+def _fail(answer: asyncio.Future[Encoded], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)

@@ -16,6 +16,7 @@ ServiceError
 │   ├── TooFewFramesError        the walk is too short to be one
 │   └── CrossOriginError         a page of another site tried to change something here
 ├── BusyError                no room for another walk now; come back in a moment
+├── DeadlineError            a walk waited too long for the encoder; come back in a moment
 ├── NotReadyError            the service is starting, stopping, or its index is behind
 ├── EncoderFaultError        the encoder failed, or answered with a wrong shape
 └── ClientError              raised by the client, on the caller's side
@@ -89,6 +90,10 @@ class CrossOriginError(RequestError):
 
 class BusyError(ServiceError):
     """There is no room for another walk now."""
+
+
+class DeadlineError(ServiceError):
+    """A walk waited too long for the encoder."""
 
 
 class NotReadyError(ServiceError):

@@ -46,6 +46,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.TooFewFramesError: Kind(422, "too_few_frames", "The walk is too short"),
     errors.CrossOriginError: Kind(403, "cross_origin", "Another site's page asked"),
     errors.BusyError: Kind(503, "busy", "No room for another walk now"),
+    errors.DeadlineError: Kind(503, "deadline_passed", "The walk waited too long"),
     errors.NotReadyError: Kind(503, "not_ready", "The service is not ready"),
     SilhouetteError: Kind(422, "no_body", "No usable walk in the frames"),
     gallery.InvalidSubject: Kind(422, "invalid_subject", "The subject id cannot be used"),

@@ -12,6 +12,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from service.admission import Place
 from service.errors import (
     InvalidFieldError,
     MalformedUploadError,
@@ -26,18 +27,21 @@ _MAX_FIELD_BYTES = 64 * 1024
 
 
 @asynccontextmanager
-async def received(request: Request, limits: Limits, timeout_s: float) -> AsyncIterator[Upload]:
+async def received(
+    request: Request, limits: Limits, timeout_s: float, place: Place
+) -> AsyncIterator[Upload]:
     """Receive the form; its files are closed on leaving.
 
     Raises:
         MalformedUploadError, InvalidFieldError: not the form that is asked for.
         UploadTooLargeError, UploadTimeoutError, TooManyFramesError: beyond the limits.
+        BusyError: the bodies that are in work already leave no room for this one.
 
     """
-    _check_announced(request, limits)
+    place.hold(_announced(request, limits))
     try:
         async with asyncio.timeout(timeout_s):
-            form = await _parse(request, limits)
+            form = await _parse(request, limits, place)
     except TimeoutError as error:
         raise UploadTimeoutError(f"expected the whole body within {timeout_s:g} seconds") from error
     try:
@@ -46,21 +50,24 @@ async def received(request: Request, limits: Limits, timeout_s: float) -> AsyncI
         await form.close()
 
 
-def _check_announced(request: Request, limits: Limits) -> None:
+def _announced(request: Request, limits: Limits) -> int:
+    """Bytes that the body says it has, checked; 0 when it does not say."""
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
         raise MalformedUploadError(
             f"expected a multipart/form-data body, got {kind[:80] or 'no content type'!r}"
         )
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced[:18]) > limits.upload_bytes:
+    count = int(announced[:18]) if announced.isdecimal() else 0
+    if count > limits.upload_bytes:
         raise _too_large(limits)
+    return count
 
 
-async def _parse(request: Request, limits: Limits) -> FormData:
+async def _parse(request: Request, limits: Limits, place: Place) -> FormData:
     parser = MultiPartParser(
         request.headers,
-        _bounded(request, limits),
+        _bounded(request, limits, place),
         # One more than allowed, so that the count itself can be reported as the problem.
         max_files=limits.frames + 1,
         max_fields=len(TEXT_FIELDS),
@@ -76,12 +83,13 @@ async def _parse(request: Request, limits: Limits) -> FormData:
         raise MalformedUploadError("expected form fields in UTF-8") from error
 
 
-async def _bounded(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+async def _bounded(request: Request, limits: Limits, place: Place) -> AsyncGenerator[bytes, None]:
     count = 0
     async for chunk in request.stream():
         count += len(chunk)
         if count > limits.upload_bytes:
             raise _too_large(limits)
+        place.hold(count)
         yield chunk
 
 

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ParamSpec, TypeVar
 
 import numpy as np
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 from gallery import Gallery
 from model.encoder import Encoder
 from model.silhouettes import Walk, align
+from service.admission import Admission
 from service.batcher import Batcher
-from service.errors import BusyError, TooFewFramesError
+from service.draining import Draining
+from service.errors import TooFewFramesError
 from service.limits import Limits
 from service.receive import received
 from service.settings import Settings
@@ -24,25 +25,6 @@ from service.uploads import Frames, Upload, frames_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass
-class Admission:
-    """Counts the walks that are in work, from the first byte of their upload to their answer."""
-
-    places: int
-    taken: int = 0
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place; raises BusyError at once when there is none."""
-        if self.taken >= self.places:
-            raise BusyError(f"{self.places} walks are in work already; try again in a moment")
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +47,8 @@ class Rooms:
     batcher: Batcher
     decoders: Executor
     gallery_threads: Executor
-    admission: Admission = field(default_factory=lambda: Admission(1))
+    admission: Admission
+    draining: Draining
 
     async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the gallery in its own threads."""
@@ -130,11 +113,10 @@ RoomsHere = Annotated[Rooms, Depends(rooms_of)]
 
 async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]:
     """Admit and receive an upload; its files and its place are given back after the answer."""
-    async with (
-        rooms.admission.place(),
-        received(request, rooms.limits, rooms.settings.upload_timeout_s) as upload,
-    ):
-        yield upload
+    with rooms.admission.place() as place:
+        timeout_s = rooms.settings.upload_timeout_s
+        async with received(request, rooms.limits, timeout_s, place) as upload:
+            yield upload
 
 
 UploadHere = Annotated[Upload, Depends(upload_of)]

@@ -1,17 +1,26 @@
 """`metagait serve`: start the service and run it until SIGTERM or Ctrl-C."""
 
 import argparse
+import faulthandler
 import logging
 import signal
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from service.app import create_app, open_encoder, open_gallery
+from service.draining import Draining
 from service.errors import StartError
 from service.settings import Settings, load_settings
+
+# What is left to do after the last answer: a batch that nobody waits for, and closing the gallery.
+_CLOSING_S = 15
+# Longer than proxies keep an idle connection, so that they never send into one that just closed.
+_KEEP_ALIVE_S = 75
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         closing(open_encoder(settings)) as encoder,
         closing(open_gallery(settings, encoder.facts)) as gallery,
     ):
-        app = create_app(settings, encoder=encoder, gallery=gallery)
+        draining = Draining()
+        app = create_app(settings, encoder=encoder, gallery=gallery, draining=draining)
         logging.info(
             "metagait serves %s on %s at http://%s:%d",
             encoder.facts.model_id,
@@ -41,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
             settings.host,
             listener.getsockname()[1],
         )
-        _serve(uvicorn.Server(_uvicorn_config(app, settings)), listener)
+        _serve(_Server(_uvicorn_config(app, settings), settings, draining), listener)
+    faulthandler.cancel_dump_traceback_later()
     return 0
 
 
@@ -64,19 +75,42 @@ def _uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=settings.drain_timeout_s,
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, with a grace between SIGTERM and the closing of the door."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, draining: Draining) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._draining = draining
+        self._leaves_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave; a second signal, or Ctrl-C, ends the grace at once."""
+        if sig == signal.SIGTERM and self._leaves_at is None:
+            self._draining.begin()
+            self._leaves_at = time.monotonic() + self._settings.shutdown_grace_s
+            self._end_in_any_case()
+        else:
+            self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look at the clock, ten times a second."""
+        if self._leaves_at is not None and time.monotonic() >= self._leaves_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _end_in_any_case(self) -> None:
+        """Give whoever waits for the end a time that holds even when something hangs."""
+        limit_s = self._settings.shutdown_grace_s + self._settings.drain_timeout_s + _CLOSING_S
+        faulthandler.dump_traceback_later(limit_s, exit=True)
+
+
 def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Run until a signal.
-
-    uvicorn raises the signal again once it has drained, for the handler that stood before its own.
-    By default that would kill the process before the gallery is closed.
-    """
-
-    def stop(_signal: int, _frame: object) -> None:
-        server.should_exit = True
-
+    """Run until a signal, also when that comes before uvicorn listens for signals."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, server.handle_exit)
     server.run(sockets=[listener])

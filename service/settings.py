@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.encoder import SHIPPED_MODEL
@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     )
     gallery: str = Field("main", min_length=1, max_length=64, description="name of the gallery")
     max_upload_mb: int = Field(64, ge=1, le=4096, description="size of one request body")
+    upload_budget_mb: int = Field(
+        256, ge=1, description="size of all bodies in work together; more are refused"
+    )
     upload_timeout_s: float = Field(60, gt=0, description="time for one body to arrive")
     max_frames: int = Field(
         1000, ge=1, le=100_000, description="frames of a walk; the model's own limit holds as well"
@@ -45,8 +48,22 @@ class Settings(BaseSettings):
     max_walk_megapixels: int = Field(640, ge=1, description="pixels of all frames of a walk")
     batch_frames: int = Field(256, ge=1, description="padded frames in one encoder call")
     queue_walks: int = Field(64, ge=1, description="walks in work or waiting; more are refused")
+    queue_timeout_s: float = Field(
+        10, gt=0, description="time that a walk may wait for the encoder; then it is refused"
+    )
     decode_threads: int = Field(2, ge=1, le=64, description="threads that decode and align uploads")
+    shutdown_grace_s: float = Field(
+        2, ge=0, description="time at SIGTERM in which it is unready and still answers"
+    )
     drain_timeout_s: int = Field(20, ge=0, description="time for requests in work at shutdown")
+
+    @field_validator("upload_budget_mb")
+    @classmethod
+    def _holds_one_body(cls, budget: int, info: ValidationInfo) -> int:
+        largest = info.data.get("max_upload_mb", 0)
+        if budget < largest:
+            raise ValueError(f"expected room for one body of {PREFIX}MAX_UPLOAD_MB, {largest}")
+        return budget
 
     def limits(self, model_frames: int) -> Limits:
         """What one upload may hold, for a model that takes `model_frames` frames."""
@@ -78,4 +95,5 @@ def load_settings(**given: Any) -> Settings:
 
 def _sentence(fault: Any) -> str:
     key = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
-    return f"{key}: {fault['msg'].lower()}, got {fault['input']!r}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}, got {fault['input']!r}"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.batcher import Batcher, Encoded
-from service.errors import BusyError, EncoderFaultError, NotReadyError
+from service.errors import BusyError, DeadlineError, EncoderFaultError, NotReadyError
 from tests.fakes import SIZE, FakeEncoder, mean_picture
 
 Scene = Callable[[Batcher, FakeEncoder], Coroutine[Any, Any, None]]
@@ -18,10 +18,14 @@ def walk(frames: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(frames).integers(0, 256, (frames, *SIZE), np.uint8)
 
 
-def play(scene: Scene, *, batch_frames: int = 100, queue_walks: int = 20) -> None:
+def play(
+    scene: Scene, *, batch_frames: int = 100, queue_walks: int = 20, wait_s: float = 20
+) -> None:
     async def run() -> None:
         encoder = FakeEncoder()
-        batcher = Batcher(encoder.encode, batch_frames=batch_frames, queue_walks=queue_walks)
+        batcher = Batcher(
+            encoder.encode, batch_frames=batch_frames, queue_walks=queue_walks, wait_s=wait_s
+        )
         batcher.start()
         try:
             await asyncio.wait_for(scene(batcher, encoder), timeout=20)
@@ -101,6 +105,42 @@ def test_a_full_queue_refuses_at_once() -> None:
     play(scene, queue_walks=2)
 
 
+def test_a_walk_that_waits_too_long_is_refused_and_never_encoded() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        (late,) = await enqueue(batcher, 5)
+        with pytest.raises(DeadlineError):
+            await late
+        assert batcher.waiting == 0
+        encoder.free.set()
+        await first
+        await batcher.embed(walk(7))
+        assert encoder.batches == [[1], [7]]
+
+    play(scene, wait_s=0.2)
+
+
+def test_a_walk_whose_batch_has_begun_is_past_its_deadline() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        await asyncio.sleep(0.3)
+        encoder.free.set()
+        assert (await first).embedding.shape == (88,)
+
+    play(scene, wait_s=0.1)
+
+
+def test_the_oldest_walk_goes_first_however_odd_its_length() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 60, 5, 5, 5)
+        encoder.free.set()
+        await asyncio.gather(first, *waiting)
+        assert encoder.batches == [[1], [60], [5, 5, 5]]
+
+    play(scene)
+
+
 def test_a_caller_that_left_is_dropped_and_gives_its_place_back() -> None:
     async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
         first = await occupy(batcher, encoder)
@@ -150,6 +190,22 @@ def test_a_wrong_number_of_embeddings_is_a_fault() -> None:
         encoder.missing = 1
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(answer) for answer in answers} == {EncoderFaultError}
+
+    play(scene)
+
+
+def test_closing_drains_what_waits_while_there_is_time() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 5, 6)
+        closing = asyncio.create_task(batcher.close(drain_s=20))
+        await asyncio.sleep(0)
+        with pytest.raises(NotReadyError):
+            await batcher.embed(walk(5))
+        encoder.free.set()
+        answers = await asyncio.gather(first, *waiting)
+        assert {answer.embedding.shape for answer in answers} == {(88,)}
+        await closing
 
     play(scene)
 

@@ -1,13 +1,14 @@
 """The client, its commands, and the real server process."""
 
 import argparse
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -195,12 +196,15 @@ sys.exit(serve.run(arguments))
 
 
 @contextmanager
-def server_process(data: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def server_process(
+    data: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(port), str(data)],
         cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
     )  # fmt: skip
     try:
         yield process, f"http://127.0.0.1:{port}"

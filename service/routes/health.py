@@ -29,6 +29,8 @@ async def livez() -> schemas.Alive:
 @router.get("/readyz", operation_id="readyz", responses=responses(503))
 async def readyz(rooms: RoomsHere) -> schemas.Ready:
     """Answer 200 only while walks can be worked on and the index equals the store."""
+    if rooms.draining.begun:
+        raise NotReadyError("expected a service that stays, got one that is stopping")
     if not rooms.batcher.running:
         raise NotReadyError("expected the encoder's queue to run, it does not")
     status = await rooms.ask(rooms.gallery.status)

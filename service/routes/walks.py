@@ -200,9 +200,13 @@ def _judged(
 
 async def _probe(rooms: Rooms, upload: Upload, request: Request) -> _Probe:
     started = time.perf_counter()
-    aligned = await rooms.align(upload)
-    encoded = await _unless_gone(request, rooms.batcher.embed(aligned.walk.silhouettes))
+    aligned, encoded = await _unless_gone(request, _embedded(rooms, upload))
     return _Probe(aligned, encoded, started)
+
+
+async def _embedded(rooms: Rooms, upload: Upload) -> tuple[AlignedWalk, Encoded]:
+    aligned = await rooms.align(upload)
+    return aligned, await rooms.batcher.embed(aligned.walk.silhouettes)
 
 
 async def _unless_gone(request: Request, work: Awaitable[R]) -> R:
