@@ -29,6 +29,7 @@ _PRAGMAS = (
     "PRAGMA secure_delete=ON",
 )
 _POSTGRES_DISK_FULL = "53100"
+_POSTGRES_NO_PRIVILEGE = "42501"
 # Any number that only this program uses.
 _MIGRATION_LOCK = 0x6D657461
 
@@ -118,11 +119,24 @@ def _engine(location: str) -> Engine:
     try:
         url = make_url(location)
         is_sqlite = url.get_backend_name() == "sqlite"
-        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {})
-    except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
+        engine = create_engine(
+            url,
+            connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {},
+            # A server that was restarted is found again by the next request.
+            pool_pre_ping=not is_sqlite,
+            # Errors are logged, and what people enrolled does not belong in a log.
+            hide_parameters=True,
+        )
+    except (exc.NoSuchModuleError, ImportError) as error:
         raise StoreUnavailable(
             f"expected a folder or a SQLAlchemy URL with an installed driver, got: {error}"
         ) from error
+    except (exc.ArgumentError, ValueError):
+        # Neither the URL nor the cause is shown: a piece of the password may be in either.
+        raise StoreUnavailable(
+            "expected a folder or a SQLAlchemy URL, got a URL that cannot be read: in a password "
+            "each of @ : / % is written as %40 %3A %2F %25"
+        ) from None
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -146,7 +160,9 @@ def _begin_sqlite(connection: Connection) -> None:
 def _in_our_words() -> Iterator[None]:
     try:
         yield
-    except (exc.IntegrityError, exc.ProgrammingError):
+    except (exc.IntegrityError, exc.ProgrammingError) as error:
+        if _code(error) == _POSTGRES_NO_PRIVILEGE:
+            raise _translated(error) from error
         raise  # our own bug, not the database's state
     except exc.DBAPIError as error:
         raise _translated(error) from error
@@ -156,7 +172,11 @@ def _in_our_words() -> Iterator[None]:
 
 def _translated(error: exc.DBAPIError) -> StoreError:
     cause = error.orig
-    code = getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""
-    if code in ("SQLITE_FULL", _POSTGRES_DISK_FULL):
+    if _code(error) in ("SQLITE_FULL", _POSTGRES_DISK_FULL):
         return StoreFull(f"expected room to write in the database, got: {cause}")
     return StoreUnavailable(f"expected a database that can be read and written, got: {cause}")
+
+
+def _code(error: exc.DBAPIError) -> str:
+    cause = error.orig
+    return getattr(cause, "sqlite_errorname", None) or getattr(cause, "sqlstate", None) or ""

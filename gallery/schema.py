@@ -36,6 +36,9 @@ KEEP, EMBEDDINGS_ONLY = "keep", "embeddings-only"
 
 TABLES = MetaData()
 
+# Ordered by its bytes on every database, so that pages of subjects are the same everywhere.
+_SUBJECT = String(128).with_variant(String(128, collation="C"), "postgresql")
+
 
 def _parent(column: str) -> ForeignKey:
     return ForeignKey(column, ondelete="CASCADE")
@@ -77,7 +80,7 @@ subjects = Table(
     TABLES,
     Column("id", Integer, primary_key=True),
     Column("gallery", _parent("galleries.id"), nullable=False),
-    Column("subject", String(128), nullable=False),
+    Column("subject", _SUBJECT, nullable=False),
     Column("created_at", String(32), nullable=False),
     # A random name: the audit log knows the subject by it, and nobody does once it is erased.
     Column("token", String(32), nullable=False, server_default="", unique=True, index=True),

@@ -13,7 +13,6 @@ from service import problems
 from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import CloseConnections, Draining
-from service.errors import StartError
 from service.rooms import Rooms
 from service.routes import health, page, people, walks
 from service.security import Security
@@ -80,18 +79,11 @@ def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
     """Open the gallery of the settings for a model.
 
     Raises:
-        StartError: the data folder cannot be made.
-        GalleryError: the store cannot be opened, or holds another model's embeddings.
+        GalleryError: the store cannot be made or opened, or is newer than this program.
 
     """
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartError(
-            f"expected a folder for the gallery at {settings.data}, got: {error.strerror}"
-        ) from error
     return Gallery.open(
-        settings.data,
+        settings.store(),
         model_id=facts.model_id,
         embedding_length=facts.embedding_length,
         name=settings.gallery,

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.encoder import SHIPPED_MODEL
@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     data: Path = Field(Path("data"), description="folder of the gallery's database")
+    database: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of a PostgreSQL database instead of the data folder"
+    )
     model: Path = Field(SHIPPED_MODEL, description="ONNX model file; default: the shipped weights")
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the model runs; `auto` takes CUDA when there is one"
@@ -64,6 +67,10 @@ class Settings(BaseSettings):
         if budget < largest:
             raise ValueError(f"expected room for one body of {PREFIX}MAX_UPLOAD_MB, {largest}")
         return budget
+
+    def store(self) -> str | Path:
+        """Where the gallery's store is: a URL, which may hold a password, or a folder."""
+        return self.data if self.database is None else self.database.get_secret_value()
 
     def limits(self, model_frames: int) -> Limits:
         """What one upload may hold, for a model that takes `model_frames` frames."""

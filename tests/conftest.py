@@ -1,6 +1,7 @@
-"""Fixtures of the service's tests: the real app and gallery, a fake encoder, a temporary folder."""
+"""Fixtures: the real app and gallery, a fake encoder, a temporary folder, both databases."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from service.app import create_app
 from service.settings import Settings
 from tests.caller import Caller, calling
 from tests.fakes import FakeEncoder
+from tests.postgres import NoPostgresError, Server, serving
+
+_WITHOUT = pytest.StashKey[str]()
 
 
 @pytest.fixture
@@ -38,3 +42,38 @@ def gallery(settings: Settings, encoder: FakeEncoder) -> Iterator[Gallery]:
 def client(settings: Settings, encoder: FakeEncoder, gallery: Gallery) -> Iterator[Caller]:
     with calling(create_app(settings, encoder=encoder, gallery=gallery)) as caller:
         yield caller
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    """A PostgreSQL server, one a session."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(serving())
+        except NoPostgresError as error:
+            pytestconfig.stash[_WITHOUT] = str(error)
+            pytest.skip(f"no PostgreSQL server: {error}")
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest) -> str | Path:
+    """Where a store can be opened: a folder, and then a database of a server."""
+    where: str | Path = request.getfixturevalue(
+        "tmp_path" if request.param == "sqlite" else "postgres_url"
+    )
+    return where
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested."""
+    reason = terminalreporter.config.stash.get(_WITHOUT, None)
+    if reason is not None:
+        terminalreporter.write_line(f"NOT TESTED ON POSTGRESQL: {reason}", red=True, bold=True)

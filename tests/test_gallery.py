@@ -24,8 +24,8 @@ def open_gallery(folder, model_id="model-a", length=LENGTH, **options):
 
 
 @pytest.fixture
-def gallery(tmp_path):
-    opened = open_gallery(tmp_path)
+def gallery(location):
+    opened = open_gallery(location)
     yield opened
     opened.close()
 
@@ -190,8 +190,8 @@ def in_files(folder, trace):
     return any(needle in path.read_bytes() for path in folder.iterdir())
 
 
-def test_two_galleries_on_one_file_see_each_others_writes(tmp_path):
-    here, there = open_gallery(tmp_path), open_gallery(tmp_path)
+def test_two_galleries_on_one_file_see_each_others_writes(location):
+    here, there = open_gallery(location), open_gallery(location)
     here.enroll("anna", embedding(1), silhouettes=walk(1))
     assert there.identify(embedding(1))[0].subject == "anna"
     sample = there.enroll("ben", embedding(2), silhouettes=walk(2)).sample
@@ -205,8 +205,8 @@ def test_two_galleries_on_one_file_see_each_others_writes(tmp_path):
         gallery.close()
 
 
-def test_what_came_and_went_between_two_looks_is_not_found(tmp_path):
-    here, there = open_gallery(tmp_path), open_gallery(tmp_path)
+def test_what_came_and_went_between_two_looks_is_not_found(location):
+    here, there = open_gallery(location), open_gallery(location)
     for seed in range(3):
         here.enroll("anna", embedding(seed), silhouettes=walk(seed))
     here.erase_subject("anna")
@@ -217,12 +217,12 @@ def test_what_came_and_went_between_two_looks_is_not_found(tmp_path):
     there.close()
 
 
-def test_a_reopened_gallery_fills_its_index_from_the_store(tmp_path):
-    first = open_gallery(tmp_path)
+def test_a_reopened_gallery_fills_its_index_from_the_store(location):
+    first = open_gallery(location)
     for seed in range(CHUNK + 20):
         first.enroll(f"s{seed % 50}", embedding(seed), silhouettes=None)
     first.close()
-    again = open_gallery(tmp_path)
+    again = open_gallery(location)
     assert again.status().in_sync
     assert again.status().indexed == CHUNK + 20
     assert again.identify(embedding(CHUNK + 7))[0].subject == "s13"
@@ -241,9 +241,9 @@ class BrokenIndex(ExactIndex):
             raise MemoryError
 
 
-def test_an_index_that_failed_half_way_starts_over(tmp_path):
+def test_an_index_that_failed_half_way_starts_over(location):
     index = BrokenIndex(LENGTH)
-    gallery = open_gallery(tmp_path, index=index)
+    gallery = open_gallery(location, index=index)
     gallery.enroll("anna", embedding(1), silhouettes=walk(1))
     index.fails = True
     with pytest.raises(MemoryError):
@@ -253,9 +253,9 @@ def test_an_index_that_failed_half_way_starts_over(tmp_path):
     gallery.close()
 
 
-def test_in_sync_is_compared_and_not_assumed(tmp_path):
+def test_in_sync_is_compared_and_not_assumed(location):
     index = ExactIndex(LENGTH)
-    gallery = open_gallery(tmp_path, index=index)
+    gallery = open_gallery(location, index=index)
     gallery.enroll("anna", embedding(1), silhouettes=walk(1))
     assert gallery.status().in_sync
     index.clear()
@@ -263,11 +263,11 @@ def test_in_sync_is_compared_and_not_assumed(tmp_path):
     gallery.close()
 
 
-def test_another_model_may_list_and_erase_but_not_compare(tmp_path):
-    first = open_gallery(tmp_path)
+def test_another_model_may_list_and_erase_but_not_compare(location):
+    first = open_gallery(location)
     sample = first.enroll("anna", embedding(1), silhouettes=walk(1)).sample
     first.close()
-    other = open_gallery(tmp_path, "model-b")
+    other = open_gallery(location, "model-b")
     for ask in (
         lambda: other.enroll("ben", embedding(2), silhouettes=walk(2)),
         lambda: other.identify(embedding(1)),
@@ -284,13 +284,13 @@ def test_another_model_may_list_and_erase_but_not_compare(tmp_path):
     other.close()
 
 
-def test_an_empty_gallery_adopts_the_model_it_is_opened_for(tmp_path):
-    open_gallery(tmp_path).close()
-    other = open_gallery(tmp_path, "model-b", length=3)
+def test_an_empty_gallery_adopts_the_model_it_is_opened_for(location):
+    open_gallery(location).close()
+    other = open_gallery(location, "model-b", length=3)
     status = other.status()
     assert (status.model_id, status.embedding_length, status.in_sync) == ("model-b", 3, True)
     other.close()
-    back = open_gallery(tmp_path)
+    back = open_gallery(location)
     assert back.status().model_id == "model-a"
     back.close()
 

@@ -68,12 +68,12 @@ def enroll_until_killed(folder, start, count):
     return acknowledged
 
 
-def test_everything_acknowledged_before_kill_9_is_found(tmp_path):
+def test_everything_acknowledged_before_kill_9_is_found(location):
     acknowledged = []
     for round_number in range(3):
         start = acknowledged[-1] + 2 if acknowledged else 0
-        acknowledged += enroll_until_killed(tmp_path, start, 15 + 7 * round_number)
-        gallery = open_gallery(tmp_path)
+        acknowledged += enroll_until_killed(location, start, 15 + 7 * round_number)
+        gallery = open_gallery(location)
         status = gallery.status()
         assert status.in_sync
         # The enrolment that was under way when the process died may be there, and no other.
@@ -83,8 +83,8 @@ def test_everything_acknowledged_before_kill_9_is_found(tmp_path):
         gallery.close()
 
 
-def test_threads_enrol_identify_and_erase_at_once(tmp_path):
-    gallery, other = open_gallery(tmp_path), open_gallery(tmp_path)
+def test_threads_enrol_identify_and_erase_at_once(location):
+    gallery, other = open_gallery(location), open_gallery(location)
     rounds, threads = 12, 4
 
     def work(thread):
@@ -109,9 +109,9 @@ def test_threads_enrol_identify_and_erase_at_once(tmp_path):
         one.close()
 
 
-def test_the_index_is_never_changed_while_it_is_searched(tmp_path):
+def test_the_index_is_never_changed_while_it_is_searched(location):
     index, done = WatchedIndex(LENGTH), threading.Event()
-    gallery = open_gallery(tmp_path, index)
+    gallery = open_gallery(location, index)
     gallery.enroll("anna", embedding(0), silhouettes=None)
 
     def search():
@@ -131,8 +131,8 @@ def test_the_index_is_never_changed_while_it_is_searched(tmp_path):
     gallery.close()
 
 
-def test_many_threads_enrolling_one_walk_make_one_sample(tmp_path):
-    gallery = open_gallery(tmp_path)
+def test_many_threads_enrolling_one_walk_make_one_sample(location):
+    gallery = open_gallery(location)
     start = threading.Barrier(6)
 
     def work():

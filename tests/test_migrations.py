@@ -24,18 +24,16 @@ def fill_as_the_first_release_did(connection):
     packed = pack_silhouettes(WALK)
     frames, height, width = packed.shape
     rows = {
-        "galleries": {"id": 1, "name": "main", "changes": 2},
+        "galleries": {"name": "main", "changes": 2},
         "generations": {
-            "id": 1,
             "gallery": 1,
             "model_id": "model-a",
             "embedding_length": LENGTH,
             "state": "live",
             "created_at": THEN,
         },
-        "subjects": {"id": 1, "gallery": 1, "subject": "anna", "created_at": THEN},
+        "subjects": {"gallery": 1, "subject": "anna", "created_at": THEN},
         "samples": {
-            "id": 1,
             "sample_id": sample_id("anna", EMBEDDING, WALK),
             "gallery": 1,
             "subject": 1,
@@ -100,31 +98,31 @@ def test_the_numbers_leave_no_gap():
 
 
 @pytest.mark.parametrize("step", numbers())
-def test_a_store_of_every_step_opens_and_answers(tmp_path, step):
-    make_store(tmp_path, step).close()
-    assert_answers(tmp_path)
-    database = Database(tmp_path)
+def test_a_store_of_every_step_opens_and_answers(location, step):
+    make_store(location, step).close()
+    assert_answers(location)
+    database = Database(location)
     with database.reading() as connection:
         assert is_current(connection)
     database.close()
 
 
-def test_a_store_that_the_first_release_made_is_recognised(tmp_path):
-    execute(make_store(tmp_path, "0001"), "DROP TABLE alembic_version")
-    assert_answers(tmp_path)
+def test_a_store_that_the_first_release_made_is_recognised(location):
+    execute(make_store(location, "0001"), "DROP TABLE alembic_version")
+    assert_answers(location)
 
 
-def test_the_first_release_refuses_a_store_of_today(tmp_path):
-    Store.open(tmp_path).close()
-    database = Database(tmp_path)
+def test_the_first_release_refuses_a_store_of_today(location):
+    Store.open(location).close()
+    database = Database(location)
     with database.reading() as connection:
         # Version 0.1.0 reads only this number, and knows no other than 1.
         assert connection.scalar(text("SELECT max(version) FROM schema_version")) > 1
     database.close()
 
 
-def test_the_steps_lead_to_the_tables_that_the_program_knows(tmp_path):
-    store = Store.open(tmp_path)
+def test_the_steps_lead_to_the_tables_that_the_program_knows(location):
+    store = Store.open(location)
     with store.database.reading() as connection:
         context = MigrationContext.configure(connection)
         known = {table.name for table in TABLES.sorted_tables}
@@ -134,22 +132,22 @@ def test_the_steps_lead_to_the_tables_that_the_program_knows(tmp_path):
     assert differences == []
 
 
-def test_a_store_of_a_newer_version_is_refused(tmp_path):
-    execute(make_store(tmp_path, numbers()[-1]), "UPDATE alembic_version SET version_num = '9999'")
+def test_a_store_of_a_newer_version_is_refused(location):
+    execute(make_store(location, numbers()[-1]), "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreTooNew, match="9999: a newer metagait"):
-        Store.open(tmp_path)
+        Store.open(location)
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path):
+def test_a_migration_that_fails_changes_nothing(location):
     # A table of the second step is in its way.
-    database = make_store(tmp_path, "0001")
+    database = make_store(location, "0001")
     execute(database, "CREATE TABLE receipts (id INTEGER)")
     with pytest.raises(Exception, match="receipts"):
-        Store.open(tmp_path)
-    database = Database(tmp_path)
+        Store.open(location)
+    database = Database(location)
     with database.reading() as connection:
         assert number_of(connection) == "0001"
         columns = {column["name"] for column in inspect(connection).get_columns("samples")}
     assert "captured_at" not in columns
     execute(database, "DROP TABLE receipts")
-    assert_answers(tmp_path)
+    assert_answers(location)

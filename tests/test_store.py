@@ -1,3 +1,5 @@
+import traceback
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -177,6 +179,22 @@ def test_a_file_that_is_no_database_is_a_sentence(tmp_path):
     (tmp_path / "metagait.db").write_bytes(b"these bytes are no database " * 100)
     with pytest.raises(StoreUnavailable, match="not a database"):
         Store.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://anna:s3cret@127.0.0.1:1/metagait",
+        "postgresql+nosuchdriver://anna:s3cret@127.0.0.1:1/metagait",
+        "postgresql+psycopg://anna:s3cret@127.0.0.1:port/metagait",
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_a_sentence_without_the_password(url):
+    with pytest.raises(StoreUnavailable, match="expected") as caught:
+        Store.open(url)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in shown
 
 
 def test_a_url_without_a_driver_is_a_sentence():

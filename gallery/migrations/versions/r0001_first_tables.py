@@ -52,11 +52,12 @@ def _make_galleries() -> None:
 
 
 def _make_people() -> None:
+    by_its_bytes = sa.String(128).with_variant(sa.String(128, collation="C"), "postgresql")
     op.create_table(
         "subjects",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("gallery", sa.Integer, _parent("galleries.id"), nullable=False),
-        sa.Column("subject", sa.String(128), nullable=False),
+        sa.Column("subject", by_its_bytes, nullable=False),
         sa.Column("created_at", sa.String(32), nullable=False),
         sa.UniqueConstraint("gallery", "subject"),
     )
