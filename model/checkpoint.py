@@ -1,5 +1,6 @@
 """A training's state in one file that can rebuild its network without anything beside it."""
 
+import io
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from model.config import TrainConfig, build, plain
 from model.errors import ModelFileError
 from model.networks import Network, build_network
+from model.pieces import in_pieces, read_pieces, remove_pieces, write_pieces
 from model.silhouettes import PREPROCESSING_ID
 
 FORMAT = "metagait-checkpoint-1"
@@ -39,8 +41,12 @@ class Checkpoint:
     preprocessing_id: str = PREPROCESSING_ID
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the checkpoint whole or not at all: an interrupted write leaves the older file."""
+def save_checkpoint(checkpoint: Checkpoint, path: Path, *, pieces: bool = False) -> None:
+    """Write the checkpoint whole or not at all: an interrupted write leaves the older file.
+
+    With `pieces` no file of it is larger than 16 MiB (`model.pieces`); `load_checkpoint` takes
+    both by the same path.
+    """
     content = {
         **{key: getattr(checkpoint, key) for key in Checkpoint.__dataclass_fields__},
         "format": FORMAT,
@@ -48,12 +54,24 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "subjects": list(checkpoint.subjects),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    if pieces:
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_pieces(buffer.getvalue(), path)
+        path.unlink(missing_ok=True)
+        return
     unfinished = path.with_name(path.name + ".unfinished")
     with unfinished.open("wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+    remove_pieces(path)
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether there is a checkpoint at `path`, in one file or in pieces."""
+    return path.is_file() or in_pieces(path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -64,8 +82,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ConfigError: it was made by a program with other settings.
 
     """
+    source = io.BytesIO(read_pieces(path)) if in_pieces(path) and not path.is_file() else path
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its parsers meet in a foreign file
         raise ModelFileError(f"expected a checkpoint in {path}, got: {error}") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:

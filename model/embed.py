@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.checkpoint import load_checkpoint, load_network
+from model.checkpoint import has_checkpoint, load_checkpoint, load_network
 from model.dataset import Dataset, Sample
 from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ModelFileError
@@ -49,7 +49,7 @@ def open_embedder(path: Path) -> Embedder:
         ModelFileError: the file is neither, or is damaged.
 
     """
-    if not path.is_file():
+    if not has_checkpoint(path):
         raise ModelFileError(f"expected a model file, got {path}, which is not there")
     if path.suffix == ".onnx":
         encoder = OnnxEncoder.open(path)

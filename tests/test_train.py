@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model.caches import BENCHMARK, VALIDATION, packed, training_dataset
-from model.checkpoint import load_checkpoint, load_network, save_checkpoint
+from model.checkpoint import has_checkpoint, load_checkpoint, load_network, save_checkpoint
 from model.config import (
     DataConfig,
     OptimiserConfig,
@@ -318,3 +318,17 @@ def test_precision_is_as_asked() -> None:
     cpu = torch.device("cpu")
     assert computes_in_bfloat16("bfloat16", cpu)
     assert not computes_in_bfloat16("float32", cpu)
+
+
+def test_a_checkpoint_in_pieces_is_the_same_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    Training(TINY, dataset.subjects).save(path, None)
+    whole = load_checkpoint(path)
+    save_checkpoint(whole, path, pieces=True)
+    assert not path.exists()
+    assert has_checkpoint(path)
+    joined = load_checkpoint(path)
+    assert joined.config == whole.config
+    assert all(torch.equal(joined.network[key], whole.network[key]) for key in whole.network)
+    save_checkpoint(whole, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
