@@ -11,6 +11,7 @@ from gallery.errors import (
     InvalidMetadata,
     InvalidSilhouettes,
     InvalidSubject,
+    ModelFileMissing,
     ModelMismatch,
     NotFound,
     RebuildError,
@@ -25,6 +26,8 @@ from gallery.errors import (
     SubjectNotFound,
 )
 from gallery.gallery import Gallery
+from gallery.generations import Model
+from gallery.model_files import ModelFiles
 from gallery.records import (
     Candidate,
     Enrolment,
@@ -48,6 +51,9 @@ __all__ = [
     "InvalidMetadata",
     "InvalidSilhouettes",
     "InvalidSubject",
+    "Model",
+    "ModelFileMissing",
+    "ModelFiles",
     "ModelMismatch",
     "NotFound",
     "RebuildError",

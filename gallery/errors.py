@@ -10,7 +10,8 @@ GalleryError
 ├── NotFound                 what was asked for is not in the gallery
 │   ├── SubjectNotFound      no such subject
 │   ├── SampleNotFound       no such sample
-│   └── SilhouettesNotKept   the sample is there, its silhouettes were never given
+│   ├── SilhouettesNotKept   the sample is there, its silhouettes were never given
+│   └── ModelFileMissing     the file of a model that a generation was made with
 ├── ModelMismatch            the gallery was embedded by another model
 ├── RebuildError             a rebuild or rollback that cannot go on
 │   ├── RebuildRefused       it would lose samples, so it does not start
@@ -67,6 +68,10 @@ class SampleNotFound(NotFound):
 
 class SilhouettesNotKept(NotFound):
     """The sample was enrolled by its embedding alone."""
+
+
+class ModelFileMissing(NotFound):
+    """The data folder does not keep the file of a model that a generation was made with."""
 
 
 class ModelMismatch(GalleryError):

@@ -3,6 +3,10 @@
 One way for everything: an index follows its own process's writes exactly as it follows those of
 another process, and a start is following from nothing. So there is no second path on which an
 index could drift from the truth.
+
+When another generation goes live, an index goes on with its own as long as that is whole: every
+sample of the gallery has an embedding in it. That bridges the moment until its process has opened
+the new model. From the first enrolment that only the new generation knows it has to stop.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
-from gallery.generations import Head, Model, read_head
+from gallery.generations import Head, Model, count_missing, is_kept, read_head
 from gallery.packing import unpack_embeddings
 from gallery.schema import ERASED, changes, embeddings, samples, subjects
 
@@ -37,8 +41,9 @@ class News:
     """What leads from what an index has seen to `head`."""
 
     head: Head
+    """The generation that the index answers from, or the live one when it must not answer."""
     starts_over: bool
-    """Forget everything first: another generation is live, or nothing was seen before."""
+    """Forget everything first: another generation answers, or nothing was seen before."""
     erased: NDArray[np.int64]
     enrolled: Iterator[Chunk]
     """Read as it is consumed, so inside the transaction that it was asked for in."""
@@ -49,15 +54,28 @@ def news(connection: Connection, gallery: int, seen: Head | None, model: Model) 
 
     A live generation of another model than `model` has no news: its embeddings are not indexed.
     """
-    head = read_head(connection, gallery)
-    starts_over = seen is None or seen.generation != head.generation
-    if head.model != model:
-        return News(head, starts_over, _NONE, iter(()))
-    if seen is None or starts_over:
+    live = read_head(connection, gallery)
+    head = live if live.model == model else _continued(connection, gallery, seen, live, model)
+    if head is None:
+        return News(live, True, _NONE, iter(()))
+    if seen is None or seen.generation != head.generation:
         return News(head, True, _NONE, chunks(connection, head.generation, model))
     enrolled, erased = _changed(connection, gallery, seen.changes)
     wanted = _chunks_of(connection, head, enrolled)
     return News(head, False, np.array(erased, np.int64), wanted)
+
+
+def _continued(
+    connection: Connection, gallery: int, seen: Head | None, live: Head, model: Model
+) -> Head | None:
+    """Stay with the generation that was seen, when it is kept and still whole."""
+    if seen is None or seen.model != model:
+        return None
+    if not is_kept(connection, seen.generation):
+        return None
+    if count_missing(connection, gallery, seen.generation):
+        return None
+    return Head(seen.generation, model, live.changes)
 
 
 def chunks(connection: Connection, generation: int, model: Model) -> Iterator[Chunk]:

@@ -167,7 +167,8 @@ class Gallery:
 
         """
         check_embedding(embedding, self._model.embedding_length)
-        sample_ids, embeddings = self._store.embeddings_of(subject, self._model)
+        with self._searchable() as head:
+            sample_ids, embeddings = self._store.embeddings_of(subject, head)
         distances = np.linalg.norm(embeddings - embedding, axis=1)
         nearest = int(distances.argmin())
         return Candidate(1, subject, float(distances[nearest]), sample_ids[nearest])
@@ -220,7 +221,10 @@ class Gallery:
         return self._after_erasing(self._store.erase_sample(sample_id))
 
     def status(self) -> GalleryStatus:
-        """Compare the index with the store, both as of one moment, and count what is there."""
+        """Compare the index with the store, both as of one moment, and count what is there.
+
+        After another generation went live this tells of the one that still answers here.
+        """
         with self._following, self._store.database.reading() as connection:
             head = self._follow(connection)
             counts = self._store.counts(connection, head.generation)
@@ -237,8 +241,12 @@ class Gallery:
             in_sync=self._seen == head and head.model == self._model and same_counts,
         )
 
+    def live_model(self) -> Model:
+        """Read which model's generation is live; another process may have switched to it."""
+        return self._store.head().model
+
     @contextmanager
-    def _searchable(self) -> Iterator[None]:
+    def _searchable(self) -> Iterator[Head]:
         """Hold the index still, caught up with every write that was acknowledged before."""
         self._catch_up()
         with self._searching.shared():
@@ -248,7 +256,7 @@ class Gallery:
                     "it; the next request starts it over"
                 )
             require_model(self._seen, self._model)
-            yield
+            yield self._seen
 
     def _catch_up(self) -> None:
         if self._store.head() != self._seen:

@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from gallery.errors import ModelMismatch
-from gallery.schema import LIVE, OLD, changes, galleries, generations, samples
+from gallery.schema import (
+    LIVE,
+    OLD,
+    changes,
+    embeddings,
+    galleries,
+    generations,
+    samples,
+)
 
 
 class Model(NamedTuple):
@@ -120,6 +128,26 @@ def adopt_if_empty(connection: Connection, gallery: int, model: Model) -> Head:
         return head
     make_live(connection, gallery, find_or_add(connection, gallery, model, OLD))
     return read_head(connection, gallery)
+
+
+def is_kept(connection: Connection, generation: int) -> bool:
+    """Tell whether the generation still exists, in whatever state."""
+    query = select(generations.c.id).where(generations.c.id == generation)
+    return connection.execute(query).first() is not None
+
+
+def is_missing(gallery: int, generation: int) -> ColumnElement[bool]:
+    """Select the sample rows of a gallery that have no embedding in the generation."""
+    embedded = select(embeddings.c.sample).where(
+        embeddings.c.generation == generation, embeddings.c.sample == samples.c.id
+    )
+    return and_(samples.c.gallery == gallery, ~embedded.exists())
+
+
+def count_missing(connection: Connection, gallery: int, generation: int) -> int:
+    """Count the samples of a gallery that have no embedding in the generation."""
+    query = select(func.count()).select_from(samples).where(is_missing(gallery, generation))
+    return int(connection.execute(query).scalar_one())
 
 
 def now() -> str:

@@ -10,18 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
+from sqlalchemy import Connection, and_, delete, func, select
 
 from gallery.errors import RebuildFailed, RebuildRefused
 from gallery.generations import (
     Model,
     find_or_add,
+    is_missing,
     lock,
     make_live,
     read_head,
 )
 from gallery.packing import PackedSilhouettes
-from gallery.schema import BUILDING, OLD, embeddings, generations, samples, silhouettes
+from gallery.schema import BUILDING, OLD, generations, samples, silhouettes
 from gallery.store import Store, insert_embeddings, packed_from
 
 
@@ -61,7 +62,7 @@ def next_walks(store: Store, generation: int, after: int, limit: int) -> list[Wa
     query = (
         select(silhouettes)
         .join(samples, samples.c.id == silhouettes.c.sample)
-        .where(samples.c.id > after, _is_missing(store.gallery_id, generation))
+        .where(samples.c.id > after, is_missing(store.gallery_id, generation))
         .order_by(samples.c.id)
         .limit(limit)
     )
@@ -86,7 +87,7 @@ def add_embeddings(
                 f"expected generation {generation} to be built until it is whole, "
                 "got one that was dropped meanwhile: start the rebuild again"
             )
-        is_wanted = and_(samples.c.id.in_(rows), _is_missing(store.gallery_id, generation))
+        is_wanted = and_(samples.c.id.in_(rows), is_missing(store.gallery_id, generation))
         wanted = set(connection.scalars(select(samples.c.id).where(is_wanted)))
         places = [place for place, row in enumerate(rows) if row in wanted]
         insert_embeddings(connection, generation, [rows[p] for p in places], vectors[places])
@@ -156,13 +157,6 @@ def _missing(connection: Connection, gallery: int, generation: int) -> Missing:
             func.count(silhouettes.c.sample).label("with_silhouettes"),
         )
         .outerjoin_from(samples, silhouettes, silhouettes.c.sample == samples.c.id)
-        .where(_is_missing(gallery, generation))
+        .where(is_missing(gallery, generation))
     ).one()
     return Missing(row.samples, row.samples - row.with_silhouettes)
-
-
-def _is_missing(gallery: int, generation: int) -> ColumnElement[bool]:
-    embedded = select(embeddings.c.sample).where(
-        embeddings.c.generation == generation, embeddings.c.sample == samples.c.id
-    )
-    return and_(samples.c.gallery == gallery, ~embedded.exists())

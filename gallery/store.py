@@ -202,25 +202,24 @@ class Store:
         created_at = datetime.fromisoformat(found.created_at)
         return SubjectDetail(subject, created_at, tuple(_sample(row, model) for row in rows))
 
-    def embeddings_of(self, subject: str, model: Model) -> tuple[list[str], NDArray[np.float32]]:
-        """Read a subject's sample ids and live embeddings float32 `[N, L]`, in one order.
+    def embeddings_of(self, subject: str, head: Head) -> tuple[list[str], NDArray[np.float32]]:
+        """Read a subject's sample ids and embeddings float32 `[N, L]` of one generation.
 
         Raises:
-            ModelMismatch: the live generation belongs to another model.
-            SubjectNotFound: there is no such subject.
+            SubjectNotFound: there is no such subject, or the generation knows nothing of it.
 
         """
         with self.database.reading() as connection:
             found = self._find_subject(connection, subject)
-            head = read_head(connection, self.gallery_id)
-            require_model(head, model)
             rows = connection.execute(
                 select(samples.c.sample_id, embeddings.c.vector)
                 .join(embeddings, embeddings.c.sample == samples.c.id)
                 .where(samples.c.subject == found.id, embeddings.c.generation == head.generation)
                 .order_by(samples.c.id)
             ).all()
-        vectors = unpack_embeddings([row.vector for row in rows], model.embedding_length)
+        if not rows:
+            raise self._no_such_subject(subject)
+        vectors = unpack_embeddings([row.vector for row in rows], head.model.embedding_length)
         return [row.sample_id for row in rows], vectors
 
     def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
@@ -253,10 +252,13 @@ class Store:
     def _find_subject(self, connection: Connection, subject: str) -> Row[Any]:
         found = self._first_subject(connection, subject)
         if found is None:
-            raise SubjectNotFound(
-                f"expected a subject of the gallery {self.name}, got {subject!r}, who is not in it"
-            )
+            raise self._no_such_subject(subject)
         return found
+
+    def _no_such_subject(self, subject: str) -> SubjectNotFound:
+        return SubjectNotFound(
+            f"expected a subject of the gallery {self.name}, got {subject!r}, who is not in it"
+        )
 
     def _find_sample(self, connection: Connection, sample_id: str) -> Row[Any]:
         found = self._first_sample(connection, sample_id)

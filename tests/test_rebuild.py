@@ -1,14 +1,19 @@
 import argparse
 import sqlite3
+from contextlib import closing
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gallery import Gallery, ModelMismatch, RebuildFailed, RebuildRefused, StoreUnavailable
+from gallery.commands.rebuild import configure, run
+from gallery.embedding import in_batches
 from gallery.generations import Model
-from gallery.next_generation import begin, drop_others, roll_back, switch
-from gallery.rebuild import configure, rebuild, run
+from gallery.next_generation import Walk, begin, drop_others, roll_back, switch
+from gallery.packing import PackedSilhouettes
+from gallery.rebuild import rebuild
 from gallery.store import Store
 
 
@@ -84,8 +89,8 @@ def test_a_mismatch_is_healed_by_a_rebuild_and_a_rollback_returns(tmp_path, stor
     assert seen == [(5, 23), (10, 23), (15, 23), (20, 23), (23, 23)]
     assert_finds(upgraded, encoder, range(23))
     assert (upgraded.status().generation, upgraded.status().in_sync) == (report.generation, True)
-    with pytest.raises(ModelMismatch):
-        serving.identify(OLD.encode([walk(0)])[0])
+    assert_finds(serving, OLD, range(23))  # it goes on until its process has the new model
+    assert serving.live_model() == Model("model-new", 6)
 
     assert roll_back(store).model_id == "model-old"
     assert_finds(serving, OLD, range(23))
@@ -94,6 +99,42 @@ def test_a_mismatch_is_healed_by_a_rebuild_and_a_rollback_returns(tmp_path, stor
     assert_finds(upgraded, encoder, range(23))
     serving.close()
     upgraded.close()
+
+
+def test_an_old_generation_follows_erasures_until_somebody_enrols_in_the_new_one(tmp_path, store):
+    serving, encoder = open_gallery(tmp_path, OLD), new_encoder()
+    rebuild(store, encoder)
+    serving.erase_subject("s3")
+    assert all(c.subject != "s3" for c in serving.identify(OLD.encode([walk(3)])[0], limit=50))
+    assert serving.verify("s4", OLD.encode([walk(4)])[0]).distance == 0
+    assert (serving.status().model_id, serving.status().in_sync) == ("model-old", True)
+    with pytest.raises(ModelMismatch):
+        enroll(serving, OLD, 60)
+    upgraded = open_gallery(tmp_path, encoder)
+    enroll(upgraded, encoder, 61)
+    for ask in (serving.identify, partial(serving.verify, "s4")):
+        with pytest.raises(ModelMismatch):
+            ask(OLD.encode([walk(4)])[0])
+    assert rebuild(store, OLD).embedded == 1
+    assert_finds(serving, OLD, [4, 61])
+    serving.close()
+    upgraded.close()
+
+
+def test_an_old_generation_that_was_dropped_answers_no_more(tmp_path, store):
+    serving = open_gallery(tmp_path, OLD)
+    rebuild(store, new_encoder())
+    drop_others(store)
+    with pytest.raises(ModelMismatch):
+        serving.identify(OLD.encode([walk(0)])[0])
+    serving.close()
+
+
+def test_walks_are_batched_with_those_of_like_length():
+    walks = [Walk(row, PackedSilhouettes((frames, 8, 6), b"")) for row, frames in
+             enumerate([9, 2, 8, 3, 7])]  # fmt: skip
+    lengths = [[one.silhouettes.shape[0] for one in some] for some in in_batches(walks, 2)]
+    assert lengths == [[2, 3], [7, 8], [9]]
 
 
 def test_a_rebuild_with_the_live_model_does_nothing(store):
@@ -206,16 +247,19 @@ def test_a_model_that_answers_nonsense_never_goes_live(store, bad, says):
 
 
 def test_a_generation_that_changed_on_the_disk_fails_the_self_search(tmp_path, store):
-    def turn_one_to_nan(_walks):
-        with sqlite3.connect(tmp_path / "metagait.db") as raw:
-            nan = np.full(6, np.nan, "<f4").tobytes()
-            raw.execute(
-                "UPDATE embeddings SET vector = ? WHERE sample = 1 AND generation = 2", [nan]
-            )
-        raw.close()
+    def die_at_the_second_batch(_walks):
+        if dying.encoded == 12:
+            raise KilledError
 
+    dying = new_encoder(die_at_the_second_batch)
+    with pytest.raises(KilledError):
+        rebuild(store, dying, batch=12)
+    with closing(sqlite3.connect(tmp_path / "metagait.db")) as raw, raw:
+        nan = np.full(6, np.nan, "<f4").tobytes()
+        changed = "UPDATE embeddings SET vector = ? WHERE generation = 2"
+        assert raw.execute(changed, [nan]).rowcount == 12
     with pytest.raises(RebuildFailed, match="find itself"):
-        rebuild(store, new_encoder(turn_one_to_nan), batch=12)
+        rebuild(store, new_encoder(), batch=12)
     assert store.head().model.model_id == "model-old"
 
 

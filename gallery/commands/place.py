@@ -1,0 +1,66 @@
+"""Where a command finds the gallery: the same options and variables as `metagait serve`."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from gallery.database import FILE_NAME
+from gallery.errors import StoreUnavailable
+from gallery.model_files import ModelFiles
+from gallery.store import Store
+
+_DATA, _DATABASE, _GALLERY = "METAGAIT_DATA", "METAGAIT_DATABASE", "METAGAIT_GALLERY"
+
+
+class Place(NamedTuple):
+    """A data folder, a database URL where the folder does not keep the rows, and a gallery."""
+
+    data: Path
+    database: str | None
+    gallery: str
+
+    @property
+    def model_files(self) -> ModelFiles:
+        """The model files that the data folder keeps."""
+        return ModelFiles.of(self.data)
+
+    def open_existing(self) -> Store:
+        """Open the gallery; makes no database where there is none.
+
+        Raises:
+            StoreUnavailable: there is none, or it cannot be opened.
+
+        """
+        if self.database is not None:
+            return Store.open(self.database, self.gallery)
+        if not (self.data / FILE_NAME).is_file():
+            raise StoreUnavailable(
+                f"expected a gallery in the folder {self.data}, got no {FILE_NAME} there"
+            )
+        return Store.open(self.data, self.gallery)
+
+
+def configure_place(parser: argparse.ArgumentParser) -> None:
+    """Declare `--data`, `--database` and `--gallery`, with the service's variables as defaults."""
+    environ = os.environ
+    parser.add_argument(
+        "--data",
+        default=environ.get(_DATA, "data"),
+        help=f"the service's data folder ({_DATA}, else ./data)",
+    )
+    parser.add_argument(
+        "--database",
+        default=environ.get(_DATABASE) or None,
+        help=f"SQLAlchemy URL of the database ({_DATABASE}, else SQLite in the data folder)",
+    )
+    parser.add_argument(
+        "--gallery",
+        default=environ.get(_GALLERY, "main"),
+        help=f"name of the gallery ({_GALLERY}, else main)",
+    )
+
+
+def place_of(arguments: argparse.Namespace) -> Place:
+    """Read what `configure_place` declared."""
+    return Place(Path(arguments.data), arguments.database, arguments.gallery)

@@ -1,0 +1,184 @@
+"""Walks out of a store, embeddings into one of its generations, and the encoder busy in between.
+
+A reading thread unpacks the next walks while the encoder works on these, and a writing thread
+commits the embeddings of those before, many in one transaction. Walks are taken in windows and
+sorted by length within one, because a ragged batch costs its number of walks times its longest.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery import next_generation
+from gallery.errors import RebuildFailed, RebuildRefused
+from gallery.next_generation import Walk
+from gallery.packing import unpack_silhouettes
+from gallery.store import Store
+
+_BATCHES_IN_A_WINDOW = 8
+# Embeddings in one transaction: 2 MiB of 8,192 numbers. A kill costs at most two of these.
+_WRITE_TOGETHER = 64
+
+Progress = Callable[[int, int], None]
+"""Told how many samples of how many are embedded; what it raises stops the work."""
+
+
+class EncoderFacts(Protocol):
+    """What a rebuild needs to know of a model."""
+
+    @property
+    def model_id(self) -> str:
+        """The model, as its file names it."""
+        ...
+
+    @property
+    def embedding_length(self) -> int:
+        """Numbers in a flattened embedding."""
+        ...
+
+
+class WalkEncoder(Protocol):
+    """What a rebuild needs of an encoder."""
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """Which model it runs."""
+        ...
+
+    def encode(self, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed walks uint8 `[T_i, H, W]` as float32 `[N, L]`."""
+        ...
+
+
+class Batch(NamedTuple):
+    """Sample rows and their walks uint8 `[T_i, H, W]`, for one call of the encoder."""
+
+    rows: list[int]
+    walks: list[NDArray[np.uint8]]
+
+
+def embed_missing(
+    store: Store, generation: int, encoder: WalkEncoder, batch: int, progress: Progress
+) -> int:
+    """Embed what the generation misses now; returns how many samples that were.
+
+    What was embedded before an error is kept, so that the next run goes on from there.
+
+    Raises:
+        RebuildRefused: samples keep no silhouettes.
+        RebuildFailed: the encoder's answer is wrong, or the generation was dropped meanwhile.
+
+    """
+    missing, total = next_generation.missing(store, generation)
+    if missing.without_silhouettes:
+        raise RebuildRefused(
+            f"expected silhouettes of every sample, got {missing.without_silhouettes} samples "
+            "enrolled by their embedding alone, which no other model can embed: erase them or "
+            "enrol their walks first"
+        )
+    embedded, before = 0, total - missing.samples
+    with _Writer(store, generation) as writer, closing(_batches(store, generation, batch)) as all_:
+        for rows, walks in all_:
+            writer.add(rows, encode_checked(encoder, walks))
+            embedded += len(rows)
+            # What is enrolled meanwhile is embedded as well, so the first count may be passed.
+            progress(before + embedded, max(before + embedded, total))
+    return embedded
+
+
+def encode_checked(encoder: WalkEncoder, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Embed walks as float32 `[N, L]`, all of them finite.
+
+    Raises:
+        RebuildFailed: the encoder answers anything else.
+
+    """
+    vectors = encoder.encode(walks)
+    expected = (len(walks), encoder.facts.embedding_length)
+    if vectors.dtype != np.float32 or vectors.shape != expected:
+        raise RebuildFailed(
+            f"expected embeddings float32 {list(expected)} from the model, "
+            f"got {vectors.dtype} {list(vectors.shape)}"
+        )
+    if not np.isfinite(vectors).all():
+        raise RebuildFailed(
+            "expected embeddings of finite numbers from the model, got NaN or infinite ones"
+        )
+    return vectors
+
+
+def in_batches(walks: Sequence[Walk], batch: int) -> list[list[Walk]]:
+    """Split walks into batches of neighbours in length, the longest last."""
+    ordered = sorted(walks, key=lambda walk: walk.silhouettes.shape[0])
+    return [ordered[start : start + batch] for start in range(0, len(ordered), batch)]
+
+
+def _batches(store: Store, generation: int, batch: int) -> Generator[Batch, None, None]:
+    """Read ahead: while the caller works on one window, the next is read and unpacked."""
+
+    def window(after: int) -> tuple[list[Batch], int]:
+        limit = _BATCHES_IN_A_WINDOW * batch
+        walks = next_generation.next_walks(store, generation, after, limit)
+        last = walks[-1].row if walks else after
+        return [_unpacked(some) for some in in_batches(walks, batch)], last
+
+    with ThreadPoolExecutor(1, thread_name_prefix="rebuild-read") as reader:
+        pending = reader.submit(window, 0)
+        while True:
+            batches, last = pending.result()
+            if not batches:
+                return
+            pending = reader.submit(window, last)
+            yield from batches
+
+
+def _unpacked(walks: Sequence[Walk]) -> Batch:
+    return Batch(
+        [walk.row for walk in walks], [unpack_silhouettes(walk.silhouettes) for walk in walks]
+    )
+
+
+class _Writer:
+    """Commits embeddings behind the encoder, at most one transaction behind."""
+
+    def __init__(self, store: Store, generation: int) -> None:
+        self._store = store
+        self._generation = generation
+        self._rows: list[int] = []
+        self._vectors: list[NDArray[np.float32]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild-write")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        # Also after an error: what is embedded is kept for the run that continues this one.
+        with self._thread:
+            self._flush()
+            self._wait()
+
+    def add(self, rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Take embeddings float32 `[N, L]` of N sample rows."""
+        self._rows += rows
+        self._vectors.append(vectors)
+        if len(self._rows) >= _WRITE_TOGETHER:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._wait()
+        if self._rows:
+            rows, vectors = self._rows, np.concatenate(self._vectors)
+            self._rows, self._vectors = [], []
+            self._pending = self._thread.submit(
+                next_generation.add_embeddings, self._store, self._generation, rows, vectors
+            )
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
