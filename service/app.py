@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,8 +14,9 @@ from service import problems
 from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import CloseConnections, Draining
+from service.metrics import Measured, Metrics
 from service.rooms import Rooms
-from service.routes import health, page, people, walks
+from service.routes import health, metrics, page, people, walks
 from service.security import Security
 from service.settings import Settings
 
@@ -53,20 +55,21 @@ def create_app(
         draining: what the server begins when it is told to stop.
 
     """
-    draining = draining or Draining()
+    given = _Given(settings, encoder, gallery, draining or Draining(), Metrics())
     app = _Application(
         title="metagait",
         summary="Gait identification",
         description=_DESCRIPTION,
         version=health.installed_version(),
-        lifespan=_lifespan(settings, encoder, gallery, draining),
+        lifespan=_lifespan(given),
     )
     problems.install(app)
-    for router in (walks.router, people.router, health.router, page.router):
+    for router in (walks.router, people.router, health.router, metrics.router, page.router):
         app.include_router(router)
     app.mount("/web", page.files())
     app.add_middleware(Security)
-    app.add_middleware(CloseConnections, draining=draining)
+    app.add_middleware(CloseConnections, draining=given.draining)
+    app.add_middleware(Measured, metrics=given.metrics)
     return app
 
 
@@ -90,55 +93,79 @@ def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
     )
 
 
-def _lifespan(
-    settings: Settings, encoder: Encoder | None, gallery: Gallery | None, draining: Draining
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+@dataclass(frozen=True)
+class _Given:
+    """What an application was built from."""
+
+    settings: Settings
+    encoder: Encoder | None
+    gallery: Gallery | None
+    draining: Draining
+    metrics: Metrics
+
+
+def _lifespan(given: _Given) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            app.state.rooms = rooms = _open_rooms(settings, encoder, gallery, draining, stack)
+            app.state.rooms = rooms = _open_rooms(given, stack)
             rooms.batcher.start()
             try:
                 yield
             finally:
-                await rooms.batcher.close(drain_s=settings.drain_timeout_s)
+                await rooms.batcher.close(drain_s=given.settings.drain_timeout_s)
 
     return lifespan
 
 
-def _open_rooms(
-    settings: Settings,
-    encoder: Encoder | None,
-    gallery: Gallery | None,
-    draining: Draining,
-    stack: ExitStack,
-) -> Rooms:
+def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
     """Open what was not given; `stack` closes it, threads before what they use."""
+    settings, encoder, gallery = given.settings, given.encoder, given.gallery
     if encoder is None:
         encoder = open_encoder(settings)
         stack.callback(encoder.close)
     if gallery is None:
         gallery = open_gallery(settings, encoder.facts)
         stack.callback(gallery.close)
-    decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decoder")
-    gallery_threads = ThreadPoolExecutor(_GALLERY_THREADS, thread_name_prefix="gallery")
-    stack.callback(decoders.shutdown)
-    stack.callback(gallery_threads.shutdown)
-    return Rooms(
+    rooms = Rooms(
         settings=settings,
         limits=settings.limits(encoder.facts.max_frames),
         encoder=encoder,
         gallery=gallery,
-        batcher=Batcher(
-            encoder.encode,
-            batch_frames=settings.batch_frames,
-            queue_walks=settings.queue_walks,
-            wait_s=settings.queue_timeout_s,
-        ),
-        decoders=decoders,
-        gallery_threads=gallery_threads,
+        batcher=_batcher(settings, encoder, given.metrics),
+        decoders=_threads(settings.decode_threads, "decoder", stack),
+        gallery_threads=_threads(_GALLERY_THREADS, "gallery", stack),
         admission=Admission(
             walks=settings.queue_walks, body_bytes=settings.upload_budget_mb * 1024 * 1024
         ),
-        draining=draining,
+        draining=given.draining,
+        metrics=given.metrics,
     )
+    _expose(rooms)
+    return rooms
+
+
+def _batcher(settings: Settings, encoder: Encoder, metrics: Metrics) -> Batcher:
+    return Batcher(
+        encoder.encode,
+        batch_frames=settings.batch_frames,
+        queue_walks=settings.queue_walks,
+        wait_s=settings.queue_timeout_s,
+        notice=metrics.batch,
+    )
+
+
+def _threads(count: int, name: str, stack: ExitStack) -> ThreadPoolExecutor:
+    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+    stack.callback(threads.shutdown)
+    return threads
+
+
+def _expose(rooms: Rooms) -> None:
+    """Let the metrics read what changes without passing by them."""
+    gauge = rooms.metrics.gauge
+    gauge("queue_walks", "Walks that wait for the encoder", lambda: rooms.batcher.waiting)
+    gauge("walks_in_work", "Walks from upload to answer", lambda: rooms.admission.taken)
+    gauge("places", "Walks that may be in work", lambda: rooms.settings.queue_walks)
+    gauge("body_bytes", "Bytes of all bodies in work", lambda: rooms.admission.held_bytes)
+    gauge("draining", "1 on the way out", lambda: rooms.draining.begun)

@@ -31,6 +31,19 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class BatchReport:
+    """One encoder call: the frames of its walks, how long each waited, and how long it took."""
+
+    frames: tuple[int, ...]
+    waited_s: tuple[float, ...]
+    encode_s: float
+
+
+def _unseen(_report: BatchReport) -> None:
+    """Take no notice of a batch."""
+
+
+@dataclass(frozen=True)
 class _Pending:
     walk: NDArray[np.uint8]
     answer: asyncio.Future[Encoded]
@@ -48,16 +61,24 @@ class Batcher:
         batch_frames: frames of one batch, padded to its longest walk.
         queue_walks: walks that may wait.
         wait_s: seconds that a walk may wait.
+        notice: is told of every batch that was encoded.
 
     """
 
     def __init__(
-        self, encode: Encode, *, batch_frames: int, queue_walks: int, wait_s: float
+        self,
+        encode: Encode,
+        *,
+        batch_frames: int,
+        queue_walks: int,
+        wait_s: float,
+        notice: Callable[[BatchReport], None] = _unseen,
     ) -> None:
         self._encode = encode
         self._batch_frames = batch_frames
         self._queue_walks = queue_walks
         self._wait_s = wait_s
+        self._notice = notice
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
@@ -167,12 +188,13 @@ class Batcher:
             for pending in batch:
                 _fail(pending.answer, error)
             return
-        encode_ms = (time.perf_counter() - started) * 1000
-        for pending, embedding in zip(batch, embeddings, strict=True):
-            queue_ms = (started - pending.arrived) * 1000
+        encode_s = time.perf_counter() - started
+        waited_s = tuple(started - pending.arrived for pending in batch)
+        for pending, embedding, waited in zip(batch, embeddings, waited_s, strict=True):
             # A caller that left has cancelled its future; set_result would raise.
             with suppress(asyncio.InvalidStateError):
-                pending.answer.set_result(Encoded(embedding, queue_ms, encode_ms))
+                pending.answer.set_result(Encoded(embedding, waited * 1000, encode_s * 1000))
+        self._notice(BatchReport(tuple(map(len, walks)), waited_s, encode_s))
 
 
 def _check_answer(embeddings: NDArray[np.float32], count: int) -> None:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 import gallery
 from model.errors import EncodeError, ModelError, SilhouetteError
@@ -98,13 +99,28 @@ def kind_of(error: Exception) -> Kind:
     return next(KINDS[kind] for kind in type(error).__mro__ if kind in KINDS)
 
 
+class ProblemResponse(JSONResponse):
+    """A problem as a response; leaves its code in the scope, for whoever counts problems."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str]) -> None:
+        super().__init__(problem.model_dump(exclude_none=True), problem.status, headers)
+        self._code = problem.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer; the ASGI interface."""
+        scope["problem"] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def answer(
     kind: Kind,
     detail: str,
     *,
     headers: Mapping[str, str] | None = None,
     faults: list[dict[str, str]] | None = None,
-) -> JSONResponse:
+) -> ProblemResponse:
     """Build the response of a problem."""
     problem = Problem(
         type=f"urn:metagait:problem:{kind.code}",
@@ -115,12 +131,7 @@ def answer(
         errors=faults,
     )
     extra = {"Retry-After": str(_RETRY_AFTER_S)} if kind.status == 503 else {}
-    return JSONResponse(
-        problem.model_dump(exclude_none=True),
-        kind.status,
-        headers={**extra, **(headers or {})},
-        media_type=MEDIA_TYPE,
-    )
+    return ProblemResponse(problem, {**extra, **(headers or {})})
 
 
 def install(app: FastAPI) -> None:
@@ -141,7 +152,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def _on_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_error(_request: Request, error: Exception) -> ProblemResponse:
     kind = kind_of(error)
     if kind.status < 500 or kind.status in (503, 507):
         return answer(kind, str(error) or kind.title)
@@ -149,7 +160,7 @@ async def _on_error(_request: Request, error: Exception) -> JSONResponse:
     return answer(kind, "something failed inside the service; its log says what")
 
 
-async def _on_http(_request: Request, error: Exception) -> JSONResponse:
+async def _on_http(_request: Request, error: Exception) -> ProblemResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
     kind = Kind(status, phrase.lower().replace(" ", "_"), phrase)
@@ -157,7 +168,7 @@ async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     return answer(kind, detail, headers=getattr(error, "headers", None))
 
 
-async def _on_validation(_request: Request, error: Exception) -> JSONResponse:
+async def _on_validation(_request: Request, error: Exception) -> ProblemResponse:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
     named = [
         {"where": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]}

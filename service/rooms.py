@@ -19,6 +19,7 @@ from service.batcher import Batcher
 from service.draining import Draining
 from service.errors import TooFewFramesError
 from service.limits import Limits
+from service.metrics import Metrics
 from service.receive import received
 from service.settings import Settings
 from service.uploads import Frames, Upload, frames_of
@@ -49,11 +50,14 @@ class Rooms:
     gallery_threads: Executor
     admission: Admission
     draining: Draining
+    metrics: Metrics
 
     async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the gallery in its own threads."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.gallery_threads, lambda: question(*args, **kwargs))
+        loop, started = asyncio.get_running_loop(), time.perf_counter()
+        answer = await loop.run_in_executor(self.gallery_threads, lambda: question(*args, **kwargs))
+        self.metrics.stage("gallery", time.perf_counter() - started)
+        return answer
 
     async def align(self, upload: Upload) -> AlignedWalk:
         """Decode and align the walk of an upload.
@@ -67,6 +71,8 @@ class Rooms:
         aligned = await loop.run_in_executor(
             self.decoders, _align, upload, self.limits, self.encoder.facts.size
         )
+        self.metrics.stage("decode", aligned.decode_ms / 1000)
+        self.metrics.stage("align", aligned.align_ms / 1000)
         report = aligned.walk.report
         if report.used < self.settings.min_frames:
             raise TooFewFramesError(
@@ -114,8 +120,9 @@ RoomsHere = Annotated[Rooms, Depends(rooms_of)]
 async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]:
     """Admit and receive an upload; its files and its place are given back after the answer."""
     with rooms.admission.place() as place:
-        timeout_s = rooms.settings.upload_timeout_s
+        started, timeout_s = time.perf_counter(), rooms.settings.upload_timeout_s
         async with received(request, rooms.limits, timeout_s, place) as upload:
+            rooms.metrics.stage("receive", time.perf_counter() - started)
             yield upload
 
 

@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter
 
+from gallery import GalleryStatus
 from service import schemas
 from service.errors import NotReadyError
 from service.problems import responses
@@ -29,6 +30,17 @@ async def livez() -> schemas.Alive:
 @router.get("/readyz", operation_id="readyz", responses=responses(503))
 async def readyz(rooms: RoomsHere) -> schemas.Ready:
     """Answer 200 only while walks can be worked on and the index equals the store."""
+    return schemas.Ready(gallery=schemas.Gallery.model_validate(await ready_gallery(rooms)))
+
+
+async def ready_gallery(rooms: Rooms) -> GalleryStatus:
+    """See that walks can be worked on here.
+
+    Raises:
+        NotReadyError: they cannot, and why.
+        GalleryError: the store does not answer.
+
+    """
     if rooms.draining.begun:
         raise NotReadyError("expected a service that stays, got one that is stopping")
     if not rooms.batcher.running:
@@ -43,7 +55,7 @@ async def readyz(rooms: RoomsHere) -> schemas.Ready:
         raise NotReadyError(
             f"expected an index of {status.samples} samples, got one of {status.indexed}"
         )
-    return schemas.Ready(gallery=schemas.Gallery.model_validate(status))
+    return status
 
 
 @router.get("/info", operation_id="info", responses=responses(503))

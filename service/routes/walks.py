@@ -187,6 +187,7 @@ def _judged(
         frames=report.used,
         conclusive_frames=rooms.settings.conclusive_frames,
     )
+    rooms.metrics.decided(decision.answer, decision.reasons)
     return {
         "decision": decision.answer,
         "reasons": decision.reasons,

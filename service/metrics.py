@@ -1,0 +1,168 @@
+"""What an operator watches, for Prometheus: one registry an application, nothing global.
+
+Names follow Prometheus's own rules (base units, `_total` for counters). No label ever holds a
+subject, a file name or a path as it was asked for: labels come from closed lists.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gallery import GalleryStatus
+from service.batcher import BatchReport
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+Stage = Literal["receive", "decode", "align", "queue", "encode", "gallery"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WALKS = (1, 2, 4, 8, 16, 32, 64)
+_FRAMES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+
+
+class Metrics:
+    """The counters of one application."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "metagait_requests", "Requests answered", ["method", "route", "status"],
+            registry=registry,
+        )  # fmt: skip
+        self._request_seconds = Histogram(
+            "metagait_request_seconds", "From a request's first byte to its answer's last",
+            ["route"], buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._refusals = Counter(
+            "metagait_refusals", "Requests answered by a problem, by its code", ["code"],
+            registry=registry,
+        )  # fmt: skip
+        self._stages = Histogram(
+            "metagait_stage_seconds", "Time of a walk in each stage",
+            ["stage"], buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._batch_walks = Histogram(
+            "metagait_batch_walks", "Walks in one encoder call", buckets=_WALKS, registry=registry
+        )
+        self._batch_frames = Histogram(
+            "metagait_batch_frames", "Frames in one encoder call, padding included",
+            buckets=_FRAMES, registry=registry,
+        )  # fmt: skip
+        self._padding = Counter(
+            "metagait_padding_frames", "Frames encoded only to fill a batch", registry=registry
+        )
+        self._decisions = Counter(
+            "metagait_decisions", "Answers of identify and verify", ["decision"], registry=registry
+        )
+        self._reasons = Counter(
+            "metagait_inconclusive", "Inconclusive answers, by reason", ["reason"],
+            registry=registry,
+        )  # fmt: skip
+        self._ready = Gauge("metagait_ready", "1 while /readyz answers 200", registry=registry)
+        self._gallery = {
+            what: Gauge(
+                f"metagait_gallery_{what}", f"The gallery's {what}", ["gallery"], registry=registry
+            )
+            for what in ("subjects", "samples", "indexed", "generation")
+        }
+        self._runs = Gauge(
+            "metagait_info", "1, with what runs here", ["version", "model_id", "provider"],
+            registry=registry,
+        )  # fmt: skip
+
+    def gauge(self, name: str, words: str, read: Callable[[], float]) -> None:
+        """Expose a number that is read when it is asked for."""
+        Gauge(f"metagait_{name}", words, registry=self._registry).set_function(read)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def refused(self, code: str) -> None:
+        """Count a problem by its code."""
+        self._refusals.labels(code).inc()
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """Count the time that one walk spent in a stage."""
+        self._stages.labels(stage).observe(seconds)
+
+    def batch(self, report: BatchReport) -> None:
+        """Count a batch, and what its walks waited."""
+        self._batch_walks.observe(len(report.frames))
+        padded = len(report.frames) * max(report.frames)
+        self._batch_frames.observe(padded)
+        self._padding.inc(padded - sum(report.frames))
+        for seconds in report.waited_s:
+            self.stage("queue", seconds)
+            self.stage("encode", report.encode_s)
+
+    def decided(self, decision: str, reasons: Iterable[str]) -> None:
+        """Count a decision, and why it is inconclusive."""
+        self._decisions.labels(decision).inc()
+        for reason in reasons:
+            self._reasons.labels(reason).inc()
+
+    def runs(self, *, version: str, model_id: str, provider: str) -> None:
+        """State what runs here, in place of what was stated before."""
+        self._runs.clear()
+        self._runs.labels(version, model_id, provider).set(1)
+
+    def gallery(self, status: GalleryStatus | None) -> None:
+        """State a gallery, and that it is ready; None when the service is not."""
+        self._ready.set(status is not None)
+        if status is not None:
+            for what, gauge in self._gallery.items():
+                gauge.labels(status.name).set(getattr(status, what))
+
+    def text(self) -> bytes:
+        """Write everything in the text format that Prometheus scrapes."""
+        return generate_latest(self._registry)
+
+
+class Measured:
+    """ASGI middleware: counts every request, by its route and never by its path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            # An error that nobody expected is answered outside of here, with status 500.
+            code = scope.get("problem", "internal_error" if status >= 500 else None)
+            if code is not None:
+                self._metrics.refused(code)
+            seconds = time.perf_counter() - started
+            self._metrics.answered(scope["method"], _route(scope), status, seconds)
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "none")

@@ -1,0 +1,155 @@
+"""Metrics: counted where it happens, named by closed lists, and what the dashboard asks for."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from gallery import Gallery
+from service.app import create_app
+from service.settings import Settings
+from tests.caller import Caller, calling
+from tests.fakes import FakeEncoder, npy, walker
+
+ROOT = Path(__file__).parents[1]
+DASHBOARD = ROOT / "docker" / "grafana" / "dashboards" / "metagait.json"
+ALERTS = ROOT / "docker" / "prometheus" / "alerts.yml"
+STAGES = ("receive", "decode", "align", "queue", "encode", "gallery")
+
+
+def read(client: Caller) -> dict[str, float]:
+    """Every sample as `name{label="value",…}`, labels in order."""
+    response = client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    return {
+        f"{sample.name}{{{','.join(f'{k}={v}' for k, v in sorted(sample.labels.items()))}}}": (
+            sample.value
+        )
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def sequence(frames: int = 20) -> dict[str, Any]:
+    return {"sequence": ("walk", npy(walker(10, frames)))}
+
+
+def test_what_happened_is_counted(client: Caller) -> None:
+    assert client.post("/enroll", data={"subject": "ann"}, files=sequence()).status_code == 201
+    assert client.post("/identify", files=sequence()).json()["decision"] == "match"
+    assert client.post("/identify", files=sequence(12)).json()["decision"] == "inconclusive"
+    counts = read(client)
+    assert counts["metagait_requests_total{method=POST,route=/identify,status=200}"] == 2
+    assert counts["metagait_requests_total{method=POST,route=/enroll,status=201}"] == 1
+    assert counts["metagait_request_seconds_count{route=/identify}"] == 2
+    assert counts["metagait_decisions_total{decision=match}"] == 1
+    assert counts["metagait_decisions_total{decision=inconclusive}"] == 1
+    assert counts["metagait_inconclusive_total{reason=TOO_FEW_FRAMES}"] == 1
+    assert counts["metagait_batch_walks_sum{}"] == 3
+    assert counts["metagait_batch_frames_sum{}"] == 52
+    for stage in STAGES:
+        assert counts[f"metagait_stage_seconds_count{{stage={stage}}}"] >= 3, stage
+
+
+def test_the_state_is_told(client: Caller, encoder: FakeEncoder) -> None:
+    client.post("/enroll", data={"subject": "ann"}, files=sequence())
+    counts = read(client)
+    assert counts["metagait_ready{}"] == 1
+    assert counts["metagait_gallery_subjects{gallery=main}"] == 1
+    assert counts["metagait_gallery_indexed{gallery=main}"] == 1
+    assert counts["metagait_queue_walks{}"] == counts["metagait_walks_in_work{}"] == 0
+    assert counts["metagait_body_bytes{}"] == 0
+    assert counts["metagait_places{}"] == 64
+    (info,) = [name for name in counts if name.startswith("metagait_info")]
+    assert encoder.facts.model_id in info
+    assert "provider=FakeProvider" in info
+
+
+def test_refusals_are_counted_by_code_and_paths_stay_secret(client: Caller) -> None:
+    client.post("/identify", files={"sequence": ("walk", b"rubbish")})
+    client.get("/subjects/a-secret-name")
+    client.get("/a-secret-path")
+    client.request("BREW", "/livez")
+    counts = read(client)
+    assert counts["metagait_refusals_total{code=unsupported_format}"] == 1
+    assert counts["metagait_refusals_total{code=subject_not_found}"] == 1
+    assert counts["metagait_refusals_total{code=not_found}"] == 1
+    assert counts["metagait_requests_total{method=GET,route=none,status=404}"] == 1
+    assert any("method=other" in name for name in counts)
+    assert not any("secret" in name for name in counts)
+
+
+def test_a_failure_is_counted_as_one(client: Caller, encoder: FakeEncoder) -> None:
+    encoder.failure = RuntimeError("the encoder broke")
+    assert client.post("/identify", files=sequence()).status_code == 500
+    counts = read(client)
+    assert counts["metagait_refusals_total{code=internal_error}"] == 1
+    assert counts["metagait_requests_total{method=POST,route=/identify,status=500}"] == 1
+
+
+def test_a_service_that_is_not_ready_still_tells_its_figures(
+    settings: Settings, encoder: FakeEncoder, gallery: Gallery
+) -> None:
+    with calling(create_app(settings, encoder=encoder, gallery=gallery)) as client:
+        client.post("/enroll", data={"subject": "ann"}, files=sequence())
+    other = FakeEncoder(model_id="fake-111111111111")
+    opened = Gallery.open(settings.data, model_id=other.facts.model_id, embedding_length=88)
+    with calling(create_app(settings, encoder=other, gallery=opened)) as client:
+        assert read(client)["metagait_ready{}"] == 0
+    opened.close()
+
+
+def test_each_application_counts_for_itself(client: Caller, settings: Settings) -> None:
+    client.post("/identify", files=sequence())
+    with calling(create_app(settings, encoder=FakeEncoder())) as other:
+        assert "metagait_batch_walks_sum{}" in read(other)
+        assert read(other)["metagait_batch_walks_sum{}"] == 0
+
+
+def dashboard_queries() -> list[str]:
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [*panels, *(one["query"]["query"] for one in dashboard["templating"]["list"])]
+
+
+def alert_queries() -> list[str]:
+    (group,) = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    return [rule["expr"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("query", [*dashboard_queries(), *alert_queries()])
+def test_dashboard_and_alerts_ask_for_metrics_that_exist(client: Caller, query: str) -> None:
+    client.post("/enroll", data={"subject": "ann"}, files=sequence())
+    client.post("/identify", files=sequence(12))
+    client.get("/nowhere")
+    exposed = {name.split("{")[0] for name in read(client)} | {"up"}
+    asked = set(re.findall(r"\b(?:metagait|process)_\w+|\bup\b", query))
+    assert asked
+    assert asked <= exposed
+
+
+def test_the_dashboard_shows_every_metric(client: Caller) -> None:
+    shown = " ".join(dashboard_queries())
+    client.get("/nowhere")
+    for family in text_string_to_metric_families(client.get("/metrics").text):
+        name = family.name
+        if name.startswith("metagait_") and not name.endswith("_created"):
+            assert name in shown, name
+
+
+def test_panels_have_their_own_ids_and_places() -> None:
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (x, y)
+        for panel in panels
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
