@@ -16,6 +16,7 @@ COMMANDS = {
     "enroll": ("service.commands.enroll", "enrol a walk, or a folder of walks, over HTTP"),
     "identify": ("service.commands.identify", "identify a walk, or a folder of walks, over HTTP"),
     "rebuild": ("gallery.commands.rebuild", "re-embed a gallery with a model, then switch to it"),
+    "gallery": ("gallery.commands.settings", "show a gallery and change its settings"),
     "walkers": ("model.walkers.command", "make synthetic walkers in CASIA-B layout"),
     "train": ("model.train", "train a network from a configuration"),
     "evaluate": ("model.evaluate", "print the CASIA-B table of a model"),

@@ -9,6 +9,7 @@ from gallery.errors import (
     InvalidInput,
     InvalidLimit,
     InvalidMetadata,
+    InvalidSetting,
     InvalidSilhouettes,
     InvalidSubject,
     ModelFileMissing,
@@ -37,6 +38,7 @@ from gallery.records import (
     SubjectDetail,
     SubjectSummary,
 )
+from gallery.settings import GallerySettings
 
 __all__ = [
     "Candidate",
@@ -44,11 +46,13 @@ __all__ = [
     "Erasure",
     "Gallery",
     "GalleryError",
+    "GallerySettings",
     "GalleryStatus",
     "InvalidEmbedding",
     "InvalidInput",
     "InvalidLimit",
     "InvalidMetadata",
+    "InvalidSetting",
     "InvalidSilhouettes",
     "InvalidSubject",
     "Model",

@@ -6,7 +6,8 @@ GalleryError
 │   ├── InvalidEmbedding     an embedding of a wrong shape, dtype or with NaN in it
 │   ├── InvalidSilhouettes   silhouettes that are not uint8 [T, H, W]
 │   ├── InvalidMetadata      metadata that is no small JSON object
-│   └── InvalidLimit         a number of results below one
+│   ├── InvalidLimit         a number of results below one
+│   └── InvalidSetting       a gallery's setting that does not exist or takes other values
 ├── NotFound                 what was asked for is not in the gallery
 │   ├── SubjectNotFound      no such subject
 │   ├── SampleNotFound       no such sample
@@ -52,6 +53,10 @@ class InvalidMetadata(InvalidInput):
 
 class InvalidLimit(InvalidInput):
     """Fewer than one result was asked for."""
+
+
+class InvalidSetting(InvalidInput):
+    """There is no such setting of a gallery, or it does not take this value."""
 
 
 class NotFound(GalleryError):

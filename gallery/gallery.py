@@ -36,6 +36,7 @@ from gallery.records import (
     SubjectDetail,
     SubjectSummary,
 )
+from gallery.settings import GallerySettings, change_settings, read_settings
 from gallery.sharing import SharedLock
 from gallery.store import NewSample, Store
 
@@ -54,6 +55,7 @@ class Gallery:
         self._index = index
         self._owners = Owners()
         self._seen: Head | None = None
+        self._settings = GallerySettings()
         self._following = Lock()
         self._searching = SharedLock()
         self._must_scrub = True
@@ -241,6 +243,20 @@ class Gallery:
             in_sync=self._seen == head and head.model == self._model and same_counts,
         )
 
+    def settings(self) -> GallerySettings:
+        """Read what the operator chose for this gallery."""
+        self._catch_up()
+        return self._settings
+
+    def change_settings(self, changes: Mapping[str, Any]) -> GallerySettings:
+        """Change some settings, for every process that has this gallery open.
+
+        Raises:
+            InvalidSetting: an unknown name, or a value that the setting does not take.
+
+        """
+        return change_settings(self._store, changes)
+
     def live_model(self) -> Model:
         """Read which model's generation is live; another process may have switched to it."""
         return self._store.head().model
@@ -268,6 +284,7 @@ class Gallery:
         update = news(connection, self._store.gallery_id, self._seen, self._model)
         if update.head == self._seen:
             return update.head
+        self._settings = read_settings(connection, self._store.gallery_id)
         with self._searching.alone():
             # Whatever fails half-way leaves an index that has seen nothing: it starts over.
             self._seen = None

@@ -1,10 +1,11 @@
 """The tables in their newest form; `gallery.migrations` leads an older store to it.
 
-    galleries ─┬─ generations ─┐
+    galleries ─┬─ generations ─┼─ calibrations    at most one a generation
                ├─ subjects     ├─ embeddings      one a sample and generation
                │     ├─ samples┴─ silhouettes     at most one a sample
                │     └─ consents                  of a subject, or of one sample
                ├─ changes                         what an index must do to follow
+               ├─ jobs                            rebuilds that a service was asked for
                ├─ audit                           who did what, each row holding the former's hash
                └─ receipts                        of erasures; nothing of the erased in them
     master_keys                                   which key wraps the subjects' keys, if one does
@@ -58,6 +59,11 @@ galleries = Table(
     # The last row of the audit log: a log cut at its end does not reach it.
     Column("audit_number", Integer, nullable=False, server_default="0"),
     Column("audit_hash", String(64), nullable=False, server_default=""),
+    # Read and changed together with the retention by `gallery.settings`.
+    Column("aggregation", String(16), nullable=False, server_default="nearest"),
+    Column("nearest_samples", Integer, nullable=False, server_default="3"),
+    Column("conflict", String(16), nullable=False, server_default="report"),
+    Column("index_kind", String(16), nullable=False, server_default="exact"),
 )
 
 generations = Table(
@@ -71,6 +77,8 @@ generations = Table(
     # The gallery's change at which it stopped being live: a rollback goes to the latest.
     Column("retired", Integer),
     Column("created_at", String(32), nullable=False),
+    # Null: nobody kept the model's file, so that a running service cannot open it by itself.
+    Column("model_sha256", String(64)),
     UniqueConstraint("gallery", "model_id", "embedding_length"),
     sqlite_autoincrement=True,
 )
@@ -176,4 +184,27 @@ audit = Table(
     Column("counts", Text, nullable=False),
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+)
+
+calibrations = Table(
+    "calibrations",
+    TABLES,
+    Column("generation", _parent("generations.id"), primary_key=True, autoincrement=False),
+    Column("created_at", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    TABLES,
+    Column("id", String(32), primary_key=True),
+    Column("gallery", _parent("galleries.id"), nullable=False, index=True),
+    Column("kind", String(16), nullable=False),
+    Column("model_id", String(256), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
 )

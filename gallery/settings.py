@@ -1,0 +1,101 @@
+"""What an operator chooses for one gallery. It stands in the store, the same for every process."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from gallery.errors import InvalidSetting
+from gallery.generations import lock, record
+from gallery.schema import EMBEDDINGS_ONLY, KEEP, galleries
+from gallery.store import Store
+
+NEAREST, MEAN = "nearest", "mean"
+REPORT, REFUSE, OFF = "report", "refuse", "off"
+EXACT = "exact"
+SETTINGS_CHANGED = "settings"
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "aggregation": (NEAREST, MEAN),
+    "conflict": (REPORT, REFUSE, OFF),
+    "retention": (KEEP, EMBEDDINGS_ONLY),
+    "index_kind": (EXACT,),
+}
+_MOST_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class GallerySettings:
+    """The settings of a gallery; each name is a column of the table `galleries`."""
+
+    aggregation: str = NEAREST
+    """A subject's distance: that of its nearest sample, or the mean of its nearest few."""
+    nearest_samples: int = 3
+    """How many samples `mean` takes; of a subject with fewer all of them."""
+    conflict: str = REPORT
+    """What is done with a new sample that is nearer to somebody else than to its own subject."""
+    retention: str = KEEP
+    """Whether silhouettes are kept, so that another model can embed them."""
+    index_kind: str = EXACT
+    """The index that searches; a process takes a change when it starts."""
+
+    @property
+    def samples_of_a_subject(self) -> int:
+        """How many of a subject's nearest samples make its distance."""
+        return self.nearest_samples if self.aggregation == MEAN else 1
+
+    @property
+    def aggregation_in_words(self) -> str:
+        """Name the aggregation for an answer or a record."""
+        if self.aggregation == NEAREST:
+            return NEAREST
+        return f"mean of nearest {self.nearest_samples}"
+
+    def changed(self, changes: Mapping[str, Any]) -> "GallerySettings":
+        """Copy with some settings changed.
+
+        Raises:
+            InvalidSetting: an unknown name, or a value that the setting does not take.
+
+        """
+        for name, value in changes.items():
+            _check(name, value)
+        return replace(self, **changes)
+
+
+def read_settings(connection: Connection, gallery: int) -> GallerySettings:
+    """Read a gallery's settings, as this transaction sees them."""
+    columns = [galleries.c[field.name] for field in fields(GallerySettings)]
+    row = connection.execute(select(*columns).where(galleries.c.id == gallery)).one()
+    return GallerySettings(**row._asdict())
+
+
+def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings:
+    """Change some settings of the store's gallery, for every process that has it open.
+
+    Raises:
+        InvalidSetting: an unknown name, or a value that the setting does not take.
+
+    """
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        changed = read_settings(connection, store.gallery_id).changed(changes)
+        is_it = galleries.c.id == store.gallery_id
+        connection.execute(update(galleries).where(is_it).values(**asdict(changed)))
+        # A numbered change, so that every process looks again before its next answer.
+        record(connection, store.gallery_id, SETTINGS_CHANGED, [])
+    return changed
+
+
+def _check(name: str, value: Any) -> None:
+    if name == "nearest_samples":
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_SAMPLES:
+            raise InvalidSetting(
+                f"expected nearest_samples from 1 to {_MOST_SAMPLES}, got {value!r}"
+            )
+    elif name not in _CHOICES:
+        known = ", ".join(field.name for field in fields(GallerySettings))
+        raise InvalidSetting(f"expected a setting of a gallery ({known}), got {name!r}")
+    elif value not in _CHOICES[name]:
+        raise InvalidSetting(f"expected {name} of {', '.join(_CHOICES[name])}, got {value!r}")
