@@ -4,7 +4,9 @@ Everything another room needs is here; the modules behind this door may change.
 """
 
 from gallery.errors import (
+    EngineMissing,
     GalleryError,
+    IndexUnavailable,
     InvalidEmbedding,
     InvalidInput,
     InvalidLimit,
@@ -42,12 +44,14 @@ from gallery.settings import GallerySettings
 
 __all__ = [
     "Candidate",
+    "EngineMissing",
     "Enrolment",
     "Erasure",
     "Gallery",
     "GalleryError",
     "GallerySettings",
     "GalleryStatus",
+    "IndexUnavailable",
     "InvalidEmbedding",
     "InvalidInput",
     "InvalidLimit",

@@ -1,13 +1,14 @@
 """From near samples to near subjects."""
 
 import math
+import sys
 from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.following import Chunk
+from gallery.following import Chunk, Roll
 from gallery.index import VectorIndex
 from gallery.records import Candidate
 
@@ -40,11 +41,11 @@ class Owners:
         """How many different subjects there are."""
         return len(self._samples)
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, these: Chunk | Roll) -> None:
         """Take in rows that are not there yet."""
-        pairs = map(Owner, chunk.subjects, chunk.sample_ids)
-        self._owners.update(zip(chunk.rows.tolist(), pairs, strict=True))
-        self._samples.update(chunk.subjects)
+        pairs = map(Owner, map(sys.intern, these.subjects), these.sample_ids)
+        self._owners.update(zip(these.rows.tolist(), pairs, strict=True))
+        self._samples.update(these.subjects)
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Forget rows; those that are not there are ignored."""

@@ -17,6 +17,8 @@ GalleryError
 ├── RebuildError             a rebuild or rollback that cannot go on
 │   ├── RebuildRefused       it would lose samples, so it does not start
 │   └── RebuildFailed        what the new model made does not pass the checks
+├── IndexUnavailable         the search engine cannot be used now
+│   └── EngineMissing        what it needs is not here: a library, a GPU, a right setting
 └── StoreError               the database does not do its part
     ├── StoreUnavailable     it cannot be opened, read or written now
     ├── StoreFull            there is no room left to write
@@ -93,6 +95,14 @@ class RebuildRefused(RebuildError):
 
 class RebuildFailed(RebuildError):
     """What the new model made does not pass the checks; the live generation stays."""
+
+
+class IndexUnavailable(GalleryError):
+    """The search engine cannot be used now; the truth is not touched by that."""
+
+
+class EngineMissing(IndexUnavailable):
+    """The engine that was asked for cannot run here: a library, a GPU or a setting is missing."""
 
 
 class StoreError(GalleryError):

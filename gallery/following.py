@@ -9,9 +9,10 @@ sample of the gallery has an embedding in it. That bridges the moment until its 
 the new model. From the first enrolment that only the new generation knows it has to stop.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,17 @@ from gallery.schema import ERASED, changes, embeddings, samples, subjects
 
 # Rows held at once: 8 MiB of embeddings of 8,192 numbers.
 CHUNK = 256
+_ROLL = 8192
 _NONE = np.empty(0, np.int64)
+_OWNER = (samples.c.id, samples.c.sample_id, subjects.c.subject)
+
+
+class Roll(NamedTuple):
+    """Whose samples some rows int64 `[N]` are."""
+
+    rows: NDArray[np.int64]
+    subjects: Sequence[str]
+    sample_ids: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,11 @@ class Chunk:
     subjects: Sequence[str]
     sample_ids: Sequence[str]
 
+    @property
+    def marks(self) -> NDArray[np.int64]:
+        """What tells these samples from others of the same rows, int64 `[N]`; see `Held`."""
+        return marks_of(self.sample_ids)
+
 
 @dataclass(frozen=True)
 class News:
@@ -43,7 +59,7 @@ class News:
     head: Head
     """The generation that the index answers from, or the live one when it must not answer."""
     starts_over: bool
-    """Forget everything first: another generation answers, or nothing was seen before."""
+    """Another generation answers, or nothing was seen before: `roster` says what there is."""
     erased: NDArray[np.int64]
     enrolled: Iterator[Chunk]
     """Read as it is consumed, so inside the transaction that it was asked for in."""
@@ -56,12 +72,10 @@ def news(connection: Connection, gallery: int, seen: Head | None, model: Model) 
     """
     live = read_head(connection, gallery)
     head = live if live.model == model else _continued(connection, gallery, seen, live, model)
-    if head is None:
-        return News(live, True, _NONE, iter(()))
-    if seen is None or seen.generation != head.generation:
-        return News(head, True, _NONE, chunks(connection, head.generation, model))
+    if head is None or seen is None or seen.generation != head.generation:
+        return News(head or live, True, _NONE, iter(()))
     enrolled, erased = _changed(connection, gallery, seen.changes)
-    wanted = _chunks_of(connection, head, enrolled)
+    wanted = chunks_of(connection, head, enrolled)
     return News(head, False, np.array(erased, np.int64), wanted)
 
 
@@ -76,6 +90,14 @@ def _continued(
     if count_missing(connection, gallery, seen.generation):
         return None
     return Head(seen.generation, model, live.changes)
+
+
+def roster(connection: Connection, generation: int) -> Iterator[Roll]:
+    """Stream whose sample each row of the generation is, in the order of the rows."""
+    query: Select[Any] = _embedded(generation).with_only_columns(*_OWNER)
+    streamed = connection.execution_options(yield_per=_ROLL).execute(query)
+    for partition in streamed.partitions():
+        yield _roll(partition)
 
 
 def chunks(connection: Connection, generation: int, model: Model) -> Iterator[Chunk]:
@@ -98,7 +120,8 @@ def _changed(connection: Connection, gallery: int, after: int) -> tuple[list[int
     return [row.sample for row in touched if row.sample not in gone], erased
 
 
-def _chunks_of(connection: Connection, head: Head, wanted: Sequence[int]) -> Iterator[Chunk]:
+def chunks_of(connection: Connection, head: Head, wanted: Sequence[int]) -> Iterator[Chunk]:
+    """Read these rows of the head's generation, in the order given."""
     for start in range(0, len(wanted), CHUNK):
         is_wanted = samples.c.id.in_(wanted[start : start + CHUNK])
         rows = connection.execute(_embedded(head.generation, is_wanted)).all()
@@ -107,7 +130,8 @@ def _chunks_of(connection: Connection, head: Head, wanted: Sequence[int]) -> Ite
 
 def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
     return (
-        select(samples.c.id, samples.c.sample_id, subjects.c.subject, embeddings.c.vector)
+        select(*_OWNER, embeddings.c.vector)
+        .select_from(samples)
         .join(subjects, subjects.c.id == samples.c.subject)
         .join(embeddings, embeddings.c.sample == samples.c.id)
         .where(embeddings.c.generation == generation, *conditions)
@@ -116,9 +140,17 @@ def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def _chunk(rows: Sequence[Row[Any]], model: Model) -> Chunk:
-    return Chunk(
-        np.array([row.id for row in rows], np.int64),
-        unpack_embeddings([row.vector for row in rows], model.embedding_length),
-        [row.subject for row in rows],
-        [row.sample_id for row in rows],
-    )
+    roll = _roll(rows)
+    vectors = unpack_embeddings([row.vector for row in rows], model.embedding_length)
+    return Chunk(roll.rows, vectors, roll.subjects, roll.sample_ids)
+
+
+def _roll(rows: Sequence[Row[Any]]) -> Roll:
+    numbers = np.array([row.id for row in rows], np.int64)
+    return Roll(numbers, [row.subject for row in rows], [row.sample_id for row in rows])
+
+
+def marks_of(sample_ids: Iterable[str]) -> NDArray[np.int64]:
+    """Make the mark of each sample, int64 `[N]`, from its id."""
+    digests = b"".join(blake2b(one.encode(), digest_size=8).digest() for one in sample_ids)
+    return np.frombuffer(digests, "<i8").astype(np.int64)

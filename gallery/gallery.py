@@ -23,7 +23,7 @@ from gallery.checks import (
     check_subject,
     metadata_text,
 )
-from gallery.errors import StoreUnavailable
+from gallery.errors import IndexUnavailable, StoreUnavailable
 from gallery.following import news
 from gallery.generations import Head, Model, require_model
 from gallery.index import ExactIndex, VectorIndex
@@ -38,6 +38,7 @@ from gallery.records import (
 )
 from gallery.settings import GallerySettings, change_settings, read_settings
 from gallery.sharing import SharedLock
+from gallery.starting import start_over
 from gallery.store import NewSample, Store
 
 
@@ -80,7 +81,7 @@ class Gallery:
             model_id: the model that makes the embeddings, as its file names it.
             embedding_length: numbers in a flattened embedding, P*D.
             name: which gallery of the database.
-            index: an empty index to fill; exact search by FAISS when none is given.
+            index: the index to fill, closed with the gallery; by default exact search by FAISS.
 
         Raises:
             StoreUnavailable: the database cannot be opened.
@@ -95,13 +96,15 @@ class Gallery:
             gallery._catch_up()
             gallery._scrub()  # a process that was killed while it erased may have left some
         except BaseException:
+            gallery._index.close()
             store.close()
             raise
         return gallery
 
     def close(self) -> None:
-        """Close the store; nothing is left to be written."""
+        """Close the index and the store; nothing is left to be written."""
         self._scrub()
+        self._index.close()
         self._store.close()
 
     def enroll(
@@ -272,7 +275,12 @@ class Gallery:
                     "it; the next request starts it over"
                 )
             require_model(self._seen, self._model)
-            yield self._seen
+            try:
+                yield self._seen
+            except IndexUnavailable:
+                # What it holds is in doubt: the next request starts it over.
+                self._seen = None
+                raise
 
     def _catch_up(self) -> None:
         if self._store.head() != self._seen:
@@ -289,12 +297,18 @@ class Gallery:
             # Whatever fails half-way leaves an index that has seen nothing: it starts over.
             self._seen = None
             if update.starts_over:
-                self._index.clear()
-                self._owners.clear()
+                start_over(
+                    connection,
+                    self._store.gallery_id,
+                    update.head,
+                    self._model,
+                    index=self._index,
+                    owners=self._owners,
+                )
             self._index.remove(update.erased)
             self._owners.remove(update.erased)
             for chunk in update.enrolled:
-                self._index.add(chunk.rows, chunk.embeddings)
+                self._index.add(chunk.rows, chunk.embeddings, chunk.marks)
                 self._owners.add(chunk)
             self._seen = update.head
         return update.head

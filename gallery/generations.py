@@ -6,9 +6,10 @@ it, so that changes are numbered in the order in which they are committed, whoev
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from gallery.errors import ModelMismatch
 from gallery.schema import (
@@ -91,6 +92,27 @@ def require_model(head: Head, model: Model) -> None:
             f"`metagait rebuild --model FILE` with the file of {model.model_id}, or start with "
             f"the model {head.model.model_id}"
         )
+
+
+def names(connection: Connection, gallery: int, generation: int) -> tuple[str, list[str]]:
+    """Name a generation as no other of any store is, and those of the gallery that answer no more.
+
+    An index keeps what it keeps under that name. Generation 0, of an empty gallery, has one too.
+    """
+    query = (
+        select(generations, galleries.c.name)
+        .join(galleries, galleries.c.id == generations.c.gallery)
+        .where(galleries.c.id == gallery)
+    )
+    found = connection.execute(query).all()
+    named = {row.id: _name(row) for row in found}
+    retired = [named[row.id] for row in found if row.state == OLD and row.id != generation]
+    return named.get(generation, "g0"), retired
+
+
+def _name(row: Row[Any]) -> str:
+    facts = f"{row.name}\n{row.id}\n{row.model_id}\n{row.created_at}"
+    return f"g{row.id}_{blake2b(facts.encode(), digest_size=8).hexdigest()}"
 
 
 def find_or_add(connection: Connection, gallery: int, model: Model, state: str) -> int:

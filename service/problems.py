@@ -56,6 +56,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     gallery.SampleNotFound: Kind(404, "sample_not_found", "No such sample"),
     gallery.SilhouettesNotKept: Kind(404, "silhouettes_not_kept", "Enrolled without silhouettes"),
     gallery.ModelMismatch: Kind(409, "model_mismatch", "Another model embedded the gallery"),
+    gallery.IndexUnavailable: Kind(503, "index_unavailable", "The search engine does not answer"),
     gallery.StoreUnavailable: Kind(503, "store_unavailable", "The store does not answer"),
     gallery.StoreFull: Kind(507, "store_full", "The store is full"),
     # The caller hung up while sending; nobody reads the answer, but it is no failure of ours.

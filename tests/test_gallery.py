@@ -234,8 +234,8 @@ class BrokenIndex(ExactIndex):
 
     fails = False
 
-    def add(self, rows, vectors):
-        super().add(rows, vectors)
+    def add(self, rows, vectors, marks=None):
+        super().add(rows, vectors, marks)
         if self.fails:
             self.fails = False
             raise MemoryError
@@ -258,7 +258,7 @@ def test_in_sync_is_compared_and_not_assumed(location):
     gallery = open_gallery(location, index=index)
     gallery.enroll("anna", embedding(1), silhouettes=walk(1))
     assert gallery.status().in_sync
-    index.clear()
+    index.begin("emptied")
     assert not gallery.status().in_sync
     gallery.close()
 

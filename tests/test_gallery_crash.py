@@ -47,11 +47,11 @@ class WatchedIndex(ExactIndex):
         self.searching -= 1
         return found
 
-    def add(self, rows, vectors):
+    def add(self, rows, vectors, marks=None):
         for _ in range(10):
             time.sleep(0)
             self.changed_while_searched += bool(self.searching)
-        super().add(rows, vectors)
+        super().add(rows, vectors, marks)
 
 
 def embedding(seed):

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gallery.candidates import Owners, nearest_subjects
-from gallery.following import Chunk
-from gallery.index import ExactIndex
+from gallery.following import Chunk, marks_of
+from gallery.index import ExactIndex, Held
+from gallery.starting import compare
 
 LENGTH = 6
 
@@ -64,7 +65,7 @@ def test_the_index_answers_as_numpy_does_after_any_additions_and_removals(seed, 
 def test_a_cleared_index_is_empty_and_can_be_filled_again():
     index = ExactIndex(LENGTH)
     index.add(rows_from(4, 9), vectors(0, 2))
-    index.clear()
+    index.begin("another")
     assert len(index) == 0
     index.add(rows_from(9), vectors(1, 1))
     assert index.search(vectors(1, 1)[0], 1)[1].tolist() == [9]
@@ -128,3 +129,24 @@ def test_owners_forget_a_subject_with_its_last_row():
 
 def test_an_empty_index_names_nobody():
     assert nearest_subjects(ExactIndex(LENGTH), Owners(), vectors(0, 1)[0], 5) == ()
+
+
+def held(**marks):
+    rows = [int(name[1:]) for name in marks]
+    return Held(rows_from(*rows), rows_from(*marks.values()))
+
+
+def test_what_an_index_kept_counts_only_where_row_and_mark_agree():
+    stale, missing = compare(held(r5=50, r1=10, r7=70), held(r1=10, r2=20, r5=51))
+    assert (sorted(stale.tolist()), sorted(missing.tolist())) == ([5, 7], [2, 5])
+
+
+@pytest.mark.parametrize("kept", [held(), held(r3=1)])
+def test_an_index_that_kept_nothing_of_the_store_is_filled_whole(kept):
+    stale, missing = compare(kept, held(r4=1, r6=2))
+    assert (stale.tolist(), missing.tolist()) == (kept.rows.tolist(), [4, 6])
+
+
+def test_marks_tell_samples_apart_and_stay_the_same():
+    first, again, other = marks_of(["a" * 32, "a" * 32, "b" * 32])
+    assert first == again != other
