@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "serve": ("service.serve", "start the HTTP service"),
+    "keys": ("service.commands.keys", "make, list and revoke API keys"),
     "enroll": ("service.commands.enroll", "enrol a walk, or a folder of walks, over HTTP"),
     "identify": ("service.commands.identify", "identify a walk, or a folder of walks, over HTTP"),
     "rebuild": ("gallery.commands.rebuild", "re-embed a gallery with a model, then switch to it"),

@@ -9,11 +9,13 @@ from gallery.errors import (
     IndexUnavailable,
     InvalidEmbedding,
     InvalidInput,
+    InvalidKey,
     InvalidLimit,
     InvalidMetadata,
     InvalidSetting,
     InvalidSilhouettes,
     InvalidSubject,
+    KeyNotFound,
     ModelFileMissing,
     ModelMismatch,
     NotFound,
@@ -27,9 +29,11 @@ from gallery.errors import (
     StoreTooNew,
     StoreUnavailable,
     SubjectNotFound,
+    TooManyKeys,
 )
 from gallery.gallery import Gallery
 from gallery.generations import Model
+from gallery.keys import ApiKey, KeyStore, is_secret_of, parse_key
 from gallery.model_files import ModelFiles
 from gallery.records import (
     Candidate,
@@ -43,6 +47,7 @@ from gallery.records import (
 from gallery.settings import GallerySettings
 
 __all__ = [
+    "ApiKey",
     "Candidate",
     "EngineMissing",
     "Enrolment",
@@ -54,11 +59,14 @@ __all__ = [
     "IndexUnavailable",
     "InvalidEmbedding",
     "InvalidInput",
+    "InvalidKey",
     "InvalidLimit",
     "InvalidMetadata",
     "InvalidSetting",
     "InvalidSilhouettes",
     "InvalidSubject",
+    "KeyNotFound",
+    "KeyStore",
     "Model",
     "ModelFileMissing",
     "ModelFiles",
@@ -77,4 +85,7 @@ __all__ = [
     "SubjectDetail",
     "SubjectNotFound",
     "SubjectSummary",
+    "TooManyKeys",
+    "is_secret_of",
+    "parse_key",
 ]

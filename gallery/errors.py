@@ -6,13 +6,16 @@ GalleryError
 │   ├── InvalidEmbedding     an embedding of a wrong shape, dtype or with NaN in it
 │   ├── InvalidSilhouettes   silhouettes that are not uint8 [T, H, W]
 │   ├── InvalidMetadata      metadata that is no small JSON object
+│   ├── InvalidKey           an API key with a name, scope, rate or end that cannot be used
 │   ├── InvalidLimit         a number of results below one
 │   └── InvalidSetting       a gallery's setting that does not exist or takes other values
 ├── NotFound                 what was asked for is not in the gallery
 │   ├── SubjectNotFound      no such subject
 │   ├── SampleNotFound       no such sample
+│   ├── KeyNotFound          no API key of that id
 │   ├── SilhouettesNotKept   the sample is there, its silhouettes were never given
 │   └── ModelFileMissing     the file of a model that a generation was made with
+├── TooManyKeys              two API keys of that name are live already
 ├── ModelMismatch            the gallery was embedded by another model
 ├── RebuildError             a rebuild or rollback that cannot go on
 │   ├── RebuildRefused       it would lose samples, so it does not start
@@ -53,6 +56,10 @@ class InvalidMetadata(InvalidInput):
     """The metadata is no JSON object, or too large a one."""
 
 
+class InvalidKey(InvalidInput):
+    """The API key would have a name, scope, rate or end that cannot be used."""
+
+
 class InvalidLimit(InvalidInput):
     """Fewer than one result was asked for."""
 
@@ -73,12 +80,20 @@ class SampleNotFound(NotFound):
     """The gallery has no such sample."""
 
 
+class KeyNotFound(NotFound):
+    """There is no API key of that id."""
+
+
 class SilhouettesNotKept(NotFound):
     """The sample was enrolled by its embedding alone."""
 
 
 class ModelFileMissing(NotFound):
     """The data folder does not keep the file of a model that a generation was made with."""
+
+
+class TooManyKeys(GalleryError):
+    """Two API keys of that name are live already: the old one and its successor."""
 
 
 class ModelMismatch(GalleryError):

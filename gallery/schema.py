@@ -9,6 +9,7 @@
                ├─ audit                           who did what, each row holding the former's hash
                └─ receipts                        of erasures; nothing of the erased in them
     master_keys                                   which key wraps the subjects' keys, if one does
+    api_keys                                      who may ask the service, for every gallery
 
 A sample's row number is its number in the index as well. `changes` names only row numbers: it
 tells that something was erased, never what.
@@ -207,4 +208,21 @@ jobs = Table(
     Column("message", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
+)
+
+# Who may ask the service: of no gallery, because a key may be for several.
+api_keys = Table(
+    "api_keys",
+    TABLES,
+    Column("key_id", String(12), primary_key=True),
+    Column("name", String(64), nullable=False),
+    # SHA-256 of the secret: gallery/keys.py says why no slower hash is needed.
+    Column("digest", String(64), nullable=False),
+    # JSON lists of names; no galleries means every one.
+    Column("scopes", Text, nullable=False),
+    Column("galleries", Text),
+    Column("per_minute", Integer),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32)),
+    Column("revoked_at", String(32)),
 )

@@ -8,12 +8,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from gallery import Gallery
+from gallery import Gallery, KeyStore
 from model.encoder import Encoder, ModelFacts, OnnxEncoder
-from service import problems
+from service import access, problems
 from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import CloseConnections, Draining
+from service.keyring import KeyRing, is_loopback
 from service.metrics import Measured, Metrics
 from service.rooms import Rooms
 from service.routes import health, metrics, page, people, walks
@@ -31,11 +32,14 @@ _GALLERY_THREADS = 4
 
 
 class _Application(FastAPI):
-    """FastAPI, with the problem's schema among the components that its routes refer to."""
+    """FastAPI, with what its routes cannot say: the problem's schema, and the keys they need."""
 
     def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is not None:
+            return self.openapi_schema
         document = super().openapi()
         document["components"]["schemas"]["Problem"] = problems.Problem.model_json_schema()
+        access.document(document)
         return document
 
 
@@ -67,6 +71,7 @@ def create_app(
     for router in (walks.router, people.router, health.router, metrics.router, page.router):
         app.include_router(router)
     app.mount("/web", page.files())
+    access.check_guarded(app)
     app.add_middleware(Security)
     app.add_middleware(CloseConnections, draining=given.draining)
     app.add_middleware(Measured, metrics=given.metrics)
@@ -127,12 +132,15 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
     if gallery is None:
         gallery = open_gallery(settings, encoder.facts)
         stack.callback(gallery.close)
+    keys = KeyStore.open(settings.store())
+    stack.callback(keys.close)
     rooms = Rooms(
         settings=settings,
         limits=settings.limits(encoder.facts.max_frames),
         encoder=encoder,
         gallery=gallery,
         batcher=_batcher(settings, encoder, given.metrics),
+        keys=KeyRing(keys.all, open_without_keys=is_loopback(settings.host)),
         decoders=_threads(settings.decode_threads, "decoder", stack),
         gallery_threads=_threads(_GALLERY_THREADS, "gallery", stack),
         admission=Admission(

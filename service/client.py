@@ -39,11 +39,15 @@ class Client:
         self,
         url: str,
         *,
+        key: str | None = None,
         timeout_s: float = 60,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = url
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=timeout_s, transport=transport
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,10 @@ ServiceError
 │   ├── FrameTooLargeError       a frame, or the whole walk, has too many pixels
 │   ├── TooManyFramesError       the walk is longer than the model or the service takes
 │   ├── TooFewFramesError        the walk is too short to be one
+│   ├── AuthenticationError      no API key, or none that is live
+│   ├── MissingScopeError        the key was not made for this
+│   ├── ForeignGalleryError      the key was made for other galleries
+│   ├── RateLimitedError         the key has asked as often as it may
 │   └── CrossOriginError         a page of another site tried to change something here
 ├── BusyError                no room for another walk now; come back in a moment
 ├── DeadlineError            a walk waited too long for the encoder; come back in a moment
@@ -21,6 +25,7 @@ ServiceError
 ├── EncoderFaultError        the encoder failed, or answered with a wrong shape
 └── ClientError              raised by the client, on the caller's side
     ├── UnreachableError         nothing answers at the URL
+    ├── NoKeyError               the API key cannot be read from its file
     ├── RefusedError             the service answered with a problem
     └── NoWalksError             a path holds no walk to send
 """
@@ -84,6 +89,26 @@ class TooFewFramesError(RequestError):
     """The walk is too short to be one."""
 
 
+class AuthenticationError(RequestError):
+    """There is no API key with the request, or none that is live."""
+
+
+class MissingScopeError(RequestError):
+    """The API key was not made for this."""
+
+
+class ForeignGalleryError(RequestError):
+    """The API key was made for other galleries."""
+
+
+class RateLimitedError(RequestError):
+    """The API key has asked as often as it may."""
+
+    def __init__(self, sentence: str, *, retry_after_s: int) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
 class CrossOriginError(RequestError):
     """A page of another site tried to change something here."""
 
@@ -110,6 +135,10 @@ class ClientError(ServiceError):
 
 class UnreachableError(ClientError):
     """Nothing answers at the URL."""
+
+
+class NoKeyError(ClientError):
+    """The API key cannot be read from its file."""
 
 
 class RefusedError(ClientError):

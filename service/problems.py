@@ -19,7 +19,12 @@ from model.errors import EncodeError, ModelError, SilhouetteError
 from service import errors
 
 MEDIA_TYPE = "application/problem+json"
-_RETRY_AFTER_S = 1
+# RFC 9110: 401 names the scheme that is asked for, 429 and 503 say when to come back.
+_EXTRA_HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": 'Bearer realm="metagait"'},
+    429: {"Retry-After": "1"},
+    503: {"Retry-After": "1"},
+}
 _LOG = logging.getLogger("metagait.service")
 
 
@@ -45,6 +50,10 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.FrameTooLargeError: Kind(422, "frame_too_large", "Frames with too many pixels"),
     errors.TooManyFramesError: Kind(422, "too_many_frames", "The walk is too long"),
     errors.TooFewFramesError: Kind(422, "too_few_frames", "The walk is too short"),
+    errors.AuthenticationError: Kind(401, "unauthenticated", "No live API key"),
+    errors.MissingScopeError: Kind(403, "missing_scope", "The key was not made for this"),
+    errors.ForeignGalleryError: Kind(403, "foreign_gallery", "The key is for other galleries"),
+    errors.RateLimitedError: Kind(429, "rate_limited", "The key asks too often"),
     errors.CrossOriginError: Kind(403, "cross_origin", "Another site's page asked"),
     errors.BusyError: Kind(503, "busy", "No room for another walk now"),
     errors.DeadlineError: Kind(503, "deadline_passed", "The walk waited too long"),
@@ -131,8 +140,7 @@ def answer(
         code=kind.code,
         errors=faults,
     )
-    extra = {"Retry-After": str(_RETRY_AFTER_S)} if kind.status == 503 else {}
-    return ProblemResponse(problem, {**extra, **(headers or {})})
+    return ProblemResponse(problem, {**_EXTRA_HEADERS.get(kind.status, {}), **(headers or {})})
 
 
 def install(app: FastAPI) -> None:
@@ -156,9 +164,14 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 async def _on_error(_request: Request, error: Exception) -> ProblemResponse:
     kind = kind_of(error)
     if kind.status < 500 or kind.status in (503, 507):
-        return answer(kind, str(error) or kind.title)
+        return answer(kind, str(error) or kind.title, headers=_wait(error))
     _LOG.error("a request failed: %s", type(error).__name__, exc_info=error)
     return answer(kind, "something failed inside the service; its log says what")
+
+
+def _wait(error: Exception) -> dict[str, str]:
+    seconds = getattr(error, "retry_after_s", None)
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 async def _on_http(_request: Request, error: Exception) -> ProblemResponse:

@@ -18,6 +18,7 @@ from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import Draining
 from service.errors import TooFewFramesError
+from service.keyring import KeyRing
 from service.limits import Limits
 from service.metrics import Metrics
 from service.receive import received
@@ -46,6 +47,7 @@ class Rooms:
     encoder: Encoder
     gallery: Gallery
     batcher: Batcher
+    keys: KeyRing
     decoders: Executor
     gallery_threads: Executor
     admission: Admission

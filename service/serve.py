@@ -3,18 +3,23 @@
 import argparse
 import faulthandler
 import logging
+import os
 import signal
 import socket
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from gallery import KeyStore
+from service.access import SCOPES
 from service.app import create_app, open_encoder, open_gallery
 from service.draining import Draining
 from service.errors import StartError
+from service.keyring import is_loopback
 from service.settings import Settings, load_settings
 
 # What is left to do after the last answer: a batch that nobody waits for, and closing the gallery.
@@ -42,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         closing(open_encoder(settings)) as encoder,
         closing(open_gallery(settings, encoder.facts)) as gallery,
     ):
+        require_keys(settings)
         draining = Draining()
         app = create_app(settings, encoder=encoder, gallery=gallery, draining=draining)
         logging.info(
@@ -54,6 +60,38 @@ def run(arguments: argparse.Namespace) -> int:
         _serve(_Server(_uvicorn_config(app, settings), settings, draining), listener)
     faulthandler.cancel_dump_traceback_later()
     return 0
+
+
+def require_keys(settings: Settings) -> None:
+    """Make the first key where the settings say so, and listen to the network only with a live one.
+
+    Raises:
+        StartError: the address is not loopback and no key is live.
+
+    """
+    with closing(KeyStore.open(settings.store())) as store:
+        keys = store.all()
+        if not keys and settings.first_key_file is not None:
+            _write_first_key(store, settings.first_key_file)
+        elif not is_loopback(settings.host) and not any(k.is_live(datetime.now(UTC)) for k in keys):
+            raise StartError(
+                f"expected a live API key to listen on {settings.host}, got none: make one with "
+                f"`metagait keys create NAME --scopes all --data {settings.data}`, or set "
+                "METAGAIT_FIRST_KEY_FILE, or listen on 127.0.0.1"
+            )
+
+
+def _write_first_key(store: KeyStore, path: Path) -> None:
+    try:
+        # A new file, for its owner alone, before there is a key to put into it.
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            key, text = store.create("first", SCOPES)
+            file.write(text + "\n")
+    except OSError as error:
+        raise StartError(
+            f"expected to write the first key to a new file {path}, got: {error.strerror}"
+        ) from error
+    logging.info("made the first API key %s, of every scope, and wrote it to %s", key.key_id, path)
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the encoder; default: every CPU there is"
     )
+    first_key_file: Path | None = Field(
+        None, description="where there is no key at all, `serve` makes one and writes it here"
+    )
     gallery: str = Field("main", min_length=1, max_length=64, description="name of the gallery")
     max_upload_mb: int = Field(64, ge=1, le=4096, description="size of one request body")
     upload_budget_mb: int = Field(

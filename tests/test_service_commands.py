@@ -22,7 +22,7 @@ from gallery import Gallery
 from service import serve
 from service.app import create_app
 from service.client import Client
-from service.commands import enroll, folders, identify
+from service.commands import enroll, folders, identify, keys
 from service.errors import NoWalksError, RefusedError, StartError, UnreachableError
 from service.settings import Settings
 from tests.fakes import FakeEncoder, walker, zipped_walk
@@ -242,3 +242,29 @@ def test_sigterm_ends_cleanly_and_what_was_acknowledged_stays(tmp_path: Path) ->
     with server_process(tmp_path) as (_, url), Client(url) as client:
         wait_until_ready(client)
         assert client.identify(walker(10)).candidates[0].sample_id == kept
+
+
+def test_keys_are_made_listed_and_revoked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*given: str) -> str:
+        assert keys.run(arguments(keys, *given, "--data", str(tmp_path))) == 0
+        return capsys.readouterr().out
+
+    assert "no keys" in run("list")
+    made = run("create", "gate", "--scopes", "identify,read", "--per-minute", "60",
+               "--galleries", "main", "--expires-days", "90")  # fmt: skip
+    text = made.splitlines()[-1]
+    key_id, secret = text.split("_")[1:]
+    listed = run("list")
+    assert f"{key_id}  live    gate: identify,read in main, 60 a minute, until" in listed
+    assert secret not in listed
+    assert "revoked" in run("revoke", key_id)
+    assert f"{key_id}  revoked" in run("list")
+
+
+@pytest.mark.parametrize("scopes", ["", "identify,fly", "ALL"])
+def test_unknown_scopes_are_refused(scopes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments(keys, "create", "gate", "--scopes", scopes)
+    assert "expected scopes of identify,enroll" in capsys.readouterr().err

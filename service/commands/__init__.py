@@ -1,1 +1,1 @@
-"""Command-line clients of a running service: `metagait enroll` and `metagait identify`."""
+"""Command lines: `enroll` and `identify` call a running service, `keys` says who else may."""

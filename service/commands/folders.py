@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from service.client import FILES, PICTURES
-from service.errors import NoWalksError
+from service.errors import NoKeyError, NoWalksError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -50,9 +50,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare which service, and which walks."""
     parser.add_argument("path", type=Path, help="a walk, or a tree <subject>/.../<walk>")
     parser.add_argument("--url", default=DEFAULT_URL, help=f"the service (default {DEFAULT_URL})")
+    parser.add_argument("--key-file", type=Path, help="a file that holds the API key")
     parser.add_argument("--types", type=_list, metavar="T,..", help="CASIA-B types: nm-01,bg-02")
     parser.add_argument("--views", type=_list, metavar="V,..", help="CASIA-B views: 000,090")
     parser.add_argument("--select", metavar="GLOB", help="paths below the tree, e.g. '*/00_[12].*'")
+
+
+def key_of(arguments: argparse.Namespace) -> str | None:
+    """Read the API key; from a file, because everybody on a machine can see its command lines.
+
+    Raises:
+        NoKeyError: the file cannot be read.
+
+    """
+    path: Path | None = arguments.key_file
+    try:
+        return None if path is None else path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise NoKeyError(f"expected an API key in the file {path}, got: {error}") from error
 
 
 def selected(arguments: argparse.Namespace) -> list[FoundWalk]:

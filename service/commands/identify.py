@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from service.client import Client
-from service.commands.folders import FoundWalk, selected
+from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
 from service.errors import RefusedError
 from service.schemas import Identified
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Identify the walks, and count how often the first is right where the tree says who it is."""
     walks = selected(arguments)
     answers: list[tuple[FoundWalk, Identified]] = []
-    with Client(arguments.url) as client:
+    with Client(arguments.url, key=key_of(arguments)) as client:
         for walk in tqdm(walks, desc="identify", unit="walk", disable=len(walks) == 1):
             answer = _identify(client, walk, arguments.limit)
             if answer is not None:

@@ -6,11 +6,12 @@ from fastapi import APIRouter
 
 from gallery import GalleryStatus
 from service import schemas
+from service.access import GuardedRoute
 from service.errors import NotReadyError
 from service.problems import responses
 from service.rooms import Rooms, RoomsHere
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=GuardedRoute)
 
 
 def installed_version() -> str:

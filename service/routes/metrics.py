@@ -5,13 +5,14 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from gallery import GalleryError
+from service.access import GuardedRoute
 from service.errors import NotReadyError
 from service.metrics import CONTENT_TYPE
 from service.problems import responses
 from service.rooms import Rooms, RoomsHere
 from service.routes.health import installed_version, ready_gallery
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=GuardedRoute)
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }

@@ -6,12 +6,14 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
+from service.access import GuardedRoute
+
 WEB = Path(__file__).parent.parent / "web"
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
 
-@router.get("/")
+@router.get("/", operation_id="page")
 async def page() -> FileResponse:
     """Serve the page."""
     return FileResponse(WEB / "index.html")

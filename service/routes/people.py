@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from service import schemas
+from service.access import GuardedRoute
 from service.problems import responses
 from service.rooms import RoomsHere
 from service.sprites import sprite
 
-router = APIRouter(tags=["people"])
+router = APIRouter(tags=["people"], route_class=GuardedRoute)
 
 # A subject id may hold a slash, so these paths take all that follows.
 _SUBJECT = "/subjects/{subject:path}"

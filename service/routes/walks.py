@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from gallery import Candidate, GalleryStatus
 from service import schemas
+from service.access import GuardedRoute
 from service.batcher import Encoded
 from service.decision import decide
 from service.fields import DEFAULT_LIMIT, MAX_LIMIT, limit_of, metadata_of, subject_of
@@ -19,7 +20,7 @@ from service.rooms import AlignedWalk, Rooms, RoomsHere, UploadHere
 from service.sprites import sprite
 from service.uploads import Upload
 
-router = APIRouter(tags=["walks"])
+router = APIRouter(tags=["walks"], route_class=GuardedRoute)
 R = TypeVar("R")
 
 _PROBLEMS = responses(400, 403, 408, 413, 415, 422, 503)

@@ -1,0 +1,229 @@
+"""API keys: who may ask the service, for what, and in which galleries.
+
+A key reads `mg_<id>_<secret>`. The secret is 256 random bits, shown once; what is kept is its
+SHA-256. A slow hash would protect a secret that can be guessed, and this one cannot.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from gallery.database import Database
+from gallery.errors import InvalidKey, KeyNotFound, TooManyKeys
+from gallery.migrations import is_current, migrate
+from gallery.schema import api_keys
+
+LIVE_PER_NAME = 2
+"""Keys of one name that may be live at once: the old one, and its successor for a change."""
+NAME_MAX_CHARACTERS = 64
+
+_KEY = re.compile(r"mg_([0-9a-f]{12})_([0-9a-f]{64})")
+# Compared with when no key has the id, so that an unknown id takes as long as a wrong secret.
+_NOBODY = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as it is kept: everything about it but its secret."""
+
+    key_id: str
+    name: str
+    """Whose key it is, in the operator's words; two live keys may share it."""
+    digest: str
+    """SHA-256 of the secret, hex."""
+    scopes: frozenset[str]
+    galleries: frozenset[str] | None
+    """Names of the galleries it may touch; None for every one."""
+    per_minute: int | None
+    """Requests that it may make in a minute; None without a limit."""
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    def is_live(self, now: datetime) -> bool:
+        """Tell whether it opens anything at the moment `now`."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def may_touch(self, gallery: str) -> bool:
+        """Tell whether it was made for a gallery."""
+        return self.galleries is None or gallery in self.galleries
+
+
+def parse_key(text: str) -> tuple[str, str] | None:
+    """Take `mg_<id>_<secret>` apart into id and secret; None when it is no such text."""
+    found = _KEY.fullmatch(text)
+    return None if found is None else (found[1], found[2])
+
+
+def is_secret_of(secret: str, key: ApiKey | None) -> bool:
+    """Compare a secret with a key's digest, in a time that does not depend on either."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return hmac.compare_digest(digest, _NOBODY if key is None else key.digest)
+
+
+class KeyStore:
+    """The keys of a database; they are the same for all its galleries and all its replicas.
+
+    Every method may raise StoreUnavailable, and every one that writes StoreFull.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, location: str | Path) -> Self:
+        """Open the keys of a folder or a SQLAlchemy URL, making the database where it is missing.
+
+        Raises:
+            StoreUnavailable: the database cannot be opened.
+            StoreTooNew: a newer version of metagait wrote it.
+
+        """
+        database = Database(location)
+        try:
+            _prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def create(
+        self,
+        name: str,
+        scopes: Collection[str],
+        *,
+        galleries: Collection[str] | None = None,
+        per_minute: int | None = None,
+        expires_at: datetime | None = None,
+    ) -> tuple[ApiKey, str]:
+        """Make a key; returns it with its text `mg_<id>_<secret>`, which cannot be read again.
+
+        Raises:
+            InvalidKey: a name, scope, gallery, rate or date that cannot be used.
+            TooManyKeys: the name has two live keys already.
+
+        """
+        secret = secrets.token_hex(32)
+        key = ApiKey(
+            key_id=secrets.token_hex(6),
+            name=name,
+            digest=hashlib.sha256(secret.encode()).hexdigest(),
+            scopes=frozenset(scopes),
+            galleries=None if galleries is None else frozenset(galleries),
+            per_minute=per_minute,
+            created_at=datetime.now(UTC),
+            expires_at=expires_at,
+            revoked_at=None,
+        )
+        _check(key)
+        with self._database.writing() as connection:
+            _check_live(connection, key)
+            connection.execute(insert(api_keys).values(_values(key)))
+        return key, f"mg_{key.key_id}_{secret}"
+
+    def all(self) -> tuple[ApiKey, ...]:
+        """Read every key, oldest first, those that open nothing any more included."""
+        with self._database.reading() as connection:
+            return _all(connection)
+
+    def revoke(self, key_id: str) -> None:
+        """End a key for good; doing it twice changes nothing.
+
+        Raises:
+            KeyNotFound: there is no such key.
+
+        """
+        with self._database.writing() as connection:
+            found = connection.execute(select(api_keys).where(api_keys.c.key_id == key_id)).first()
+            if found is None:
+                raise KeyNotFound(f"expected the id of a key, got {key_id!r}, which is none")
+            if found.revoked_at is None:
+                at = {"revoked_at": datetime.now(UTC).isoformat()}
+                connection.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(at))
+
+
+def _prepare(database: Database) -> None:
+    with database.reading() as connection:
+        if is_current(connection):
+            return
+    with database.writing() as connection:
+        database.migrate_alone(connection)
+        migrate(connection)
+
+
+def _check(key: ApiKey) -> None:
+    if not 1 <= len(key.name) <= NAME_MAX_CHARACTERS or not key.name.isprintable():
+        raise InvalidKey(
+            f"expected a name of 1 to {NAME_MAX_CHARACTERS} printable characters, got {key.name!a}"
+        )
+    if not key.scopes:
+        raise InvalidKey("expected at least one scope, got none")
+    if key.galleries is not None and not key.galleries:
+        raise InvalidKey("expected at least one gallery, or every one by naming none")
+    if key.per_minute is not None and key.per_minute < 1:
+        raise InvalidKey(f"expected 1 or more requests a minute, got {key.per_minute}")
+    if key.expires_at is not None and key.expires_at <= key.created_at:
+        raise InvalidKey(f"expected an end in the future, got {key.expires_at.isoformat()}")
+
+
+def _check_live(connection: Connection, key: ApiKey) -> None:
+    live = [
+        one.key_id
+        for one in _all(connection)
+        if one.name == key.name and one.is_live(key.created_at)
+    ]
+    if len(live) >= LIVE_PER_NAME:
+        raise TooManyKeys(
+            f"expected at most {LIVE_PER_NAME} live keys called {key.name!r}, got another beside "
+            f"{' and '.join(live)}: revoke one first"
+        )
+
+
+def _all(connection: Connection) -> tuple[ApiKey, ...]:
+    query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)
+    return tuple(_key(row) for row in connection.execute(query))
+
+
+def _values(key: ApiKey) -> dict[str, Any]:
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "digest": key.digest,
+        "scopes": json.dumps(sorted(key.scopes)),
+        "galleries": None if key.galleries is None else json.dumps(sorted(key.galleries)),
+        "per_minute": key.per_minute,
+        "created_at": key.created_at.isoformat(),
+        "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
+        "revoked_at": None,
+    }
+
+
+def _key(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        key_id=row.key_id,
+        name=row.name,
+        digest=row.digest,
+        scopes=frozenset(json.loads(row.scopes)),
+        galleries=None if row.galleries is None else frozenset(json.loads(row.galleries)),
+        per_minute=row.per_minute,
+        created_at=datetime.fromisoformat(row.created_at),
+        expires_at=_moment(row.expires_at),
+        revoked_at=_moment(row.revoked_at),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,135 @@
+"""Who may do what: one table of operations and scopes, and the guard that holds it.
+
+The guard of a route runs before its body is read, so a request that may not be made costs nothing.
+A route without a row, or one that is not guarded, keeps the service from starting.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, Final, Literal, get_args
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute, iter_route_contexts
+
+from service.errors import ForeignGalleryError, MissingScopeError
+from service.keyring import Caller
+from service.problems import responses
+from service.rooms import Rooms, rooms_of
+
+Scope = Literal["identify", "enroll", "read", "erase", "review", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+PUBLIC: Final = "public"
+"""Anybody may: it tells nothing about anybody."""
+ANY_KEY: Final = "any key"
+"""Whoever has a live key may, whatever its scopes."""
+
+ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
+    "livez": PUBLIC,
+    "readyz": PUBLIC,
+    "page": PUBLIC,
+    "info": ANY_KEY,
+    "metrics": ANY_KEY,
+    "enroll": "enroll",
+    "identify": "identify",
+    "verify": "identify",
+    "preview": "identify",
+    "list_subjects": "read",
+    "read_subject": "read",
+    "read_walk": "read",
+    "erase_subject": "erase",
+    "erase_sample": "erase",
+}
+"""Operation id -> what its caller needs."""
+
+# Not operations: the files of the web page, and what FastAPI adds by itself.
+_PUBLIC_PATHS = frozenset({"/web", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "mg_<id>_<secret>",
+    "description": "An API key, made with `metagait keys create`. A service without keys listens "
+    "on loopback only and asks for none.",
+}
+
+
+class GuardedRoute(APIRoute):
+    """A route whose caller is known, and allowed, before its body is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Put the guard before FastAPI's own handling of the request."""
+        handle = super().get_route_handler()
+        need = ACCESS[operation_of(self)]
+
+        async def guarded(request: Request) -> Response:
+            if need != PUBLIC:
+                request.state.caller = await _admitted(request, need)
+            return await handle(request)
+
+        return guarded
+
+
+def operation_of(route: APIRoute) -> str:
+    """Name a route as `ACCESS` does.
+
+    Raises:
+        LookupError: the route has no operation id, or `ACCESS` has no row for it.
+
+    """
+    operation = route.operation_id
+    if operation is None or operation not in ACCESS:
+        raise LookupError(f"expected {route.path} to have an operation id with a row in ACCESS")
+    return operation
+
+
+def check_guarded(app: FastAPI) -> None:
+    """Refuse an application with a way in that is not guarded.
+
+    Raises:
+        LookupError: a route is no GuardedRoute and not known to be public.
+
+    """
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if not isinstance(route, GuardedRoute) and context.path not in _PUBLIC_PATHS:
+            raise LookupError(f"expected {context.path} to be a GuardedRoute")
+
+
+def document(openapi: dict[str, Any]) -> None:
+    """Write into an OpenAPI document which key each operation needs, and how it is refused."""
+    openapi["components"]["securitySchemes"] = {"key": _SCHEME}
+    for path in openapi["paths"].values():
+        for operation in path.values():
+            need = ACCESS[operation["operationId"]]
+            operation["security"] = [] if need == PUBLIC else [{"key": _roles(need)}]
+            if need != PUBLIC:
+                refusals = responses(401, 403, 429, 503)
+                operation["responses"] |= {str(status): refusals[status] for status in refusals}
+
+
+def caller_of(request: Request) -> Caller:
+    """Tell a guarded route who asks."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+CallerHere = Annotated[Caller, Depends(caller_of)]
+
+
+async def _admitted(request: Request, need: str) -> Caller:
+    rooms = rooms_of(request)
+    caller = await rooms.keys.admit(request.headers.get("authorization"))
+    if need != ANY_KEY and not caller.may(need):
+        raise MissingScopeError(f"expected a key with the scope `{need}`, got one without it")
+    if need != ANY_KEY and not caller.may_touch(_gallery_of(rooms)):
+        raise ForeignGalleryError("expected a key for this gallery, got one for others")
+    return caller
+
+
+def _gallery_of(rooms: Rooms) -> str:
+    # Whoever lets a request name its gallery names it in the path or the query, never in the body,
+    # and reads it here: the guard must judge the gallery that the route will touch.
+    return rooms.settings.gallery
+
+
+def _roles(need: str) -> list[str]:
+    return [] if need == ANY_KEY else [need]

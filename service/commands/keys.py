@@ -1,0 +1,97 @@
+"""`metagait keys`: make, list and revoke API keys, on the machine that has the gallery's data.
+
+    metagait keys create camera-3 --scopes identify,read --expires-days 90 --per-minute 600
+    metagait keys list
+    metagait keys revoke 0123456789ab
+
+A running service, and every other replica on the same database, follows within two seconds.
+"""
+
+import argparse
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gallery import ApiKey, KeyStore
+from service.access import SCOPES
+from service.settings import load_settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the three things that can be done with keys."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key and print it, this once")
+    create.add_argument("name", help="whose key it is; two live keys may share a name")
+    create.add_argument(
+        "--scopes", type=_scopes, required=True, help=f"of {','.join(SCOPES)}; or `all`"
+    )
+    create.add_argument("--galleries", type=_names, help="galleries it may touch (default: all)")
+    create.add_argument("--expires-days", type=float, metavar="D", help="days it lives")
+    create.add_argument("--per-minute", type=int, metavar="N", help="requests in a minute")
+    listing = actions.add_parser("list", help="list the keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="end a key for good")
+    revoke.add_argument("key_id", help="the id between mg_ and the secret")
+    for action in (create, listing, revoke):
+        action.add_argument("--data", type=Path, help="folder of the gallery (default ./data)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; what goes wrong is a sentence and status 2."""
+    settings = load_settings(data=arguments.data)
+    with closing(KeyStore.open(settings.store())) as keys:
+        if arguments.action == "create":
+            _create(keys, arguments)
+        elif arguments.action == "list":
+            _list(keys)
+        else:
+            keys.revoke(arguments.key_id)
+            print(f"revoked {arguments.key_id}")
+    return 0
+
+
+def _create(keys: KeyStore, arguments: argparse.Namespace) -> None:
+    days = arguments.expires_days
+    key, text = keys.create(
+        arguments.name,
+        arguments.scopes,
+        galleries=arguments.galleries,
+        per_minute=arguments.per_minute,
+        expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
+    )
+    print(_line(key, datetime.now(UTC)))
+    print("It is shown this once; what is kept cannot be turned back into it:")
+    print(text)
+
+
+def _list(keys: KeyStore) -> None:
+    now = datetime.now(UTC)
+    found = keys.all()
+    for key in found:
+        print(_line(key, now))
+    if not found:
+        print("no keys: the service listens on loopback only, and asks for none")
+
+
+def _line(key: ApiKey, now: datetime) -> str:
+    state = "live" if key.is_live(now) else "revoked" if key.revoked_at else "expired"
+    end = f", until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else ""
+    rate = f", {key.per_minute} a minute" if key.per_minute else ""
+    where = "every gallery" if key.galleries is None else ",".join(sorted(key.galleries))
+    return (
+        f"{key.key_id}  {state:<8}{key.name}: {','.join(sorted(key.scopes))} in {where}{rate}{end}"
+    )
+
+
+def _scopes(text: str) -> frozenset[str]:
+    named = _names(text)
+    if named == {"all"}:
+        return frozenset(SCOPES)
+    if not named or not named <= set(SCOPES):
+        raise argparse.ArgumentTypeError(
+            f"expected scopes of {','.join(SCOPES)}, or `all`, got {text!r}"
+        )
+    return named
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())

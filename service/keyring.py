@@ -1,0 +1,143 @@
+"""Whose request it is: API keys checked in memory, and how often each of them may ask.
+
+The keys are read from the store every two seconds at most, so a flood of wrong keys never reaches
+the database, and a key that is revoked by any process opens nothing two seconds later.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+from gallery import ApiKey, is_secret_of, parse_key
+from service.errors import AuthenticationError, RateLimitedError
+
+FRESH_S = 2.0
+"""Seconds for which the keys that were read last are believed."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and what the key allows."""
+
+    name: str
+    key_id: str | None
+    """None for a caller on this machine, of a service without keys."""
+    scopes: frozenset[str] | None
+    """None for all of them."""
+    galleries: frozenset[str] | None
+    """None for every one."""
+
+    def may(self, scope: str) -> bool:
+        """Tell whether the key has a scope."""
+        return self.scopes is None or scope in self.scopes
+
+    def may_touch(self, gallery: str) -> bool:
+        """Tell whether the key is for a gallery."""
+        return self.galleries is None or gallery in self.galleries
+
+
+LOCAL = Caller("local", None, None, None)
+"""Anybody on this machine, while the service listens on loopback and there is no key at all."""
+
+
+class KeyRing:
+    """The keys as they were read last, and a bucket of requests for each that has a rate."""
+
+    def __init__(
+        self,
+        read: Callable[[], tuple[ApiKey, ...]],
+        *,
+        open_without_keys: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to read; `open_without_keys` lets anybody in for as long as there is no key."""
+        self._read = read
+        self._open_without_keys = open_without_keys
+        self._clock = clock
+        self._keys: Mapping[str, ApiKey] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self._read_at = -math.inf
+        self._reading = asyncio.Lock()
+
+    async def admit(self, authorization: str | None) -> Caller:
+        """Find whose request it is, by its Authorization header.
+
+        Raises:
+            AuthenticationError: no key, or none that opens anything now.
+            RateLimitedError: the key has asked as often as it may.
+            StoreUnavailable: the keys cannot be read.
+
+        """
+        await self._refresh()
+        if not self._keys and self._open_without_keys:
+            return LOCAL
+        key = self._authenticated(authorization)
+        self._spend(key)
+        return Caller(key.name, key.key_id, key.scopes, key.galleries)
+
+    async def _refresh(self) -> None:
+        async with self._reading:
+            if self._clock() - self._read_at < FRESH_S:
+                return
+            keys = await asyncio.to_thread(self._read)
+            self._keys = {key.key_id: key for key in keys}
+            kept = self._buckets.keys() & self._keys.keys()
+            self._buckets = {key_id: self._buckets[key_id] for key_id in kept}
+            self._read_at = self._clock()
+
+    def _authenticated(self, authorization: str | None) -> ApiKey:
+        scheme, _, text = (authorization or "").partition(" ")
+        parsed = parse_key(text.strip()) if scheme.lower() == "bearer" else None
+        if parsed is None:
+            raise AuthenticationError(
+                "expected the header `Authorization: Bearer mg_<id>_<secret>`, got "
+                + ("another one" if authorization else "none")
+            )
+        key_id, secret = parsed
+        key = self._keys.get(key_id)
+        fits = is_secret_of(secret, key)
+        if key is None or not fits or not key.is_live(datetime.now(UTC)):
+            raise AuthenticationError("expected a key that is live here, got one that is not")
+        return key
+
+    def _spend(self, key: ApiKey) -> None:
+        if key.per_minute is None:
+            return
+        bucket = self._buckets.setdefault(key.key_id, _Bucket(key.per_minute, self._clock()))
+        wait_s = bucket.take(self._clock())
+        if wait_s > 0:
+            raise RateLimitedError(
+                f"expected at most {key.per_minute} requests a minute with this key, got more",
+                retry_after_s=math.ceil(wait_s),
+            )
+
+
+class _Bucket:
+    """A token bucket: filled with a minute's requests, refilled evenly."""
+
+    def __init__(self, per_minute: int, now: float) -> None:
+        self._size = float(per_minute)
+        self._tokens = float(per_minute)
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take one token; returns 0, or the seconds until there is one."""
+        per_second = self._size / 60
+        self._tokens = min(self._size, self._tokens + (now - self._at) * per_second)
+        self._at = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / per_second
+        self._tokens -= 1
+        return 0.0
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address to listen on."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
