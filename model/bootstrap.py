@@ -6,7 +6,7 @@ are percentiles of the draws (Efron and Tibshirani, 1993, chapter 13). The galle
 enrolled. With fewer than about 20 people such an interval is too narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,16 +63,25 @@ class Resampling:
         drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
         return cls(names, np.vstack([np.ones(len(names)), drawn]))
 
-    def of_each(self, subjects: Text) -> NDArray[np.float64]:
-        """How often each of these values' subjects was drawn: `[n]` to `[B, n]`."""
-        return self.weights[:, self._places(subjects)]
+    def draws(self, subjects: Text) -> Iterator[NDArray[np.float64]]:
+        """Yield, for the sample and every draw, how often each value's subject was drawn: `[n]`."""
+        places = self._places(subjects)
+        return (weights[places] for weights in self.weights)
 
-    def rates(self, values: Values, subjects: Text, groups: NDArray[np.intp]) -> Rates:
+    def rates(
+        self,
+        values: Values,
+        subjects: Text,
+        groups: NDArray[np.intp],
+        groups_in_all: int | None = None,
+    ) -> Rates:
         """Mean of the values `[n]` in each group, in the sample and every draw: `[B, G]`.
 
-        `groups` `[n]` numbers each value's group from 0. NaN where a draw has nobody of a group.
+        `groups` `[n]` numbers each value's group from 0, up to the last one that occurs or to
+        `groups_in_all`. NaN where a draw has nobody of a group.
         """
-        shape = (len(self.subjects), int(groups.max(initial=-1)) + 1)
+        count = int(groups.max(initial=-1)) + 1 if groups_in_all is None else groups_in_all
+        shape = (len(self.subjects), count)
         sums, counts = np.zeros(shape), np.zeros(shape)
         places = (self._places(subjects), groups)
         np.add.at(sums, places, np.asarray(values, np.float64))

@@ -1,5 +1,7 @@
 """Samples -> embeddings, from an ONNX file, a checkpoint, or the GEI baseline."""
 
+import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,16 @@ from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ModelFileError
 from model.gei import gait_energy_images
 from model.networks import Network
+from model.protocols import Labels
 
 Walks = Sequence[NDArray[np.uint8]]
 Encode = Callable[[Walks], NDArray[np.float32]]
 
 BATCH_FRAMES = 480
 """Frames, padding included, that one call embeds."""
+
+MEMORY_BYTES = 1 << 30
+"""Embeddings of a dataset beyond this lie in a file that vanishes with the process."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Embedder:
     parts: int
     encode: Encode
     size: tuple[int, int] = (64, 44)
+    trained_on: tuple[str, ...] = ()
+    """Subjects of the dataset folder that it was trained on, where the file tells."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,11 @@ class Embedded:
     samples: tuple[Sample, ...]
     embeddings: NDArray[np.float32]
     unreadable: tuple[str, ...]
+
+    @property
+    def labels(self) -> Labels:
+        """Subject, condition and view of the samples."""
+        return Labels.of([(s.subject, s.condition, s.view) for s in self.samples])
 
 
 def open_embedder(path: Path) -> Embedder:
@@ -58,9 +71,10 @@ def open_embedder(path: Path) -> Embedder:
     checkpoint = load_checkpoint(path)
     config = checkpoint.config
     name = f"{config.name}, iteration {checkpoint.iteration}"
-    return Embedder(
-        name, config.network.parts, encode_with(load_network(path)), config.network.size
-    )
+    # Walkers are no dataset folder, and their names may well be those of other people in one.
+    trained_on = () if config.data.path is None else checkpoint.subjects
+    network = config.network
+    return Embedder(name, network.parts, encode_with(load_network(path)), network.size, trained_on)
 
 
 def gei_embedder(size: tuple[int, int] = (64, 44)) -> Embedder:
@@ -96,25 +110,44 @@ def embed(dataset: Dataset, encode: Encode, *, progress: bool = False) -> Embedd
     """
     samples = sorted(dataset.samples, key=lambda sample: sample.length)
     kept: list[Sample] = []
-    embeddings: list[NDArray[np.float32]] = []
     unreadable: list[str] = []
+    embeddings = np.empty((0, 0), np.float32)
     bar = tqdm(total=len(samples), unit="sample", disable=not progress)
     for batch in _batches(samples):
-        readable, walks = [], []
-        for sample in batch:
-            try:
-                walks.append(sample.silhouettes())
-                readable.append(sample)
-            except DatasetError as error:
-                unreadable.append(str(error))
+        readable, walks = _read(batch, unreadable)
         if walks:
-            embeddings.append(encode(walks))
+            made = encode(walks)
+            if not kept:
+                embeddings = _room(len(samples), made.shape[1])
+            embeddings[len(kept) : len(kept) + len(made)] = made
             kept += readable
         bar.update(len(batch))
     bar.close()
     if not kept:
         raise DatasetError(f"expected readable samples, got none: {'; '.join(unreadable[:3])}")
-    return Embedded(tuple(kept), np.concatenate(embeddings), tuple(unreadable))
+    return Embedded(tuple(kept), embeddings[: len(kept)], tuple(unreadable))
+
+
+def _read(
+    batch: Sequence[Sample], unreadable: list[str]
+) -> tuple[list[Sample], list[NDArray[np.uint8]]]:
+    """Return the samples that can be read, with their walks; write the others down."""
+    readable, walks = [], []
+    for sample in batch:
+        try:
+            walks.append(sample.silhouettes())
+            readable.append(sample)
+        except DatasetError as error:
+            unreadable.append(str(error))
+    return readable, walks
+
+
+def _room(*shape: int) -> NDArray[np.float32]:
+    """Return space for embeddings, in memory or, when they are many, in a nameless file."""
+    if math.prod(shape) * 4 <= MEMORY_BYTES:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
 
 
 def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:

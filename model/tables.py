@@ -1,10 +1,15 @@
-"""Results as the paper prints them (Table 1): rank-1 by probe view, their mean, and mAP."""
+"""Closed-set results as the paper prints them (Tables 1 to 3), for people and as plain values."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from model.protocols import CrossView
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bootstrap import Interval
+from model.cross_view import METRICS, CrossView
 
 
 @dataclass(frozen=True)
@@ -12,9 +17,25 @@ class Row:
     """One method on one kind of probe."""
 
     method: str
+    measure: str
+    """Which distance: flattened or mean part L2."""
     kind: str
     """NM, BG or CL."""
     result: CrossView
+    unmated_fail: bool = False
+    """Searches without a gallery sample count as failures; otherwise they are left out."""
+
+    @property
+    def label(self) -> str:
+        """The method, its distance, and how unmated searches were counted where there are any."""
+        name = f"{self.method}, {self.measure}"
+        return f"{name}, unmated fail" if self.unmated_fail else name
+
+
+def rows_of(method: str, measure: str, kind: str, result: CrossView) -> list[Row]:
+    """Return the row of a result, and a second one where unmated searches make a difference."""
+    both = (False, True) if result.unmated else (False,)
+    return [Row(method, measure, kind, result, unmated_fail) for unmated_fail in both]
 
 
 def text_table(rows: Sequence[Row]) -> str:
@@ -27,21 +48,76 @@ def text_table(rows: Sequence[Row]) -> str:
 def markdown_table(rows: Sequence[Row]) -> str:
     """Lay the rows out as a Markdown table."""
     head, *body = _cells(rows)
-    rule = ["---", "---", *["--:"] * (len(head) - 2)]
+    return markdown([head, *body], names=2)
+
+
+def markdown(cells: Sequence[Sequence[str]], *, names: int = 1) -> str:
+    """Lay a head and lines out as a Markdown table whose first `names` columns are text."""
+    head, *body = cells
+    rule = [*["---"] * names, *["--:"] * (len(head) - names)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+
+
+def row_values(row: Row) -> dict[str, Any]:
+    """Return every figure of a row as plain values; null where there was nothing to measure."""
+    result, fail = row.result, row.unmated_fail
+    return {
+        "method": row.method,
+        "measure": row.measure,
+        "kind": row.kind,
+        "unmated": result.unmated,
+        "unmated_fail": fail,
+        "probes": result.probes,
+        "subjects": len(np.unique(result.subjects)),
+        "views": list(result.views),
+        "figures": {
+            metric: interval_values(result.interval(metric, unmated_fail=fail))
+            for metric in METRICS
+        },
+        "per_probe_view": {
+            metric: _list(result.per_probe_view(metric, unmated_fail=fail)) for metric in METRICS
+        },
+        "matrices": {
+            metric: [_list(line) for line in result.matrix(metric, unmated_fail=fail)]
+            for metric in METRICS
+        },
+        "rank_1_identical_view": plain_figure(result.identical_view),
+    }
+
+
+def interval_values(interval: Interval) -> dict[str, float | None]:
+    """Return an interval as plain values."""
+    return {key: plain_figure(getattr(interval, key)) for key in ("value", "low", "high")}
+
+
+def plain_figure(value: float) -> float | None:
+    """Round to five places; null for what was not measured."""
+    return None if math.isnan(value) else round(float(value), 5)
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     """Head and body; a view that one row lacks is a dash in it."""
     views = sorted({view for row in rows for view in row.result.views})
-    body = []
-    for row in rows:
-        by_view = dict(zip(row.result.views, row.result.per_probe_view(), strict=True))
-        figures = [by_view.get(view, math.nan) for view in views]
-        figures += [row.result.mean, row.result.mean_average_precision, row.result.identical_view]
-        body.append([row.kind, row.method, *(_percent(figure) for figure in figures)])
-    head = ["probe", "method", *(_degrees(v) for v in views), "mean", "mAP", "same view"]
-    return [head, *body]
+    head = ["probe", "method", *(_degrees(v) for v in views), "mean", "95 % interval"]
+    head += [*METRICS[1:], "same view"]
+    return [head, *(_line(row, views) for row in rows)]
+
+
+def _line(row: Row, views: Sequence[str]) -> list[str]:
+    result, fail = row.result, row.unmated_fail
+    by_view = dict(
+        zip(result.views, result.per_probe_view(unmated_fail=fail).tolist(), strict=True)
+    )
+    mean = result.interval("rank-1", unmated_fail=fail)
+    others = [result.figure(metric, unmated_fail=fail) for metric in METRICS[1:]]
+    return [
+        row.kind,
+        row.label,
+        *(_percent(by_view.get(view, math.nan)) for view in views),
+        _percent(mean.value),
+        "–" if math.isnan(mean.low) else f"{100 * mean.low:.1f} to {100 * mean.high:.1f}",
+        *(_percent(figure) for figure in (*others, result.identical_view)),
+    ]
 
 
 def _degrees(view: str) -> str:
@@ -56,3 +132,7 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
     names = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
     figures = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
     return "  ".join([*names, *figures]).rstrip()
+
+
+def _list(values: NDArray[np.float64]) -> list[float | None]:
+    return [plain_figure(value) for value in values]
