@@ -10,7 +10,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c cons
 # The packages of this repository that the command line and the tests read.
 LINTED := metagait.py gallery model service docker tests benchmarks
 
-.PHONY: serve demo train-demo test check clean
+.PHONY: serve demo train-demo samples test check clean
 
 serve: $(VENV)/.serving
 	$(BIN)/metagait serve --host $(HOST) --port $(PORT) --data $(DATA)
@@ -22,6 +22,10 @@ train-demo: $(VENV)/.complete
 	$(BIN)/metagait train model/configs/demo.yaml --resume
 	$(BIN)/metagait export runs/demo/checkpoint.pt runs/demo/metagait.onnx --calibrate
 	$(BIN)/metagait evaluate runs/demo/metagait.onnx --markdown runs/demo/table.md
+
+# The walkers that the web page offers to try.
+samples: $(VENV)/.serving
+	$(BIN)/python -m model.walkers.web_samples service/web/samples
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest

@@ -1,12 +1,35 @@
 // Calls the service. Every failure is an Error whose message is the problem's sentence.
 
-async function call(method, path, body) {
-  let response;
+import { askForKey, headers } from "./key.js";
+
+const TRIES = 4;
+const LONGEST_WAIT_S = 10;
+
+const seconds = (time) => new Promise((resolve) => setTimeout(resolve, 1000 * time));
+
+async function send(method, path, body) {
   try {
-    response = await fetch(path, { method, body });
+    return await fetch(path, { method, body, headers: headers() });
   } catch {
     throw new Error("The service does not answer.");
   }
+}
+
+// A busy service says when to come back; one that wants a key is asked again with one.
+async function patient(method, path, body) {
+  for (let left = TRIES; ; left--) {
+    const response = await send(method, path, body);
+    const wait = Number(response.headers.get("Retry-After"));
+    if ([429, 503].includes(response.status) && wait > 0 && wait <= LONGEST_WAIT_S && left > 1) {
+      await seconds(wait);
+    } else if (response.status !== 401 || !(await askForKey())) {
+      return response;
+    }
+  }
+}
+
+async function call(method, path, body) {
+  const response = await patient(method, path, body);
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.detail ?? `The service answered ${response.status}.`);
   return answer;
@@ -34,6 +57,13 @@ export const subject = (id) => call("GET", subjectPath(id));
 export const eraseSubject = (id) => call("DELETE", subjectPath(id));
 export const eraseSample = (id) => call("DELETE", samplePath(id));
 export const sampleWalk = (id) => call("GET", `${samplePath(id)}/walk`);
+export const samples = () => call("GET", "/web/samples/index.json");
+
+export async function sampleFile(name) {
+  const response = await send("GET", `/web/samples/${encodeURIComponent(name)}`);
+  if (!response.ok) throw new Error(`The sample ${name} is not there.`);
+  return new File([await response.blob()], name);
+}
 
 export function subjects(after) {
   const query = after === null ? "" : `?${new URLSearchParams({ after })}`;

@@ -2,11 +2,14 @@
 
 import * as api from "./api.js";
 import { showEnrolled, showIdentified } from "./answer.js";
+import { asked, find } from "./elements.js";
+import { hasKey, wireKey } from "./key.js";
 import { People } from "./people.js";
 import { Player } from "./player.js";
+import { showSamples } from "./samples.js";
+import { Walk } from "./walk.js";
 
-const find = (id) => document.getElementById(id);
-const player = new Player(find("player"));
+const player = new Player();
 let files = [];
 
 function report(error) {
@@ -14,33 +17,36 @@ function report(error) {
   find("message").hidden = !error;
 }
 
-// Runs one action at a time; what goes wrong is shown in its own words.
+// Runs one action at a time; what goes wrong is shown in its own words. Tells whether it went well.
 async function run(act) {
   const buttons = document.querySelectorAll("#actions button");
   report(null);
+  document.body.classList.add("working");
   buttons.forEach((button) => (button.disabled = true));
   try {
     await act();
+    return true;
   } catch (error) {
     report(error);
+    return false;
   } finally {
+    document.body.classList.remove("working");
     buttons.forEach((button) => (button.disabled = false));
   }
 }
 
-function confirm(question) {
-  const dialog = find("confirm");
-  find("question").textContent = question;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
-}
+const enrolledWalk = async (sample) => Walk.of(await api.sampleWalk(sample));
 
-async function showSample(sample, subject) {
-  await run(async () => player.load(await api.sampleWalk(sample), subject));
-}
+// Beside the probe when there is one; a walk of the gallery can be looked at alone, too.
+const showSample = async (sample, subject) => {
+  const walk = await enrolledWalk(sample);
+  if (files.length) player.beside(walk, subject);
+  else player.load(walk, subject);
+  find("player").scrollIntoView({ block: "nearest" });
+};
+
+const besideProbe = (candidate) =>
+  run(async () => player.beside(await enrolledWalk(candidate.sample_id), candidate.subject));
 
 const people = new People({
   list: find("people"),
@@ -48,22 +54,49 @@ const people = new People({
   count: find("count"),
   onShow: showSample,
   onError: report,
-  confirm,
+  confirm: async (question) => {
+    find("question").textContent = question;
+    return (await asked(find("confirm"))) === "yes";
+  },
 });
 
-async function choose(chosen) {
+async function choose(chosen, name) {
   if (chosen.length === 0) return;
   find("actions").hidden = true;
+  files = [];
   await run(async () => {
-    await player.load(await api.preview(chosen), chosen.length === 1 ? chosen[0].name : "pictures");
+    const walk = await Walk.of(await api.preview(chosen));
+    player.load(walk, name ?? (chosen.length === 1 ? chosen[0].name : `${chosen.length} pictures`));
     files = chosen;
     find("actions").hidden = false;
   });
 }
 
+function chooseSample(file, person, words) {
+  return run(async () => {
+    const sample = await api.sampleFile(file);
+    await choose([sample], `${person}, ${words}`);
+    find("subject").value = person;
+  });
+}
+
+const identify = () => run(async () => {
+  player.alone();
+  showIdentified(find("answer"), await api.identify(files), besideProbe);
+  find("answers").scrollIntoView({ block: "nearest" });
+});
+
+const enroll = () => run(async () => {
+  showEnrolled(find("answer"), await api.enroll(files, find("subject").value.trim()));
+  await people.refresh();
+});
+
 function wireDrop() {
   const drop = find("drop");
-  find("files").addEventListener("change", (event) => choose([...event.target.files]));
+  find("files").addEventListener("change", async (event) => {
+    await choose([...event.target.files]);
+    event.target.value = "";
+  });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     drop.addEventListener(kind, (event) => {
       event.preventDefault();
@@ -74,25 +107,54 @@ function wireDrop() {
 }
 
 function wireActions() {
-  find("identify").addEventListener("click", () =>
-    run(async () => showIdentified(find("answer"), await api.identify(files), showSample)));
+  find("identify").addEventListener("click", identify);
   find("enroll").addEventListener("submit", (event) => {
     event.preventDefault();
-    run(async () => {
-      showEnrolled(find("answer"), await api.enroll(files, find("subject").value.trim()));
-      await people.refresh();
-    });
+    enroll();
+  });
+  find("help").addEventListener("click", () => asked(find("help-dialog")));
+}
+
+const SHORTCUTS = {
+  " ": () => player.toggle(),
+  ArrowLeft: () => player.step(-1),
+  ArrowRight: () => player.step(1),
+  i: () => files.length && identify(),
+  e: () => files.length && find("subject").focus(),
+  o: () => find("files").click(),
+  "?": () => find("help").click(),
+};
+
+function wireKeyboard() {
+  document.addEventListener("keydown", (event) => {
+    const act = SHORTCUTS[event.key];
+    const typing = event.target.closest("input, select, dialog");
+    // A space on a button presses the button.
+    const pressing = event.key === " " && event.target.closest("button, summary, a");
+    if (!act || typing || pressing || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    act();
   });
 }
 
-async function start() {
-  wireDrop();
-  wireActions();
+async function connect() {
+  find("key").classList.toggle("set", hasKey());
   await run(async () => {
     const { model, provider } = await api.info();
-    find("status").textContent = `${model.model_id} on ${provider.replace("ExecutionProvider", "")}`;
+    const where = provider.replace("ExecutionProvider", "");
+    find("status-text").textContent = `${model.model_id} on ${where}`;
+    find("status").classList.add("ready");
     await people.refresh();
   });
+  find("key").classList.toggle("set", hasKey());
 }
 
-start();
+wireDrop();
+wireActions();
+wireKeyboard();
+wireKey(connect);
+connect();
+showSamples(find("samples"), chooseSample).then(
+  () => (find("samples-line").hidden = false),
+  () => {}, // a package without samples works as well
+);

@@ -1,7 +1,18 @@
 // Builds elements. Text is always set as text, so that a subject id can never become markup.
 
+export const find = (id) => document.getElementById(id);
+
 export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+// Opens a dialog and waits for the value of the button that closes it; "" when it was dismissed.
+export function asked(dialog) {
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
+  });
 }

@@ -1,7 +1,8 @@
-// The list of the enrolled, page by page, with their samples and a way to erase them.
+// The gallery: a card a person, page by page, with every walk to look at and a way to erase it.
 
 import * as api from "./api.js";
 import { element } from "./elements.js";
+import { Walk } from "./walk.js";
 
 export class People {
   #next = null;
@@ -13,50 +14,68 @@ export class People {
 
   async refresh() {
     this.#next = null;
-    this.list.replaceChildren();
-    await this.#loadPage();
+    await this.#loadPage(true);
   }
 
-  async #loadPage() {
-    const page = await api.subjects(this.#next);
+  async #loadPage(fresh = false) {
+    const [page, { gallery }] = await Promise.all([api.subjects(this.#next), api.info()]);
     this.#next = page.next;
     this.more.hidden = page.next === null;
+    if (fresh) this.list.replaceChildren();
     this.list.append(...page.subjects.map((subject) => this.#item(subject)));
-    const { gallery } = await api.info();
+    if (!this.list.children.length) this.list.append(this.#nobody());
     this.count.textContent = `${gallery.subjects} people, ${gallery.samples} walks`;
+  }
+
+  #nobody() {
+    const words = "Nobody yet. Choose a walk above and enrol it under a name.";
+    return element("li", { className: "nobody quiet", textContent: words });
   }
 
   #item({ subject, samples }) {
     const walks = `${samples} ${samples === 1 ? "walk" : "walks"}`;
-    const rows = element("div");
-    const summary = element("summary", {}, subject, element("span", { className: "quiet" }, ` · ${walks}`));
+    const rows = element("div", { className: "walks" });
+    const summary = element("summary", {},
+      element("span", { className: "who", textContent: subject }),
+      element("span", { className: "quiet", textContent: walks }));
     const details = element("details", {}, summary, rows);
     details.addEventListener("toggle", () => {
-      if (details.open) this.#guard(() => this.#fill(rows, subject));
+      if (details.open && !rows.children.length) this.#guard(() => this.#fill(rows, subject));
     });
-    return element("li", {}, details);
+    return element("li", { className: "person" }, details);
   }
 
   async #fill(rows, subject) {
     const detail = await api.subject(subject);
-    const all = this.#row("everything", [
-      this.#button("Erase person", "danger", () => this.#erase(
-        `Erase ${subject} with all walks?`, () => api.eraseSubject(subject))),
-    ]);
-    rows.replaceChildren(...detail.samples.map((sample) => this.#sample(subject, sample)), all);
+    const erase = this.#button("Erase person", "danger", () => this.#erase(
+      `Erase ${subject} with all walks? This cannot be undone.`, () => api.eraseSubject(subject)));
+    rows.replaceChildren(
+      ...detail.samples.map((sample) => this.#sample(subject, sample)),
+      element("div", { className: "row last" }, erase),
+    );
   }
 
   #sample(subject, sample) {
     const metadata = Object.entries(sample.metadata).map(([key, value]) => `${key} ${value}`);
-    return this.#row([`${sample.frames} frames`, ...metadata].join(", "), [
-      this.#button("Show", "", () => this.onShow(sample.sample_id, subject)),
-      this.#button("Erase", "danger", () => this.#erase(
-        `Erase this walk of ${subject}?`, () => api.eraseSample(sample.sample_id))),
-    ]);
+    const day = new Date(sample.created_at).toLocaleDateString();
+    const words = [`${sample.frames} frames`, ...metadata, day].join(" · ");
+    const picture = element("div", { className: "thumb" });
+    // A walk that was enrolled without silhouettes has no picture.
+    this.#picture(picture, sample, subject).catch(() => picture.classList.add("none"));
+    return element("div", { className: "row" }, picture,
+      element("span", { className: "words", textContent: words }),
+      element("span", { className: "buttons" },
+        this.#button("Play", "", () => this.onShow(sample.sample_id, subject)),
+        this.#button("Erase", "danger", () => this.#erase(
+          `Erase this walk of ${subject}? This cannot be undone.`,
+          () => api.eraseSample(sample.sample_id)))));
   }
 
-  #row(text, buttons) {
-    return element("div", { className: "row" }, element("span", {}, text), element("span", {}, ...buttons));
+  async #picture(place, sample, subject) {
+    const walk = await Walk.of(await api.sampleWalk(sample.sample_id));
+    const canvas = walk.canvas(`mean of a walk of ${subject}`);
+    walk.drawEnergy(canvas);
+    place.append(canvas);
   }
 
   #button(textContent, kind, act) {
@@ -72,6 +91,7 @@ export class People {
   }
 
   async #guard(act) {
+    this.onError(null);
     try {
       await act();
     } catch (error) {

@@ -1,80 +1,105 @@
-// Plays a walk that came as one picture: frames row by row, `columns` in a row.
+// Plays a walk, and beside it another one in step: one clock moves both.
+
+import { element, find } from "./elements.js";
 
 const FRAMES_A_SECOND = 25;
 
 export class Player {
-  #sheet = null;
-  #walk = null;
+  #walks = [];
   #position = 0;
-  #playing = true;
+  #playing = false;
+  #last = 0;
 
-  constructor(root) {
-    this.root = root;
-    this.frame = root.querySelector("#frame");
-    this.energy = root.querySelector("#energy");
-    this.button = root.querySelector("#play");
-    this.slider = root.querySelector("#position");
-    this.caption = root.querySelector("#caption");
-    this.button.addEventListener("click", () => this.#setPlaying(!this.#playing));
+  constructor() {
+    this.slider = find("position");
+    find("play").addEventListener("click", () => this.toggle());
+    find("back").addEventListener("click", () => this.step(-1));
+    find("ahead").addEventListener("click", () => this.step(1));
     this.slider.addEventListener("input", () => {
       this.#setPlaying(false);
       this.#show(Number(this.slider.value));
     });
-    setInterval(() => this.#tick(), 1000 / FRAMES_A_SECOND);
+    requestAnimationFrame((now) => this.#tick(now));
   }
 
-  async load(walk, caption) {
-    const sheet = new Image();
-    sheet.src = `data:image/png;base64,${walk.png}`;
-    await sheet.decode();
-    [this.#sheet, this.#walk] = [sheet, walk];
-    for (const canvas of [this.frame, this.energy]) {
-      [canvas.width, canvas.height] = [walk.width, walk.height];
-    }
-    this.slider.max = walk.frames - 1;
-    this.caption.textContent = `${caption}: ${walk.frames} frames, and their mean`;
-    this.root.hidden = false;
-    this.#drawEnergy();
+  get loaded() {
+    return this.#walks.length > 0;
+  }
+
+  // Shows a walk alone.
+  load(walk, name) {
+    this.#walks = [{ walk, name, kind: "probe" }];
+    this.#build();
     this.#show(0);
     this.#setPlaying(!matchMedia("(prefers-reduced-motion: reduce)").matches);
   }
 
-  #setPlaying(playing) {
-    this.#playing = playing;
-    this.button.textContent = playing ? "Pause" : "Play";
-    this.button.setAttribute("aria-pressed", String(playing));
+  // Shows another walk beside the first; takes the place of the one that was there.
+  beside(walk, name) {
+    this.#walks = [...this.#walks.slice(0, 1), { walk, name, kind: "enrolled" }];
+    this.#build();
+    this.#show(this.#position);
   }
 
-  #tick() {
-    if (this.#walk && this.#playing && !document.hidden) {
-      this.#show((this.#position + 1) % this.#walk.frames);
+  alone() {
+    this.#walks = this.#walks.slice(0, 1);
+    this.#build();
+    if (this.loaded) this.#show(this.#position);
+  }
+
+  toggle() {
+    if (this.loaded) this.#setPlaying(!this.#playing);
+  }
+
+  step(count) {
+    if (!this.loaded) return;
+    this.#setPlaying(false);
+    const { frames } = this.#walks[0].walk;
+    this.#show((Math.floor(this.#position) + count + frames) % frames);
+  }
+
+  #build() {
+    const tiles = this.#walks.map((shown) => {
+      const moving = shown.walk.canvas(`${shown.name}, walking`);
+      const energy = shown.walk.canvas(`${shown.name}, mean of all frames`);
+      shown.walk.drawEnergy(energy);
+      shown.context = moving.getContext("2d");
+      const words = `${shown.name}${shown.kind === "enrolled" ? ", enrolled" : ""} · ${shown.walk.frames} frames`;
+      return element(
+        "div",
+        { className: `tile ${shown.kind}` },
+        element("div", { className: "screens" }, moving, energy),
+        element("p", { className: "caption", textContent: words }),
+      );
+    });
+    find("stage").replaceChildren(...tiles);
+    find("stage").className = `tiles-${tiles.length}`;
+    find("player").hidden = tiles.length === 0;
+    if (this.loaded) this.slider.max = this.#walks[0].walk.frames - 1;
+  }
+
+  #setPlaying(playing) {
+    this.#playing = playing;
+    find("play").classList.toggle("playing", playing);
+    find("play").setAttribute("aria-label", playing ? "Pause" : "Play");
+  }
+
+  #tick(now) {
+    const passed = Math.min(0.25, (now - this.#last) / 1000);
+    this.#last = now;
+    if (this.loaded && this.#playing) {
+      const { frames } = this.#walks[0].walk;
+      const ahead = passed * FRAMES_A_SECOND * Number(find("speed").value);
+      this.#show((this.#position + ahead) % frames);
     }
+    requestAnimationFrame((next) => this.#tick(next));
   }
 
   #show(position) {
     this.#position = position;
-    this.slider.value = position;
-    this.#draw(this.frame.getContext("2d"), position);
-  }
-
-  #draw(context, position) {
-    const { width, height, columns } = this.#walk;
-    const [x, y] = [(position % columns) * width, Math.floor(position / columns) * height];
-    context.drawImage(this.#sheet, x, y, width, height, 0, 0, width, height);
-  }
-
-  // The gait energy image: the mean of the frames.
-  #drawEnergy() {
-    const { frames, width, height } = this.#walk;
-    const context = this.energy.getContext("2d", { willReadFrequently: true });
-    const sums = new Float64Array(width * height);
-    for (let position = 0; position < frames; position++) {
-      this.#draw(context, position);
-      const pixels = context.getImageData(0, 0, width, height).data;
-      for (let i = 0; i < sums.length; i++) sums[i] += pixels[4 * i];
-    }
-    const mean = context.createImageData(width, height);
-    sums.forEach((sum, i) => mean.data.set([sum / frames, sum / frames, sum / frames, 255], 4 * i));
-    context.putImageData(mean, 0, 0);
+    const frame = Math.floor(position);
+    for (const { walk, context } of this.#walks) walk.draw(context, frame);
+    this.slider.value = frame;
+    find("frame-number").textContent = `${frame + 1} / ${this.#walks[0].walk.frames}`;
   }
 }

@@ -1,0 +1,54 @@
+"""`python -m model.walkers.web_samples FOLDER`: the walks that the web page offers to try.
+
+A few walkers whom no training saw, each as an `.npz` that the service reads like any upload, and
+`index.json` for the page: people in order, their walks with a word for each.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.walkers.generate import render_walk
+from model.walkers.settings import WalkerSettings
+
+FRAMES = 40
+VIEW = 72
+# The last has one walk only: whoever enrols the others finds a stranger in him.
+PEOPLE = (
+    ("Ada", 9102, {"nm-01": "Monday", "nm-05": "Tuesday"}),
+    ("Ben", 9103, {"nm-01": "Monday", "nm-05": "Tuesday"}),
+    ("Cleo", 9105, {"nm-01": "Monday", "bg-01": "with a bag"}),
+    ("Dan", 9107, {"nm-05": "a stranger"}),
+)
+
+
+def write(folder: Path) -> None:
+    """Write the samples; the bytes are the same on every machine and every day."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = WalkerSettings(frames=FRAMES)
+    people = []
+    for person, subject, walks in PEOPLE:
+        listed = []
+        for condition, words in walks.items():
+            file = f"{person.lower()}-{condition}.npz"
+            walk = _cropped(render_walk(subject, condition, VIEW, settings) > 0)
+            np.savez_compressed(folder / file, silhouettes=walk)
+            listed.append({"file": file, "words": words})
+        people.append({"person": person, "walks": listed})
+    text = json.dumps({"people": people}, indent=1)
+    (folder / "index.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _cropped(walk: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Cut a walk `[T, H, W]` to what the body passes through, with a margin."""
+    margin = 4
+    rows, columns = (np.flatnonzero(walk.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    return walk[:, top : rows[-1] + margin, left : columns[-1] + margin]
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

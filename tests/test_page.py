@@ -1,0 +1,223 @@
+"""The web page in a real browser: enrol, identify, stranger, erase, key, keyboard, phone.
+
+Driven by Playwright with the system's Chromium. Screenshots go to the folder that
+`METAGAIT_TEST_SCREENSHOTS` names, for people to look at.
+"""
+
+import os
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from gallery import Gallery
+from model.encoder import Threshold
+from model.silhouettes import align
+from service.app import create_app
+from service.routes.page import WEB
+from service.settings import Settings
+from tests.fakes import FakeEncoder, mean_picture
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE_MS = 60_000
+PHONE = {"width": 390, "height": 844}
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="NO CHROMIUM: the web page goes untested; install Debian's `chromium`"
+)
+
+
+def embedding(sample: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    with np.load(WEB / "samples" / sample, allow_pickle=False) as held:
+        return mean_picture(align(held["silhouettes"]).silhouettes)
+
+
+def own_distance() -> float:
+    return float(np.linalg.norm(embedding("ada-nm-05.npz") - embedding("ada-nm-01.npz")))
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    """Between Ada's own two walks and the stranger's lies the threshold."""
+    far = float(np.linalg.norm(embedding("dan-nm-05.npz") - embedding("ada-nm-01.npz")))
+    assert own_distance() < far
+    middle = (own_distance() + far) / 2
+    return FakeEncoder(threshold=Threshold(middle, 0.01, 0.1, 50, 300, "made-up walkers"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # The test's own machine may be a container without user namespaces.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def url(settings: Settings, encoder: FakeEncoder, gallery: Gallery) -> Iterator[str]:
+    app = create_app(settings, encoder=encoder, gallery=gallery)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """The page, opened; whatever its console complains about fails the test."""
+    context = browser.new_context(color_scheme="light", reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE_MS)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console",
+        lambda told: complaints.append(told.text) if is_complaint(told) else None,
+    )
+    opened.goto(url)
+    expect(opened.locator("#status")).to_have_class("ready", timeout=PATIENCE_MS)
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def is_complaint(told: ConsoleMessage) -> bool:
+    # A refusal of the service is the browser's to note and the page's to show.
+    is_refusal = told.text.startswith("Failed to load resource")
+    return told.type in ("error", "warning") and not is_refusal
+
+
+def picture(page: Page, name: str) -> None:
+    folder = os.environ.get("METAGAIT_TEST_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def take_sample(page: Page, person: str, words: str) -> None:
+    page.get_by_role("group", name=person, exact=True).get_by_text(words).click()
+    caption = page.locator(".tile.probe .caption")
+    expect(caption).to_have_text(re.compile(f"^{person}, {words} · "), timeout=PATIENCE_MS)
+    expect(page.locator("#subject")).to_have_value(person)
+
+
+def enrol(page: Page, person: str, words: str) -> None:
+    take_sample(page, person, words)
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(page.locator(".verdict")).to_contain_text(f"Enrolled as {person}.", timeout=PATIENCE_MS)
+
+
+def ask(page: Page, verdict: str) -> None:
+    page.get_by_role("button", name="Who is it?").click()
+    expect(page.locator(".verdict .words")).to_have_text(verdict, timeout=PATIENCE_MS)
+
+
+def test_enrol_identify_stranger_erase(page: Page) -> None:
+    enrol(page, "Ada", "Monday")
+    enrol(page, "Ben", "Monday")
+    expect(page.locator("#count")).to_have_text("2 people, 2 walks")
+    take_sample(page, "Ada", "Tuesday")
+    ask(page, "This is Ada.")
+    first = page.locator(".card").first
+    expect(first).to_have_class(re.compile("near.*beside"), timeout=PATIENCE_MS)
+    expect(first.locator(".distance strong")).to_have_text(f"{own_distance():.2f}")
+    expect(page.locator(".tile.enrolled .caption")).to_contain_text("Ada, enrolled")
+    picture(page, "match-light")
+    page.emulate_media(color_scheme="dark")
+    picture(page, "match-dark")
+    take_sample(page, "Dan", "a stranger")
+    ask(page, "Nobody who is enrolled.")
+    expect(page.locator(".card.near")).to_have_count(0)
+    picture(page, "stranger-dark")
+    erase(page, "Ada")
+    expect(page.locator("#count")).to_have_text("1 people, 1 walks", timeout=PATIENCE_MS)
+    take_sample(page, "Ada", "Tuesday")
+    ask(page, "Nobody who is enrolled.")
+    expect(page.locator(".card .who")).to_have_text(["Ben"])
+
+
+def erase(page: Page, person: str) -> None:
+    row = page.locator("#people .person").filter(has_text=person)
+    row.locator("summary").click()
+    expect(row.locator(".thumb canvas")).to_have_count(1, timeout=PATIENCE_MS)
+    row.get_by_role("button", name="Erase person").click()
+    expect(page.locator("#question")).to_contain_text(f"Erase {person} with all walks?")
+    page.get_by_role("button", name="Keep").click()
+    expect(row).to_have_count(1)
+    row.get_by_role("button", name="Erase person").click()
+    page.get_by_role("button", name="Erase for good").click()
+    expect(row).to_have_count(0, timeout=PATIENCE_MS)
+
+
+def test_the_player_plays_steps_and_obeys_the_keyboard(page: Page) -> None:
+    take_sample(page, "Ada", "Monday")
+    frame = page.locator("#frame-number")
+    # Whoever asked for less motion sees the walk stand still until it is started.
+    expect(frame).to_have_text("1 / 40")
+    page.locator("body").press("ArrowRight")
+    expect(frame).to_have_text("2 / 40")
+    page.locator("body").press("ArrowLeft")
+    page.locator("body").press("ArrowLeft")
+    expect(frame).to_have_text("40 / 40")
+    page.get_by_label("Frame", exact=True).fill("11")
+    expect(frame).to_have_text("12 / 40")
+    page.get_by_label("Speed").select_option("2")
+    page.evaluate("document.activeElement.blur()")
+    page.locator("body").press(" ")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
+    expect(frame).not_to_have_text("12 / 40", timeout=PATIENCE_MS)
+    page.locator("body").press("?")
+    expect(page.locator("#help-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.locator("body").press("e")
+    expect(page.locator("#subject")).to_be_focused()
+
+
+def test_a_file_of_ones_own_and_what_is_wrong_with_it(page: Page, tmp_path: Path) -> None:
+    own = WEB / "samples" / "ben-nm-01.npz"
+    page.locator("#files").set_input_files(own)
+    expect(page.locator(".tile.probe .caption")).to_contain_text(
+        "ben-nm-01.npz", timeout=PATIENCE_MS
+    )
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(own.read_bytes()[:-100])
+    page.locator("#files").set_input_files(broken)
+    message = page.get_by_role("alert")
+    expect(message).to_contain_text("expected a zip archive", timeout=PATIENCE_MS)
+    expect(page.locator("#actions")).to_be_hidden()
+    page.locator("#files").set_input_files(own)
+    expect(message).to_be_hidden(timeout=PATIENCE_MS)
+
+
+def test_nothing_is_wider_than_a_phone(page: Page) -> None:
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    enrol(page, "Ada", "Monday")
+    take_sample(page, "Ada", "Tuesday")
+    ask(page, "This is Ada.")
+    expect(page.locator(".card.beside")).to_have_count(1, timeout=PATIENCE_MS)
+    page.locator("#people summary").click()
+    expect(page.locator(".thumb canvas")).to_have_count(1, timeout=PATIENCE_MS)
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    targets = page.locator("button:visible, select:visible, #subject")
+    heights = [box["height"] for box in (one.bounding_box() for one in targets.all()) if box]
+    assert min(heights) >= 36
+    picture(page, "phone-light")
+    page.emulate_media(color_scheme="dark")
+    picture(page, "phone-dark")
+
+
+def test_the_page_needs_nothing_but_its_own_service(page: Page, url: str) -> None:
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+    assert loaded
+    assert all(name.startswith(url) for name in loaded)
