@@ -41,7 +41,12 @@ class VectorIndex(Protocol):
 
     @property
     def kind(self) -> str:
-        """Which engine it is, and how it runs, in a word or two."""
+        """Which engine it is, by the name that chooses it."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """How it searches at present, for the person who reads it."""
         ...
 
     def __len__(self) -> int:
@@ -89,6 +94,7 @@ class ExactIndex:
     """FAISS flat L2: compares with every vector, so its answers are exact. Keeps nothing."""
 
     kind = "exact"
+    state = "compares with every sample in memory"
 
     def __init__(self, length: int) -> None:
         faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM

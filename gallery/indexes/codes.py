@@ -1,0 +1,129 @@
+"""Codes of a gallery in memory, by slot: the first pass and the second of a compact search.
+
+A code is cut in two. The head, its first and most telling numbers, is all that the first pass reads
+of every sample, so it is what decides how long a search takes. The tail is read for the samples
+that the head could not rule out.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.indexes.projection import Codes, Floats, squared_lengths
+
+HEAD = 46
+"""Numbers of the head; with a length left out and a squared length they fill three cache lines."""
+BLOCK = 65_536
+"""Slots that are reserved at a time, so that a growing gallery is never copied."""
+# Squared length that an empty slot pretends to, so that nothing is near it.
+_FAR = np.float32(1e30)
+
+
+class Probe(NamedTuple):
+    """A probe's code, cut as the samples' are, each with the length left out behind it."""
+
+    head: Floats
+    """float32 `[H + 2]`: head, what it leaves out, and 1 for the samples' squared lengths."""
+    tail: Floats
+    """float32 `[D - H + 1]`: tail, and what head and tail leave out."""
+    norm: float
+
+
+class CodeTable:
+    """Codes of `dimensions` numbers by slot 0, 1, …; an empty slot is far from every probe."""
+
+    def __init__(self, dimensions: int, head: int = HEAD) -> None:
+        self._head_length = min(head, dimensions)
+        self._tail_length = dimensions - self._head_length
+        self._heads: list[Floats] = []
+        self._tails: list[Floats] = []
+        self.longest = 0.0
+        """The largest squared length that was ever put in."""
+
+    @property
+    def slots(self) -> int:
+        """Slots that are reserved."""
+        return BLOCK * len(self._heads)
+
+    def reserve(self, slots: int) -> None:
+        """Make room for so many slots in all; the new ones are empty."""
+        while self.slots < slots:
+            head = np.zeros((BLOCK, self._head_length + 2), np.float32)
+            head[:, -1] = _FAR
+            self._heads.append(head)
+            self._tails.append(np.zeros((BLOCK, self._tail_length + 1), np.float32))
+
+    def put(self, slots: NDArray[np.int64], projected: Codes) -> None:
+        """Fill slots int64 `[N]`, reserved before."""
+        heads, tails = self._cut(projected)
+        self.longest = max(self.longest, float(projected.norms.max(initial=0)))
+        for block, places, inside in _by_block(slots):
+            self._heads[block][inside] = heads[places]
+            self._tails[block][inside] = tails[places]
+
+    def drop(self, slots: NDArray[np.int64]) -> None:
+        """Empty slots int64 `[N]`."""
+        for block, _, inside in _by_block(slots):
+            self._heads[block][inside, :-1] = 0
+            self._heads[block][inside, -1] = _FAR
+            self._tails[block][inside] = 0
+
+    def probe(self, projected: Codes) -> Probe:
+        """Prepare a probe, projected as `[1, D]`."""
+        heads, tails = self._cut(projected)
+        head, norm = heads[0].copy(), float(heads[0, -1])
+        head[:-1] *= -2
+        head[-1] = 1
+        return Probe(head, tails[0] * np.float32(-2), norm)
+
+    def first_bounds(self, probe: Probe, out: Floats) -> Floats:
+        """Bound the squared distance to every slot from below, by heads alone: float32 `[slots]`.
+
+        The probe's own squared length is not added yet.
+        """
+        for number, head in enumerate(self._heads):
+            np.dot(head, probe.head, out=out[number * BLOCK : (number + 1) * BLOCK])
+        return out[: self.slots]
+
+    def second_bounds(self, probe: Probe, slots: NDArray[np.int64]) -> Floats:
+        """Bound the squared distances to slots int64 `[N]` from below, by the whole codes.
+
+        Here, too, the probe's own squared length is not added yet.
+        """
+        bounds = np.empty(len(slots), np.float32)
+        without_rest = probe.head.copy()
+        without_rest[-2] = 0
+        for block, places, inside in _by_block(slots):
+            bounds[places] = self._heads[block][inside] @ without_rest
+            bounds[places] += self._tails[block][inside] @ probe.tail
+        return bounds
+
+    def left_out(self, slots: NDArray[np.int64]) -> Floats:
+        """Read the lengths that the codes of slots int64 `[N]` leave out."""
+        lengths = np.empty(len(slots), np.float32)
+        for block, places, inside in _by_block(slots):
+            lengths[places] = self._tails[block][inside, -1]
+        return lengths
+
+    def _cut(self, projected: Codes) -> tuple[Floats, Floats]:
+        codes, norms = projected
+        head, tail = codes[:, : self._head_length], codes[:, self._head_length :]
+        beyond_head = np.maximum(norms - squared_lengths(head), 0)
+        beyond_tail = np.maximum(beyond_head - squared_lengths(tail), 0)
+        return (
+            np.column_stack([head, np.sqrt(beyond_head), norms]),
+            np.column_stack([tail, np.sqrt(beyond_tail)]),
+        )
+
+
+def _by_block(
+    slots: NDArray[np.int64],
+) -> list[tuple[int, NDArray[np.int64] | slice, NDArray[np.int64]]]:
+    """Group slots: the block, their places among those given, and their places in the block."""
+    blocks = slots // BLOCK
+    touched = np.unique(blocks)
+    if len(touched) == 1:
+        return [(int(touched[0]), slice(None), slots % BLOCK)]
+    places = [np.flatnonzero(blocks == block) for block in touched]
+    return [(int(b), p, slots[p] % BLOCK) for b, p in zip(touched, places, strict=True)]

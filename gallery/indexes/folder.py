@@ -1,0 +1,143 @@
+"""The folder of a compact index: its names, its lock, its manifest; written so that it is whole."""
+
+import fcntl
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gallery.errors import IndexUnavailable
+from gallery.indexes.projection import Projection
+
+_FORMAT = "metagait-compact-1"
+
+
+class Manifest(NamedTuple):
+    """What the folder holds."""
+
+    name: str
+    """Of the generation whose vectors these are."""
+    length: int
+    dimensions: int
+    version: int = 0
+    """Number of the projection; 0 before there is one."""
+    synced: int = 0
+    """Records up to this serial were on the disk, and their vectors too."""
+    format: str = _FORMAT
+
+
+class Folder:
+    """Where a compact index keeps its files; one process has it at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            # Gait is biometric data: a folder that we make is its owner's alone.
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise IndexUnavailable(
+                f"expected a folder for the index at {path}, got: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise IndexUnavailable(
+                f"expected to be the only process that uses the index in {path}, got another that "
+                "does: every process needs a data folder of its own"
+            ) from error
+        self.originals = path / "originals"
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock)
+
+    def codes(self, version: int) -> Path:
+        """Name the file of the codes by the projection `version`."""
+        return self._path / f"codes-{version}"
+
+    def manifest(self) -> Manifest | None:
+        """Read the manifest; None where there is none that can be read."""
+        try:
+            read = json.loads((self._path / "manifest.json").read_text(encoding="utf-8"))
+            return Manifest(**read)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, manifest: Manifest) -> None:
+        """Replace the manifest, so that a crash leaves the former or the new one."""
+        self._replace("manifest.json", json.dumps(manifest._asdict()).encode())
+
+    def projection(self, version: int) -> Projection | None:
+        """Read a projection; None where there is none that can be read."""
+        try:
+            with np.load(self._path / f"projection-{version}.npz", allow_pickle=False) as file:
+                return Projection(
+                    file["mean"], file["basis"], float(file["kept"]), int(file["trained_at"])
+                )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+    def write_projection(self, version: int, projection: Projection) -> None:
+        """Write a projection beside the present one."""
+        path = self._path / f"projection-{version}.npz"
+        with path.open("wb") as file:
+            np.savez(
+                file,
+                mean=projection.mean,
+                basis=projection.basis,
+                kept=projection.kept,
+                trained_at=projection.trained_at,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+
+    def forget(self, version: int) -> None:
+        """Delete the codes and the projection of a version."""
+        self.codes(version).unlink(missing_ok=True)
+        (self._path / f"projection-{version}.npz").unlink(missing_ok=True)
+
+    def doubt(self) -> None:
+        """Make the next start believe nothing of what is here."""
+        (self._path / "manifest.json").unlink(missing_ok=True)
+
+    def tidy(self, manifest: Manifest) -> None:
+        """Delete what is not of this manifest, such as work that a kill left half-done."""
+        kept = {"lock", "manifest.json", self.originals.name, self.codes(manifest.version).name}
+        kept.add(f"projection-{manifest.version}.npz")
+        for path in self._path.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def empty(self) -> None:
+        """Delete everything but the lock, what vouches for the rest first."""
+        self.doubt()
+        self._sync()
+        for path in self._path.iterdir():
+            if path.name != "lock":
+                path.unlink()
+
+    def _replace(self, name: str, content: bytes) -> None:
+        temporary = self._path / f"{name}.new"
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path / name)
+        self._sync()
+
+    def _sync(self) -> None:
+        folder = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def open_file(path: Path) -> int:
+    """Open a file to read and write, its owner's alone, making it where it is missing."""
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

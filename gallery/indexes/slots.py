@@ -1,0 +1,257 @@
+"""The files of a compact index: whole vectors by slot, and beside them whose and their codes.
+
+    manifest.json        which generation this is of, and up to which serial all is on the disk
+    originals            vectors float32, slot after slot
+    codes-V              records, slot after slot: row, mark, serial, checksums, code
+    projection-V.npz     what made those codes; none for version 0, which has no codes yet
+    lock                 held by the one process that uses the folder
+
+Whole vectors are read from the disk when they are asked for. The files are a cache: what a crash
+tore is found by checksums and left out, and the store fills the gap. An emptied slot is overwritten
+with zeros, and the zeros are on the disk before `drop` returns.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.indexes.folder import Folder, Manifest, open_file
+from gallery.indexes.projection import Codes, Floats, Projection
+
+# Slots read or written at a time: 16 MiB of vectors of 4,096 numbers.
+PAGE = 1024
+# Vectors that were on the disk long ago, of which so many are checked again at a start.
+_CHECKED_AGAIN = 256
+
+
+class Stored(NamedTuple):
+    """Used slots int64 `[N]` of the disk, with their rows, marks and codes."""
+
+    slots: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    marks: NDArray[np.int64]
+    projected: Codes
+
+
+class DamagedError(Exception):
+    """The files are not what was written: they are not to be believed."""
+
+
+class SlotFiles:
+    """The files of one generation, for vectors float32 `[length]` and codes of `dimensions`."""
+
+    def __init__(self, folder: Folder, manifest: Manifest, length: int, dimensions: int) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._serial = manifest.synced
+        self._length = length
+        self.record = record_of(dimensions)
+        self._originals = open_file(folder.originals)
+        self._codes = open_file(folder.codes(manifest.version))
+
+    @property
+    def slots(self) -> int:
+        """Slots that the file of the codes has room for."""
+        return os.fstat(self._codes).st_size // self.record.itemsize
+
+    def close(self) -> None:
+        """Close the files as they are."""
+        os.close(self._originals)
+        os.close(self._codes)
+
+    def projection(self) -> Projection | None:
+        """Read what made the codes; None while nothing has.
+
+        Raises:
+            DamagedError: it was made once and is not there.
+
+        """
+        version = self._manifest.version
+        found = self._folder.projection(version)
+        if version and found is None:
+            raise DamagedError("the projection of the codes cannot be read")
+        return found
+
+    def stored(self) -> Iterator[Stored]:
+        """Read every used slot, a page at a time.
+
+        Raises:
+            DamagedError: a vector that was safely written is another one now.
+
+        """
+        size = self.slots
+        rng = np.random.default_rng()
+        again = set(rng.integers(0, max(1, size), _CHECKED_AGAIN).tolist())
+        for start in range(0, size, PAGE):
+            count = min(PAGE, size - start)
+            raw = os.pread(self._codes, count * self.record.itemsize, start * self.record.itemsize)
+            records = np.frombuffer(raw, self.record)
+            whole = np.flatnonzero((records["serial"] > 0) & (records["check"] == _checks(records)))
+            used = [n for n in whole.tolist() if self._is_true(records[n], start + n, again)]
+            self._serial = max(self._serial, int(records["serial"][used].max(initial=0)))
+            yield _stored(records[used], np.array(used, np.int64) + start)
+
+    def put(
+        self,
+        slots: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        marks: NDArray[np.int64],
+        vectors: Floats,
+        projected: Codes,
+    ) -> None:
+        """Write vectors float32 `[N, L]` and their records into slots int64 `[N]`."""
+        self._serial += 1
+        records = np.zeros(len(slots), self.record)
+        records["row"], records["mark"], records["serial"] = rows, marks, self._serial
+        records["code"], records["norm"] = projected
+        records["vector"] = [zlib.crc32(vector.data) for vector in np.ascontiguousarray(vectors)]
+        # A record is written after its vector, so that what a kill left half-done is not used.
+        _write(self._originals, slots, np.ascontiguousarray(vectors, "<f4"))
+        _write(self._codes, slots, sealed(records))
+
+    def recode(self, projection: Projection) -> "Recoding":
+        """Begin the codes of another projection beside the present ones."""
+        return Recoding(self, self._folder, projection, self._manifest.version + 1)
+
+    def drop(self, slots: NDArray[np.int64]) -> None:
+        """Overwrite slots int64 `[N]` with zeros, for good."""
+        _write(self._originals, slots, np.zeros((len(slots), self._length), "<f4"))
+        _write(self._codes, slots, np.zeros(len(slots), self.record))
+        os.fdatasync(self._originals)
+        os.fdatasync(self._codes)
+
+    def vectors(self, slots: NDArray[np.int64]) -> Floats:
+        """Read the vectors of slots int64 `[N]`: float32 `[N, L]`."""
+        found = np.empty((len(slots), self._length), "<f4")
+        for place, count, slot in _runs(slots):
+            _read(self._originals, found[place : place + count], slot * self._length * 4)
+        return found
+
+    def records(self, slots: NDArray[np.int64]) -> NDArray[np.void]:
+        """Read the records of slots int64 `[N]`."""
+        found = np.empty(len(slots), self.record)
+        for place, count, slot in _runs(slots):
+            _read(self._codes, found[place : place + count], slot * self.record.itemsize)
+        return found
+
+    def sync(self) -> None:
+        """Bring everything to the disk, so that the next start believes it unread."""
+        os.fdatasync(self._originals)
+        os.fdatasync(self._codes)
+        self._manifest = self._manifest._replace(synced=self._serial)
+        self._folder.write(self._manifest)
+
+    def adopt(self, recoding: "Recoding") -> None:
+        """Let codes answer that were made beside the present ones, and delete those."""
+        former = self._manifest.version
+        os.close(self._codes)
+        self._codes = recoding.file
+        self._manifest = self._manifest._replace(version=recoding.version)
+        self.sync()
+        self._folder.forget(former)
+
+    def _is_true(self, record: np.void, slot: int, again: set[int]) -> bool:
+        """Tell whether the vector is the record's; only the new ones and a few others are read."""
+        is_old = int(record["serial"]) <= self._manifest.synced
+        if is_old and slot not in again:
+            return True
+        same = zlib.crc32(self.vectors(np.array([slot])).data) == record["vector"]
+        if is_old and not same:
+            raise DamagedError(f"the vector in slot {slot} is not the one that was written")
+        return bool(same)
+
+
+class Recoding:
+    """Codes of another projection on their way, in a file of their own."""
+
+    def __init__(
+        self, files: SlotFiles, folder: Folder, projection: Projection, version: int
+    ) -> None:
+        folder.write_projection(version, projection)
+        self._files = files
+        self._folder = folder
+        self.version = version
+        self.projection = projection
+        self.file = open_file(folder.codes(version))
+
+    def put(self, slots: NDArray[np.int64]) -> Codes:
+        """Write the new codes of used slots int64 `[N]`, and return them."""
+        projected = self.projection.codes(self._files.vectors(slots))
+        records = self._files.records(slots)
+        records["code"], records["norm"] = projected
+        _write(self.file, slots, sealed(records))
+        return projected
+
+    def drop(self, slots: NDArray[np.int64]) -> None:
+        """Overwrite the codes of slots int64 `[N]` that were emptied meanwhile."""
+        _write(self.file, slots, np.zeros(len(slots), self._files.record))
+
+    def abandon(self) -> None:
+        """Delete what was written."""
+        os.close(self.file)
+        self._folder.forget(self.version)
+
+
+def record_of(dimensions: int) -> np.dtype[np.void]:
+    """Lay a record out; `serial` is 0 in an empty slot, `check` seals the rest."""
+    return np.dtype(
+        [
+            ("row", "<i8"),
+            ("mark", "<i8"),
+            ("serial", "<i8"),
+            ("vector", "<u4"),
+            ("norm", "<f4"),
+            ("code", "<f4", (dimensions,)),
+            ("check", "<u4"),
+        ]
+    )
+
+
+def sealed(records: NDArray[np.void]) -> NDArray[np.void]:
+    """Write into each record the checksum of the rest of it."""
+    records["check"] = _checks(records)
+    return records
+
+
+def _checks(records: NDArray[np.void]) -> NDArray[np.uint32]:
+    size, view = records.itemsize, memoryview(records.tobytes())
+    sums = [zlib.crc32(view[start : start + size - 4]) for start in range(0, len(view), size)]
+    return np.array(sums, np.uint32)
+
+
+def _stored(records: NDArray[np.void], slots: NDArray[np.int64]) -> Stored:
+    projected = Codes(records["code"].astype(np.float32), records["norm"].astype(np.float32))
+    rows, marks = records["row"].astype(np.int64), records["mark"].astype(np.int64)
+    return Stored(slots, rows, marks, projected)
+
+
+def _runs(slots: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """Find runs of neighbouring slots: the first's place, how many, and the first slot."""
+    if not len(slots):
+        return
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(slots) != 1) + 1, [len(slots)]])
+    for place, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        yield place, end - place, int(slots[place])
+
+
+def _write(file: int, slots: NDArray[np.int64], content: NDArray[np.generic]) -> None:
+    size = content[:1].nbytes
+    for place, count, slot in _runs(slots):
+        rest = content[place : place + count].view(np.uint8).reshape(-1).data
+        offset = slot * size
+        while rest:
+            written = os.pwrite(file, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+
+def _read(file: int, into: NDArray[np.generic], offset: int) -> None:
+    rest = into.view(np.uint8).reshape(-1).data
+    while rest:
+        count = os.preadv(file, [rest], offset)
+        if not count:
+            raise DamagedError("a file is shorter than what was written into it")
+        rest, offset = rest[count:], offset + count

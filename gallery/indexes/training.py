@@ -1,0 +1,119 @@
+"""Training a projection, and coding a gallery by it, while the gallery goes on.
+
+One worker of the index's own does it. What is enrolled or erased meanwhile is put right when the
+result is taken over.
+"""
+
+import logging
+from concurrent.futures import Executor, Future
+from threading import Event
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.indexes.codes import CodeTable
+from gallery.indexes.projection import Projection, train
+from gallery.indexes.slots import PAGE, Recoding, SlotFiles
+
+# Vectors that a projection is trained on: 128 MiB of 4,096 numbers.
+SAMPLE = 8192
+# A gallery is trained again when it has doubled, until it was so many times the sample.
+_SETTLED = 8
+_LOG = logging.getLogger("metagait.gallery")
+
+
+class Trained(NamedTuple):
+    """A projection, and everybody's codes by it, in memory and in their file."""
+
+    projection: Projection
+    table: CodeTable
+    recoding: Recoding
+
+
+class Refused(NamedTuple):
+    """A projection that keeps too little to be of use."""
+
+    kept: float
+    trained_at: int
+
+
+class Trainer:
+    """Trains projections of `dimensions`, one at a time; refuses one that keeps below `enough`."""
+
+    def __init__(
+        self, dimensions: int, *, first_at: int, enough: float, executor: Executor
+    ) -> None:
+        self._dimensions = dimensions
+        self._first_at = first_at
+        self._enough = enough
+        self._executor = executor
+        self._job: Future[Trained | Refused | None] | None = None
+        self._stop = Event()
+        self._touched: list[NDArray[np.int64]] = []
+        self._last_at = 0
+
+    def note_last(self, trained_at: int) -> None:
+        """Note at how many samples the projection in use was trained, or one was refused."""
+        self._last_at = trained_at
+
+    def note_touched(self, slots: NDArray[np.int64]) -> None:
+        """Note slots that were filled or emptied, which work that goes on may have missed."""
+        if self._job is not None:
+            self._touched.append(slots)
+
+    def is_due(self, count: int) -> bool:
+        """Tell whether a gallery of `count` samples needs a projection, or a better one."""
+        is_settled = self._last_at >= _SETTLED * SAMPLE
+        is_grown = count >= max(self._first_at, 2 * self._last_at)
+        return is_grown and not is_settled and self._job is None
+
+    def begin(self, files: SlotFiles, slots: NDArray[np.int64]) -> None:
+        """Begin to train on used slots int64 `[N]`, in rising order, of the files."""
+        self._stop, self._touched = Event(), []
+        self._job = self._executor.submit(self._work, files, slots, self._stop)
+
+    def result(self) -> tuple[Trained | Refused, NDArray[np.int64]] | None:
+        """Take the result, with the slots touched meanwhile; None while there is none."""
+        if self._job is None or not self._job.done():
+            return None
+        job, self._job = self._job, None
+        found = job.result()
+        touched = np.concatenate([np.empty(0, np.int64), *self._touched])
+        return None if found is None else (found, np.unique(touched))
+
+    def stop(self) -> None:
+        """Stop the work and wait until it has; nothing of it stays."""
+        self._stop.set()
+        job, self._job = self._job, None
+        found = None if job is None else job.result()
+        if isinstance(found, Trained):
+            found.recoding.abandon()
+
+    def _work(
+        self, files: SlotFiles, slots: NDArray[np.int64], stop: Event
+    ) -> Trained | Refused | None:
+        chosen = np.sort(np.random.default_rng(0).permutation(slots)[:SAMPLE])
+        projection = train(files.vectors(chosen), self._dimensions, trained_at=len(slots))
+        if projection.kept < self._enough:
+            _LOG.warning(
+                "expected a projection to %d numbers that keeps %.0f %% of the spread, got one "
+                "that keeps %.0f %%: the compact index goes on without it",
+                *(self._dimensions, 100 * self._enough, 100 * projection.kept),
+            )
+            return Refused(projection.kept, len(slots))
+        return self._coded(projection, files, slots, stop)
+
+    def _coded(
+        self, projection: Projection, files: SlotFiles, slots: NDArray[np.int64], stop: Event
+    ) -> Trained | None:
+        table = CodeTable(self._dimensions)
+        table.reserve(int(slots[-1]) + 1)
+        recoding = files.recode(projection)
+        for start in range(0, len(slots), PAGE):
+            if stop.is_set():
+                recoding.abandon()
+                return None
+            page = slots[start : start + PAGE]
+            table.put(page, recoding.put(page))
+        return Trained(projection, table, recoding)
