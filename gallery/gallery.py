@@ -25,7 +25,15 @@ from gallery.checks import (
 )
 from gallery.errors import IndexUnavailable, StoreUnavailable
 from gallery.following import news
-from gallery.generations import Head, Model, require_model
+from gallery.generations import (
+    Head,
+    Model,
+    model_sha256,
+    note_model_file,
+    read_head,
+    require_model,
+    was_replaced,
+)
 from gallery.index import ExactIndex, VectorIndex
 from gallery.packing import pack_silhouettes, sample_id
 from gallery.records import (
@@ -263,6 +271,22 @@ class Gallery:
     def live_model(self) -> Model:
         """Read which model's generation is live; another process may have switched to it."""
         return self._store.head().model
+
+    def was_replaced(self) -> bool:
+        """Tell whether this gallery's model was live once and another one is now."""
+        with self._store.database.reading() as connection:
+            return was_replaced(connection, self._store.gallery_id, self._model)
+
+    def note_model_file(self, sha256: str) -> None:
+        """Write down the SHA-256, 64 hex digits, of the file of this gallery's model."""
+        with self._store.database.writing() as connection:
+            note_model_file(connection, self._store.gallery_id, self._model, sha256)
+
+    def model_sha256(self) -> str | None:
+        """Read the SHA-256 of the live generation's model file; None when nobody kept it."""
+        with self._store.database.reading() as connection:
+            head = read_head(connection, self._store.gallery_id)
+            return model_sha256(connection, head.generation)
 
     @contextmanager
     def _searchable(self) -> Iterator[Head]:

@@ -117,18 +117,41 @@ def _name(row: Row[Any]) -> str:
 
 def find_or_add(connection: Connection, gallery: int, model: Model, state: str) -> int:
     """Find the model's generation in this gallery, or add one in `state`; returns its number."""
-    known = connection.scalar(
-        select(generations.c.id).where(
-            generations.c.gallery == gallery,
-            generations.c.model_id == model.model_id,
-            generations.c.embedding_length == model.embedding_length,
-        )
-    )
+    known = connection.scalar(select(generations.c.id).where(_is_of(gallery, model)))
     if known is not None:
         return int(known)
     values = {"gallery": gallery, "state": state, "created_at": now(), **model._asdict()}
     added = insert(generations).values(values).returning(generations.c.id)
     return int(connection.execute(added).scalar_one())
+
+
+def note_model_file(connection: Connection, gallery: int, model: Model, sha256: str) -> None:
+    """Write down the SHA-256 of the file that makes the embeddings of the model's generation."""
+    noted = update(generations).where(_is_of(gallery, model)).values(model_sha256=sha256)
+    connection.execute(noted)
+
+
+def model_sha256(connection: Connection, generation: int) -> str | None:
+    """Read the SHA-256 of the generation's model file, if somebody wrote it down."""
+    query = select(generations.c.model_sha256).where(generations.c.id == generation)
+    known: str | None = connection.scalar(query)
+    return known
+
+
+def was_replaced(connection: Connection, gallery: int, model: Model) -> bool:
+    """Tell whether the model's generation was live once and another one is now."""
+    query = select(generations.c.id).where(
+        _is_of(gallery, model), generations.c.state == OLD, generations.c.retired.is_not(None)
+    )
+    return connection.execute(query).first() is not None
+
+
+def _is_of(gallery: int, model: Model) -> ColumnElement[bool]:
+    return and_(
+        generations.c.gallery == gallery,
+        generations.c.model_id == model.model_id,
+        generations.c.embedding_length == model.embedding_length,
+    )
 
 
 def make_live(connection: Connection, gallery: int, generation: int) -> None:

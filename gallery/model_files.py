@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from gallery.errors import ModelFileMissing, StoreUnavailable
 
@@ -34,12 +34,18 @@ class ModelFiles:
         """Copy a model's file here unless it is here; returns its SHA-256, 64 hex digits.
 
         Raises:
+            ModelFileMissing: the file is not that model's; the digits that end an id are those
+                that begin the file's SHA-256.
             StoreUnavailable: the file cannot be read or the folder cannot be written.
 
         """
         target = self._path(model_id)
         try:
             digest = sha256_of(source)
+            if not digest.startswith(model_id.rpartition("-")[2]):
+                raise ModelFileMissing(
+                    f"expected {source} to be the file of {model_id}, got SHA-256 {digest}"
+                )
             if not (target.is_file() and sha256_of(target) == digest):
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 _copy_whole(source, target)
@@ -70,8 +76,8 @@ class ModelFiles:
         return path
 
     def ids(self) -> tuple[str, ...]:
-        """List the files that are here, by their names without the suffix."""
-        return tuple(sorted(path.stem for path in self.folder.glob(f"*{_SUFFIX}")))
+        """List the models whose files are here."""
+        return tuple(sorted(unquote(path.stem) for path in self.folder.glob(f"*{_SUFFIX}")))
 
     def _path(self, model_id: str) -> Path:
         # An id holds a name that somebody chose; quoted it is one file name and no path.

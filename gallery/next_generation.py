@@ -19,6 +19,7 @@ from gallery.generations import (
     is_missing,
     lock,
     make_live,
+    note_model_file,
     read_head,
 )
 from gallery.packing import PackedSilhouettes
@@ -40,14 +41,18 @@ class Walk(NamedTuple):
     silhouettes: PackedSilhouettes
 
 
-def begin(store: Store, model: Model) -> int:
+def begin(store: Store, model: Model, sha256: str | None = None) -> int:
     """Find the model's generation, finished or not, or add one that is being built.
 
-    Returns its number. A generation that a killed rebuild left behind is so continued.
+    Returns its number. A generation that a killed rebuild left behind is so continued. `sha256` is
+    that of the model's file, where the data folder keeps it.
     """
     with store.database.writing() as connection:
         lock(connection, store.gallery_id)
-        return find_or_add(connection, store.gallery_id, model, BUILDING)
+        generation = find_or_add(connection, store.gallery_id, model, BUILDING)
+        if sha256 is not None:
+            note_model_file(connection, store.gallery_id, model, sha256)
+        return generation
 
 
 def missing(store: Store, generation: int) -> tuple[Missing, int]:

@@ -42,13 +42,19 @@ def silent(_done: int, _total: int) -> None:
 
 
 def rebuild(
-    store: Store, encoder: WalkEncoder, *, batch: int = 16, progress: Progress = silent
+    store: Store,
+    encoder: WalkEncoder,
+    *,
+    sha256: str | None = None,
+    batch: int = 16,
+    progress: Progress = silent,
 ) -> RebuildReport:
     """Embed every sample with the encoder's model, check the result, and make it live.
 
     Args:
         store: the gallery; others may enrol, identify and erase in it meanwhile.
         encoder: runs the new model, whose input size must be that of the stored silhouettes.
+        sha256: of the model's file, when the data folder keeps it for a running service.
         batch: walks in one call of the encoder.
         progress: called after each batch.
 
@@ -60,7 +66,7 @@ def rebuild(
     """
     check_limit(batch)
     model = Model(encoder.facts.model_id, encoder.facts.embedding_length)
-    generation = next_generation.begin(store, model)
+    generation = next_generation.begin(store, model, sha256)
     if next_generation.is_live(store, model):
         return RebuildReport(generation, model.model_id, 0, 0, switched=False)
     embedded = embed_missing(store, generation, encoder, batch, progress)

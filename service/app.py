@@ -1,26 +1,30 @@
 """The application: `create_app(settings)` and the lifespan that opens and closes its rooms."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI
 
-from gallery import Gallery, KeyStore
-from model.encoder import Encoder, ModelFacts, OnnxEncoder
+from gallery import Gallery, GalleryError, KeyStore, Model, ModelFiles
+from model.encoder import SHIPPED_MODEL, Encoder, ModelFacts, OnnxEncoder
 from service import access, problems
 from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import CloseConnections, Draining
+from service.errors import StartError
 from service.keyring import KeyRing, is_loopback
 from service.metrics import Measured, Metrics
 from service.rooms import Rooms
 from service.routes import health, metrics, page, people, walks
 from service.security import Security
+from service.serving import Serving
 from service.settings import Settings
 
+_LOG = logging.getLogger("metagait.service")
 _DESCRIPTION = """
 Tells who is walking. A walk is a sequence of silhouettes: white body on black, one person,
 one frame after another. Enrol walks of people you know; ask who a new walk is.
@@ -54,8 +58,9 @@ def create_app(
 
     Args:
         settings: the only source of choices; the environment is not read here.
-        encoder: used instead of the model file of the settings; stays its giver's to close.
-        gallery: used instead of the database of the settings; stays its giver's to close.
+        encoder: used instead of the model file of the settings; its giver's to close, and closed
+            before that when another model takes its place.
+        gallery: used instead of the database of the settings; likewise.
         draining: what the server begins when it is told to stop.
 
     """
@@ -90,12 +95,25 @@ def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
         GalleryError: the store cannot be made or opened, or is newer than this program.
 
     """
-    return Gallery.open(
+    gallery = Gallery.open(
         settings.store(),
         model_id=facts.model_id,
         embedding_length=facts.embedding_length,
         name=settings.gallery,
     )
+    if gallery.live_model().model_id == facts.model_id:
+        _keep_model_file(settings, gallery, facts)
+    return gallery
+
+
+def _keep_model_file(settings: Settings, gallery: Gallery, facts: ModelFacts) -> None:
+    """Keep the model of the live generation, so that a rollback can come back to it."""
+    files = ModelFiles.of(settings.data)
+    if facts.model_id not in files.ids():
+        try:
+            gallery.note_model_file(files.add(settings.model, facts.model_id))
+        except GalleryError as error:
+            _LOG.warning("a rollback to %s would need a restart: %s", facts.model_id, error)
 
 
 @dataclass(frozen=True)
@@ -113,12 +131,12 @@ def _lifespan(given: _Given) -> Callable[[FastAPI], AbstractAsyncContextManager[
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            app.state.rooms = rooms = _open_rooms(given, stack)
-            rooms.batcher.start()
+            serving = app.state.serving = _serving(given, _open_rooms(given, stack))
+            await serving.start()
             try:
                 yield
             finally:
-                await rooms.batcher.close(drain_s=given.settings.drain_timeout_s)
+                await serving.close(drain_s=given.settings.drain_timeout_s)
 
     return lifespan
 
@@ -134,7 +152,7 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
         stack.callback(gallery.close)
     keys = KeyStore.open(settings.store())
     stack.callback(keys.close)
-    rooms = Rooms(
+    return Rooms(
         settings=settings,
         limits=settings.limits(encoder.facts.max_frames),
         encoder=encoder,
@@ -149,8 +167,50 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
         draining=given.draining,
         metrics=given.metrics,
     )
-    _expose(rooms)
-    return rooms
+
+
+def _serving(given: _Given, rooms: Rooms) -> Serving:
+    # Who names no model takes the one that the gallery has.
+    follows = given.settings.model == SHIPPED_MODEL
+    serving = Serving(rooms, reopen, follows=follows)
+    _expose(serving)
+    return serving
+
+
+def reopen(rooms: Rooms, live: Model) -> Rooms:
+    """Open the live generation's model, from the data folder, and the gallery for it.
+
+    Raises:
+        ModelFileMissing: nobody put the model's file there, or it is another one.
+        StartError: the file holds another model, or one that takes walks of another size.
+        ModelError: the file cannot be opened.
+        GalleryError: the store cannot be opened.
+
+    """
+    settings = rooms.settings
+    path = ModelFiles.of(settings.data).find(live.model_id, rooms.gallery.model_sha256())
+    encoder = OnnxEncoder.open(path, provider=settings.provider, threads=settings.threads)
+    try:
+        _require_same_walks(encoder.facts, rooms.encoder.facts, live)
+        gallery = open_gallery(settings, encoder.facts)
+    except BaseException:
+        encoder.close()
+        raise
+    return replace(
+        rooms,
+        limits=settings.limits(encoder.facts.max_frames),
+        encoder=encoder,
+        gallery=gallery,
+        batcher=_batcher(settings, encoder, rooms.metrics),
+    )
+
+
+def _require_same_walks(facts: ModelFacts, before: ModelFacts, live: Model) -> None:
+    if facts.model_id != live.model_id or facts.size != before.size:
+        raise StartError(
+            f"expected a model {live.model_id} for walks of {list(before.size)} pixels, "
+            f"got {facts.model_id} for {list(facts.size)}"
+        )
 
 
 def _batcher(settings: Settings, encoder: Encoder, metrics: Metrics) -> Batcher:
@@ -169,10 +229,11 @@ def _threads(count: int, name: str, stack: ExitStack) -> ThreadPoolExecutor:
     return threads
 
 
-def _expose(rooms: Rooms) -> None:
+def _expose(serving: Serving) -> None:
     """Let the metrics read what changes without passing by them."""
+    rooms = serving.rooms
     gauge = rooms.metrics.gauge
-    gauge("queue_walks", "Walks that wait for the encoder", lambda: rooms.batcher.waiting)
+    gauge("queue_walks", "Walks that wait for the encoder", lambda: serving.rooms.batcher.waiting)
     gauge("walks_in_work", "Walks from upload to answer", lambda: rooms.admission.taken)
     gauge("places", "Walks that may be in work", lambda: rooms.settings.queue_walks)
     gauge("body_bytes", "Bytes of all bodies in work", lambda: rooms.admission.held_bytes)

@@ -111,12 +111,18 @@ class _TimedFrames:
 
 
 def rooms_of(request: Request) -> Rooms:
-    """Give a route what the lifespan opened."""
-    rooms: Rooms = request.app.state.rooms
+    """Tell which rooms answer now, for what needs neither model nor gallery."""
+    rooms: Rooms = request.app.state.serving.rooms
     return rooms
 
 
-RoomsHere = Annotated[Rooms, Depends(rooms_of)]
+async def leased_rooms(request: Request) -> AsyncIterator[Rooms]:
+    """Give a route the rooms that answer now; they stay the same until its answer."""
+    async with request.app.state.serving.lease() as rooms:
+        yield rooms
+
+
+RoomsHere = Annotated[Rooms, Depends(leased_rooms)]
 
 
 async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]:

@@ -56,8 +56,8 @@ def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> 
         _bar() as progress,
     ):
         # A running service opens the model from there when the generation goes live.
-        place.model_files.add(arguments.model, encoder.facts.model_id)
-        return rebuild(store, encoder, batch=arguments.batch, progress=progress)
+        sha256 = place.model_files.add(arguments.model, encoder.facts.model_id)
+        return rebuild(store, encoder, sha256=sha256, batch=arguments.batch, progress=progress)
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from gallery import Candidate, GalleryStatus
+from gallery import Candidate, Enrolment, GalleryStatus
 from service import schemas
 from service.access import GuardedRoute
 from service.batcher import Encoded
@@ -17,6 +17,7 @@ from service.decision import decide
 from service.fields import DEFAULT_LIMIT, MAX_LIMIT, limit_of, metadata_of, subject_of
 from service.problems import responses
 from service.rooms import AlignedWalk, Rooms, RoomsHere, UploadHere
+from service.serving import Serving, ServingHere
 from service.sprites import sprite
 from service.uploads import Upload
 
@@ -84,22 +85,31 @@ class _Probe:
     ),
 )
 async def enroll(
-    rooms: RoomsHere, upload: UploadHere, request: Request, response: Response
+    serving: ServingHere, rooms: RoomsHere, upload: UploadHere, request: Request, response: Response
 ) -> schemas.Enrolled:
     """Enrol a walk. The sample is on disk and found by searches when the answer is given."""
     subject, metadata = subject_of(upload.fields), metadata_of(upload.fields)
-    probe = await _probe(rooms, upload, request)
-    started = time.perf_counter()
-    enrolment = await rooms.ask(
-        rooms.gallery.enroll,
-        subject,
-        probe.encoded.embedding,
-        silhouettes=probe.aligned.walk.silhouettes,
-        metadata=metadata,
-    )
-    search_ms = (time.perf_counter() - started) * 1000
+
+    async def enrolled(rooms: Rooms, probe: _Probe) -> schemas.Enrolled:
+        started = time.perf_counter()
+        enrolment = await rooms.ask(
+            rooms.gallery.enroll,
+            subject,
+            probe.encoded.embedding,
+            silhouettes=probe.aligned.walk.silhouettes,
+            metadata=metadata,
+        )
+        search_ms = (time.perf_counter() - started) * 1000
+        response.status_code = 200 if enrolment.duplicate else 201
+        return await _enrolled(rooms, probe, enrolment, search_ms)
+
+    return await _with_probe(serving, rooms, upload, request, enrolled)
+
+
+async def _enrolled(
+    rooms: Rooms, probe: _Probe, enrolment: Enrolment, search_ms: float
+) -> schemas.Enrolled:
     status = await rooms.ask(rooms.gallery.status)
-    response.status_code = 200 if enrolment.duplicate else 201
     return schemas.Enrolled(
         subject=enrolment.sample.subject,
         sample_id=enrolment.sample.sample_id,
@@ -118,6 +128,7 @@ async def enroll(
     openapi_extra=_form(limit=f"how many candidates, 1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}"),
 )
 async def identify(
+    serving: ServingHere,
     rooms: RoomsHere,
     upload: UploadHere,
     request: Request,
@@ -125,19 +136,22 @@ async def identify(
 ) -> schemas.Identified:
     """Find the nearest subjects to a walk, and say whether the nearest is near enough."""
     wanted = limit_of(upload.fields) or limit or DEFAULT_LIMIT
-    probe = await _probe(rooms, upload, request)
-    started = time.perf_counter()
-    candidates, status = await rooms.ask(
-        lambda: (
-            rooms.gallery.identify(probe.encoded.embedding, limit=wanted),
-            rooms.gallery.status(),
+
+    async def identified(rooms: Rooms, probe: _Probe) -> schemas.Identified:
+        started = time.perf_counter()
+        candidates, status = await rooms.ask(
+            lambda: (
+                rooms.gallery.identify(probe.encoded.embedding, limit=wanted),
+                rooms.gallery.status(),
+            )
         )
-    )
-    search_ms = (time.perf_counter() - started) * 1000
-    return schemas.Identified(
-        candidates=tuple(schemas.Candidate.model_validate(one) for one in candidates),
-        **_judged(rooms, probe, candidates, status, search_ms),
-    )
+        search_ms = (time.perf_counter() - started) * 1000
+        return schemas.Identified(
+            candidates=tuple(schemas.Candidate.model_validate(one) for one in candidates),
+            **_judged(rooms, probe, candidates, status, search_ms),
+        )
+
+    return await _with_probe(serving, rooms, upload, request, identified)
 
 
 @router.post(
@@ -146,24 +160,29 @@ async def identify(
     responses={**_PROBLEMS, **responses(404, 409)},
     openapi_extra=_form("subject", subject="whose walk it is claimed to be"),
 )
-async def verify(rooms: RoomsHere, upload: UploadHere, request: Request) -> schemas.Verified:
+async def verify(
+    serving: ServingHere, rooms: RoomsHere, upload: UploadHere, request: Request
+) -> schemas.Verified:
     """Compare a walk with one subject's samples."""
     subject = subject_of(upload.fields)
-    probe = await _probe(rooms, upload, request)
-    started = time.perf_counter()
-    candidate, status = await rooms.ask(
-        lambda: (
-            rooms.gallery.verify(subject, probe.encoded.embedding),
-            rooms.gallery.status(),
+
+    async def verified(rooms: Rooms, probe: _Probe) -> schemas.Verified:
+        started = time.perf_counter()
+        candidate, status = await rooms.ask(
+            lambda: (
+                rooms.gallery.verify(subject, probe.encoded.embedding),
+                rooms.gallery.status(),
+            )
         )
-    )
-    search_ms = (time.perf_counter() - started) * 1000
-    return schemas.Verified(
-        subject=candidate.subject,
-        distance=candidate.distance,
-        sample_id=candidate.sample_id,
-        **_judged(rooms, probe, (candidate,), status, search_ms),
-    )
+        search_ms = (time.perf_counter() - started) * 1000
+        return schemas.Verified(
+            subject=candidate.subject,
+            distance=candidate.distance,
+            sample_id=candidate.sample_id,
+            **_judged(rooms, probe, (candidate,), status, search_ms),
+        )
+
+    return await _with_probe(serving, rooms, upload, request, verified)
 
 
 @router.post("/preview", operation_id="preview", responses=_PROBLEMS, openapi_extra=_form())
@@ -200,15 +219,22 @@ def _judged(
     }
 
 
-async def _probe(rooms: Rooms, upload: Upload, request: Request) -> _Probe:
+async def _with_probe(
+    serving: Serving,
+    rooms: Rooms,
+    upload: Upload,
+    request: Request,
+    finish: Callable[[Rooms, _Probe], Awaitable[R]],
+) -> R:
+    """Align a walk, embed it, and finish with its embedding: both by one and the same model."""
     started = time.perf_counter()
-    aligned, encoded = await _unless_gone(request, _embedded(rooms, upload))
-    return _Probe(aligned, encoded, started)
+    aligned = await _unless_gone(request, rooms.align(upload))
 
+    async def embedded(rooms: Rooms) -> R:
+        encoded = await _unless_gone(request, rooms.batcher.embed(aligned.walk.silhouettes))
+        return await finish(rooms, _Probe(aligned, encoded, started))
 
-async def _embedded(rooms: Rooms, upload: Upload) -> tuple[AlignedWalk, Encoded]:
-    aligned = await rooms.align(upload)
-    return aligned, await rooms.batcher.embed(aligned.walk.silhouettes)
+    return await serving.with_one_model(rooms, embedded)
 
 
 async def _unless_gone(request: Request, work: Awaitable[R]) -> R:

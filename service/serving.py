@@ -1,0 +1,179 @@
+"""Which model and generation answer, and how others take their place without a pause.
+
+A request holds one `Rooms` from its first byte to its answer, so that its walk is embedded and
+compared with one and the same model. When the gallery's live generation belongs to another model,
+new rooms are opened beside the old ones, requests that begin afterwards get the new ones, and the
+old ones are closed after their last request.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from gallery import Model, ModelMismatch
+from service.rooms import Rooms
+
+R = TypeVar("R")
+Reopen = Callable[[Rooms, Model], Rooms]
+"""Opens rooms for another model beside these; called in a thread."""
+_LOG = logging.getLogger("metagait.service")
+_LOOK_EVERY_S = 1.0
+
+
+class _Held:
+    """Rooms, and how many requests hold them."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self.rooms = rooms
+        self._requests = 0
+        self._unheld = asyncio.Event()
+        self._unheld.set()
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Rooms]:
+        self._requests += 1
+        self._unheld.clear()
+        try:
+            yield self.rooms
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._unheld.set()
+
+    async def until_unheld(self) -> None:
+        await self._unheld.wait()
+
+
+class Serving:
+    """Hands out the rooms that answer now; belongs to one event loop.
+
+    Args:
+        rooms: the first ones; their encoder and gallery are closed when others take their place,
+            and else stay their giver's to close.
+        reopen: opens rooms for the model of the live generation.
+        follows: whether to leave the model that was started with although it never was live here.
+        look_every_s: how often the store is asked which generation is live.
+
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        reopen: Reopen,
+        *,
+        follows: bool = False,
+        look_every_s: float = _LOOK_EVERY_S,
+    ) -> None:
+        self._current = _Held(rooms)
+        self._first = rooms
+        self._reopen = reopen
+        self._follows = follows
+        self._look_every_s = look_every_s
+        self._one_at_a_time = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._last_complaint = ""
+
+    @property
+    def rooms(self) -> Rooms:
+        """The rooms that a request would get now."""
+        return self._current.rooms
+
+    async def start(self) -> None:
+        """Begin to answer, with the model of the live generation where it is known."""
+        self.rooms.batcher.start()
+        await self._follow()
+        self._watching = asyncio.create_task(self._watch(), name="generations")
+
+    async def close(self, *, drain_s: float) -> None:
+        """Finish what is in work, and close whatever was opened here."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+        await self.rooms.batcher.close(drain_s=drain_s)
+        await asyncio.gather(*self._leaving)
+        if self.rooms is not self._first:
+            await asyncio.to_thread(_close, self.rooms)
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Rooms]:
+        """Hold the rooms of this moment; they stay open meanwhile."""
+        async with self._current.lease() as rooms:
+            yield rooms
+
+    async def with_one_model(self, rooms: Rooms, work: Callable[[Rooms], Awaitable[R]]) -> R:
+        """Do the work in `rooms`; when their generation can answer no more, in those that follow.
+
+        Raises:
+            ModelMismatch: the live generation's model cannot be opened here.
+
+        """
+        try:
+            return await work(rooms)
+        except ModelMismatch:
+            await self._follow()
+            if self.rooms is rooms:
+                raise
+        async with self.lease() as followers:
+            return await work(followers)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_every_s)
+            await self._follow()
+
+    async def _follow(self) -> None:
+        """Move to the live generation's model, unless it answers already or cannot be opened."""
+        async with self._one_at_a_time:
+            try:
+                await self._move()
+            except Exception as error:
+                # Whatever it is: the rooms that answer go on, and the next look tries again.
+                self._complain(str(error))
+
+    async def _move(self) -> None:
+        rooms = self.rooms
+        live = await rooms.ask(rooms.gallery.live_model)
+        if live.model_id == rooms.encoder.facts.model_id:
+            self._follows, self._last_complaint = True, ""
+            return
+        if not self._follows and not await rooms.ask(rooms.gallery.was_replaced):
+            return
+        opened = await asyncio.to_thread(self._reopen, rooms, live)
+        opened.batcher.start()
+        old, self._current = self._current, _Held(opened)
+        self._last_complaint = ""
+        _LOG.info("%s answers now, instead of %s", live, rooms.encoder.facts.model_id)
+        task = asyncio.create_task(self._retire(old), name="retired rooms")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _retire(self, held: _Held) -> None:
+        """Give back what the old rooms hold after their last request."""
+        await held.until_unheld()
+        await held.rooms.batcher.close()
+        await asyncio.to_thread(_close, held.rooms)
+
+    def _complain(self, text: str) -> None:
+        if text != self._last_complaint:
+            _LOG.warning("the live generation's model could not be opened: %s", text)
+            self._last_complaint = text
+
+
+def _close(rooms: Rooms) -> None:
+    rooms.gallery.close()
+    rooms.encoder.close()
+
+
+def serving_of(request: Request) -> Serving:
+    """Give a route what the lifespan started."""
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+ServingHere = Annotated[Serving, Depends(serving_of)]
