@@ -23,9 +23,9 @@ from service.keyring import is_loopback
 from service.settings import Settings, load_settings
 
 # What is left to do after the last answer: a batch that nobody waits for, and closing the gallery.
-_CLOSING_S = 15
+CLOSING_S = 15
 # Longer than proxies keep an idle connection, so that they never send into one that just closed.
-_KEEP_ALIVE_S = 75
+KEEP_ALIVE_S = 75
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +113,7 @@ def _uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=settings.drain_timeout_s,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 
@@ -143,7 +143,7 @@ class _Server(uvicorn.Server):
 
     def _end_in_any_case(self) -> None:
         """Give whoever waits for the end a time that holds even when something hangs."""
-        limit_s = self._settings.shutdown_grace_s + self._settings.drain_timeout_s + _CLOSING_S
+        limit_s = self._settings.shutdown_grace_s + self._settings.drain_timeout_s + CLOSING_S
         faulthandler.dump_traceback_later(limit_s, exit=True)
 
 

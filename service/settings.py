@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     database: SecretStr | None = Field(
         None, description="SQLAlchemy URL of a PostgreSQL database instead of the data folder"
     )
+    database_file: Path | None = Field(
+        None, description="file that holds that URL, where the environment should not"
+    )
     model: Path = Field(SHIPPED_MODEL, description="ONNX model file; default: the shipped weights")
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the model runs; `auto` takes CUDA when there is one"
@@ -72,8 +75,25 @@ class Settings(BaseSettings):
         return budget
 
     def store(self) -> str | Path:
-        """Where the gallery's store is: a URL, which may hold a password, or a folder."""
+        """Where the gallery's store is: a URL, which may hold a password, or a folder.
+
+        Raises:
+            SettingsError: the file that should hold the URL cannot be read, or there are two URLs.
+
+        """
+        if self.database_file is not None:
+            return self._url_in(self.database_file)
         return self.data if self.database is None else self.database.get_secret_value()
+
+    def _url_in(self, file: Path) -> str:
+        if self.database is not None:
+            raise SettingsError(f"expected {PREFIX}DATABASE or {PREFIX}DATABASE_FILE, got both")
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(
+                f"{PREFIX}DATABASE_FILE: expected a database URL in {file}, got: {error.strerror}"
+            ) from error
 
     def limits(self, model_frames: int) -> Limits:
         """What one upload may hold, for a model that takes `model_frames` frames."""

@@ -1,6 +1,7 @@
 """The image and the compose file: what they promise, held against the settings and the package."""
 
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,12 +15,22 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
+from service.errors import SettingsError
+from service.serve import CLOSING_S, KEEP_ALIVE_S
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 HEALTHCHECK = ROOT / "docker" / "healthcheck.py"
 SERVICES = ("cpu", "gpu")
+REPLICAS = ("api-1", "api-2")
+PROFILES = {
+    "gpu": {"gpu"},
+    "cluster": {"gateway", "api-1", "api-2", "postgres"},
+    "monitoring": {"prometheus", "grafana"},
+}
+EVERYTHING = ("cpu", *(name for names in PROFILES.values() for name in sorted(names)))
 # What docker-compose 1.29 and the builder without BuildKit do not know.
 TOO_NEW_AT_TOP = {"name", "include"}
 TOO_NEW_IN_SERVICE = {"gpus", "develop", "attach"}
@@ -111,24 +122,57 @@ def check_health(port: int) -> subprocess.CompletedProcess[str]:
 
 def test_only_the_cpu_service_starts_by_default() -> None:
     services = compose()["services"]
-    assert set(services) == set(SERVICES)
+    assert set(services) == set(EVERYTHING)
     assert "profiles" not in services["cpu"]
-    assert services["gpu"]["profiles"] == ["gpu"]
+    for profile, names in PROFILES.items():
+        assert {name for name, one in services.items() if one.get("profiles") == [profile]} == names
 
 
-def test_a_service_may_do_no_more_than_it_must(service: dict[str, Any]) -> None:
-    assert service["user"] == argument("USER", last_stage())
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert [place.split(":")[0] for place in service["tmpfs"]] == ["/tmp"]
-    assert not service.keys() & {"privileged", "cap_add", "network_mode", "pid", "ipc"}
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_no_container_may_do_more_than_it_must(name: str) -> None:
+    container = compose()["services"][name]
+    user, _ = container["user"].split(":")
+    assert int(user) > 0
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert not container.keys() & {"privileged", "cap_add", "network_mode", "pid", "ipc"}
 
 
-def test_a_service_is_published_on_the_loopback_only(service: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_nothing_is_published_beyond_the_loopback(name: str) -> None:
+    published = compose()["services"][name].get("ports", [])
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert bool(published) == (name not in {*REPLICAS, "postgres"})
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_secrets_are_files_and_no_value_stands_in_the_environment(name: str) -> None:
+    container = compose()["services"][name]
+    for secret in container.get("secrets", []):
+        assert compose()["secrets"][secret] == {"file": f"docker/secrets/{secret}"}
+    for variable, value in container.get("environment", {}).items():
+        if re.search("PASSWORD|SECRET|TOKEN|DATABASE", variable):
+            assert variable.endswith("_FILE")
+            assert value.removeprefix("/run/secrets/") in container["secrets"]
+    ignored = (ROOT / "docker" / "secrets" / ".gitignore").read_text(encoding="utf-8")
+    assert "*" in ignored.splitlines()
+
+
+@pytest.mark.parametrize("name", [*SERVICES, *REPLICAS])
+def test_the_service_runs_as_its_image_says_and_has_room_for_its_bodies(name: str) -> None:
+    container = compose()["services"][name]
+    assert container["user"] == argument("USER", last_stage())
+    (place,) = container["tmpfs"]
+    path, options = place.split(":")
+    assert path == "/tmp"
+    room_mb = int(re.findall(r"size=(\d+)m", options)[0])
+    assert room_mb > Settings.model_fields["upload_budget_mb"].default
+
+
+def test_a_service_is_published_where_it_listens(service: dict[str, Any]) -> None:
     (published,) = service["ports"]
-    address, _, inside = published.split(":")
-    assert address == "127.0.0.1"
+    inside = published.split(":")[-1]
     assert inside == image_environment()["METAGAIT_PORT"] == argument("EXPOSE", last_stage())
 
 
@@ -141,8 +185,10 @@ def test_only_the_gallery_is_kept(service: dict[str, Any]) -> None:
 
 
 def test_a_service_has_the_time_to_finish_its_walks(service: dict[str, Any]) -> None:
-    grace_s = int(service["stop_grace_period"].removesuffix("s"))
-    assert grace_s > Settings.model_fields["drain_timeout_s"].default
+    patience_s = int(service["stop_grace_period"].removesuffix("s"))
+    fields = Settings.model_fields
+    needs_s = fields["shutdown_grace_s"].default + fields["drain_timeout_s"].default + CLOSING_S
+    assert patience_s > needs_s
 
 
 def test_compose_and_image_check_health_alike(service: dict[str, Any]) -> None:
@@ -190,9 +236,114 @@ def test_every_name_with_the_prefix_is_a_setting(path: str) -> None:
     assert named <= {PREFIX + name.upper() for name in Settings.model_fields}
 
 
-def test_compose_stays_readable_for_version_1_29(service: dict[str, Any]) -> None:
+def test_compose_stays_readable_for_version_1_29() -> None:
     assert not compose().keys() & TOO_NEW_AT_TOP
-    assert not service.keys() & TOO_NEW_IN_SERVICE
+    for container in compose()["services"].values():
+        assert not container.keys() & TOO_NEW_IN_SERVICE
+
+
+def test_what_is_mounted_from_here_is_here() -> None:
+    for container in compose()["services"].values():
+        for volume in container.get("volumes", []):
+            source = volume.split(":")[0]
+            where = ROOT / source
+            assert where.exists() if source.startswith("./") else source in compose()["volumes"]
+
+
+def test_two_replicas_share_one_database_and_start_one_after_the_other() -> None:
+    first, second = (compose()["services"][name] for name in REPLICAS)
+    assert first["image"] == second["image"]
+    assert first["build"]["args"]["EXTRA"] == "cpu,postgres"
+    assert first["environment"] == second["environment"]
+    assert first["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert second["depends_on"] == {"api-1": {"condition": "service_healthy"}}
+    settings = Settings(**metagait_settings(image_environment() | first["environment"]))  # type: ignore[arg-type]
+    assert settings.database_file == Path("/run/secrets/database-url")
+
+
+def test_the_database_url_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "database-url"
+    file.write_text("postgresql://metagait:secret@postgres/metagait\n", encoding="utf-8")
+    assert Settings(database_file=file).store() == "postgresql://metagait:secret@postgres/metagait"
+    with pytest.raises(SettingsError, match="expected a database URL in"):
+        Settings(database_file=tmp_path / "none").store()
+    with pytest.raises(SettingsError, match="got both"):
+        Settings(database_file=file, database=SecretStr("sqlite://")).store()
+
+
+def test_the_gateway_spreads_over_the_replicas_and_keeps_the_service_s_rules() -> None:
+    gateway, text = compose()["services"]["gateway"], (ROOT / "docker/nginx.conf").read_text()
+    assert (
+        set(re.findall(r"server ([\w-]+):8000", text))
+        == set(REPLICAS)
+        == set(gateway["depends_on"])
+    )
+    (port,) = re.findall(r"listen (\d+);", text)
+    assert gateway["ports"][0].endswith(f":{port}")
+    assert f"client_max_body_size {Settings.model_fields['max_upload_mb'].default}m;" in text
+    assert "proxy_set_header Host $http_host;" in text
+    assert "proxy_request_buffering off;" in text
+    assert "non_idempotent" not in text
+    assert "access_log off;" in text
+    (idle_s,) = re.findall(r"keepalive_timeout (\d+)s;", text)
+    assert int(idle_s) < KEEP_ALIVE_S
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="no nginx here to check its file with")
+def test_nginx_takes_its_file(tmp_path: Path) -> None:
+    text = (ROOT / "docker/nginx.conf").read_text()
+    for replica in REPLICAS:
+        text = text.replace(f"server {replica}:", "server 127.0.0.1:")
+    file = tmp_path / "nginx.conf"
+    file.write_text(text.replace("/tmp/", f"{tmp_path}/"))
+    done = subprocess.run(
+        ["nginx", "-t", "-c", str(file), "-e", str(tmp_path / "log"), "-p", str(tmp_path)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_prometheus_scrapes_every_service_and_grafana_finds_what_is_shown() -> None:
+    prometheus = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text())
+    (job,) = prometheus["scrape_configs"]
+    (names,) = [found["names"] for found in job["dns_sd_configs"]]
+    assert set(names) == {*SERVICES, *REPLICAS}
+    mounted = [v.split(":")[1] for v in compose()["services"]["grafana"]["volumes"]]
+    provided = yaml.safe_load(
+        (ROOT / "docker/grafana/provisioning/dashboards/metagait.yml").read_text()
+    )
+    assert provided["providers"][0]["options"]["path"] in mounted
+    sources = yaml.safe_load(
+        (ROOT / "docker/grafana/provisioning/datasources/prometheus.yml").read_text()
+    )
+    assert f'"uid": "{sources["datasources"][0]["uid"]}"' in (
+        ROOT / "docker/grafana/dashboards/metagait.json"
+    ).read_text(encoding="utf-8")
+    key = job["authorization"]["credentials_file"].removeprefix("/run/secrets/")
+    assert key in compose()["services"]["prometheus"]["secrets"]
+
+
+COMPOSE = next(
+    (
+        command
+        for command in (["docker-compose"], ["docker", "compose"])
+        if shutil.which(command[0])
+        and subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0
+    ),
+    None,
+)
+
+
+@pytest.mark.skipif(COMPOSE is None, reason="no docker-compose here to read the file with")
+@pytest.mark.parametrize("profile", PROFILES)
+def test_compose_takes_every_profile(profile: str) -> None:
+    assert COMPOSE is not None
+    done = subprocess.run(
+        [*COMPOSE, "--profile", profile, "config", "--services"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) >= {"cpu", *PROFILES[profile]}
 
 
 def test_the_base_can_be_exchanged() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from gallery.model_files import ModelFiles
 from gallery.store import Store
 
 _DATA, _DATABASE, _GALLERY = "METAGAIT_DATA", "METAGAIT_DATABASE", "METAGAIT_GALLERY"
+_DATABASE_FILE = "METAGAIT_DATABASE_FILE"
 
 
 class Place(NamedTuple):
@@ -51,7 +53,7 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--database",
-        default=environ.get(_DATABASE) or None,
+        default=_database(environ),
         help=f"SQLAlchemy URL of the database ({_DATABASE}, else SQLite in the data folder)",
     )
     parser.add_argument(
@@ -59,6 +61,18 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
         default=environ.get(_GALLERY, "main"),
         help=f"name of the gallery ({_GALLERY}, else main)",
     )
+
+
+def _database(environ: Mapping[str, str]) -> str | None:
+    file = environ.get(_DATABASE_FILE)
+    if not file:
+        return environ.get(_DATABASE) or None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{_DATABASE_FILE}: expected a database URL in {file}, got: {error.strerror}"
+        ) from error
 
 
 def place_of(arguments: argparse.Namespace) -> Place:

@@ -1,0 +1,209 @@
+"""The served path against the raw encoder, in one run on one machine.
+
+    python benchmarks/serve.py [--seconds 5] [--rounds 3] [--frames 30] [--threads N]
+
+Starts `metagait serve` on a free loopback port. Every served round follows a raw one, in which the
+same encoder with the same threads embeds the same walk without any service, so that the ratios hold
+on a machine whose speed changes; the table shows the median ratio of the rounds. Raw throughput is
+that of full batches, raw latency that of single walks. Then twice the served throughput is offered:
+nothing but 200 and 503 may come back (else status 1), and what is accepted must be done in the time
+that the places allow.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from serving import Connection, Request, Server, as_npy, as_zip, serving, shipped_walk, together
+
+from model.encoder import OnnxEncoder, available_cpus
+from model.silhouettes import align
+from service.settings import Settings
+
+CONCURRENCIES = (1, 4, 16, 64)
+MOST_CALLERS = 256
+_WARM_UP = 3
+
+
+@dataclass
+class Timed:
+    """Seconds that each walk took, and of the whole."""
+
+    each: list[float] = field(default_factory=list)
+    whole: float = 0
+
+    @property
+    def rate(self) -> float:
+        """Walks a second."""
+        return len(self.each) / self.whole
+
+    @property
+    def median(self) -> float:
+        """Median seconds of a walk."""
+        return statistics.median(self.each)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The encoder without a service."""
+
+    encoder: OnnxEncoder
+    walk: NDArray[np.uint8]
+    batch: int
+
+    def one_by_one(self, seconds: float) -> Timed:
+        """Embed single walks."""
+        return self._encode(seconds, 1)
+
+    def in_batches(self, seconds: float) -> Timed:
+        """Embed full batches."""
+        return self._encode(seconds, self.batch)
+
+    def _encode(self, seconds: float, count: int) -> Timed:
+        timed, started = Timed(), time.perf_counter()
+        while (timed.whole or 0) < seconds:
+            before = time.perf_counter()
+            self.encoder.encode([self.walk] * count)
+            timed.each += [(time.perf_counter() - before) / count] * count
+            timed.whole = time.perf_counter() - started
+        return timed
+
+
+def served(server: Server, request: Request, callers: int, seconds: float) -> Timed:
+    """Let so many callers ask again and again, each as soon as it is answered."""
+    timed, started = Timed(), time.perf_counter()
+
+    def call(_number: int) -> None:
+        connection = Connection(server.port)
+        while time.perf_counter() - started < seconds:
+            before = time.perf_counter()
+            status, body = connection.send(request)
+            if status != 200:
+                raise RuntimeError(f"expected 200, got {status}: {body[:200]!r}")
+            timed.each.append(time.perf_counter() - before)
+        connection.close()
+
+    together(callers, call)
+    timed.whole = time.perf_counter() - started
+    return timed
+
+
+def table(
+    server: Server, raw: Raw, bodies: Mapping[str, bytes], seconds: float, rounds: int
+) -> tuple[list[str], float]:
+    """Return the markdown table, and the best served rate."""
+    lines = [
+        "| body | bytes | concurrency | walks/s | × raw throughput | median ms | × raw latency |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    best = 0.0
+    for name, body in bodies.items():
+        request = Request.upload("/identify", body)
+        for callers in CONCURRENCIES:
+            rates, latencies, last = [], [], Timed()
+            for _ in range(rounds):
+                single, batches = raw.one_by_one(seconds), raw.in_batches(seconds)
+                last = served(server, request, callers, seconds)
+                rates.append(last.rate / batches.rate)
+                latencies.append(last.median / single.median)
+                best = max(best, last.rate)
+            figures = (
+                f"{last.rate:.1f} | {statistics.median(rates):.2f} | {last.median * 1000:.0f} | "
+                f"{statistics.median(latencies):.2f}"
+            )
+            lines.append(f"| {name} | {len(body):,} | {callers} | {figures} |")
+            print(lines[-1], file=sys.stderr, flush=True)
+    return lines, best
+
+
+@dataclass
+class Overload:
+    """What came back while more was offered than can be done."""
+
+    offered_rate: float
+    statuses: Counter[int] = field(default_factory=Counter)
+    accepted_s: list[float] = field(default_factory=list)
+    refused_s: list[float] = field(default_factory=list)
+
+
+def overload(server: Server, request: Request, rate: float, seconds: float) -> Overload:
+    """Offer `rate` walks a second whether or not they are answered, for a bounded time."""
+    found, slots = Overload(rate), threading.Semaphore(MOST_CALLERS)
+    threads = []
+
+    def call() -> None:
+        before = time.perf_counter()
+        connection = Connection(server.port)
+        status, _ = connection.send(request)
+        connection.close()
+        taken = time.perf_counter() - before
+        found.statuses[status] += 1
+        (found.accepted_s if status == 200 else found.refused_s).append(taken)
+        slots.release()
+
+    started = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        time.sleep(max(0.0, started + number / rate - time.perf_counter()))
+        slots.acquire()
+        threads.append(threading.Thread(target=call))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def told(found: Overload, bound_s: float) -> list[str]:
+    """Return what an overload showed, in sentences."""
+    counts = ", ".join(f"{count} × {status}" for status, count in sorted(found.statuses.items()))
+    lines = [f"Overload, {found.offered_rate:.1f} walks/s offered: {counts}."]
+    if found.accepted_s:
+        p99 = float(np.percentile(found.accepted_s, 99))
+        lines.append(f"Accepted: p99 {p99:.2f} s; the places allow {bound_s:.2f} s.")
+    if found.refused_s:
+        lines.append(f"Refused: median {statistics.median(found.refused_s) * 1000:.0f} ms.")
+    return lines
+
+
+def bodies_of(walk: NDArray[np.uint8]) -> dict[str, bytes]:
+    """Return the walk in each form that a body may have."""
+    return {"zip of PNG": as_zip(walk), "npy": as_npy(walk)}
+
+
+def main() -> int:
+    """Print the table; 1 when an overload brought anything but 200 and 503."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=available_cpus())
+    arguments = parser.parse_args()
+    walk = shipped_walk(arguments.frames)
+    encoder = OnnxEncoder.open(provider="cpu", threads=arguments.threads)
+    settings = Settings()
+    raw = Raw(encoder, align(walk).silhouettes, max(1, settings.batch_frames // len(walk)))
+    bodies = bodies_of(walk)
+    environment = {"METAGAIT_THREADS": str(arguments.threads), "METAGAIT_PROVIDER": "cpu"}
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environment) as server:
+        connection = Connection(server.port)
+        for body in bodies.values():
+            for _ in range(_WARM_UP):
+                connection.send(Request.upload("/identify", body))
+        lines, best = table(server, raw, bodies, arguments.seconds, arguments.rounds)
+        request = Request.upload("/identify", bodies["npy"])
+        found = overload(server, request, 2 * best, 4 * arguments.seconds)
+    print(f"{encoder.facts.model_id}, {arguments.frames} frames, {arguments.threads} threads\n")
+    print("\n".join([*lines, "", *told(found, (settings.queue_walks + 1) / best)]))
+    return 0 if set(found.statuses) <= {200, 503} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
