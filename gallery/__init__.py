@@ -3,11 +3,17 @@
 Everything another room needs is here; the modules behind this door may change.
 """
 
+from gallery.ciphers import MasterKey
 from gallery.errors import (
+    AuditBroken,
     EngineMissing,
     GalleryError,
+    GalleryNotFound,
     IndexUnavailable,
+    InvalidCapture,
+    InvalidConsent,
     InvalidEmbedding,
+    InvalidGallery,
     InvalidInput,
     InvalidKey,
     InvalidLimit,
@@ -22,6 +28,7 @@ from gallery.errors import (
     RebuildError,
     RebuildFailed,
     RebuildRefused,
+    ReceiptNotFound,
     SampleNotFound,
     SilhouettesNotKept,
     StoreError,
@@ -30,16 +37,22 @@ from gallery.errors import (
     StoreUnavailable,
     SubjectNotFound,
     TooManyKeys,
+    WrongMasterKey,
 )
 from gallery.gallery import Gallery
 from gallery.generations import Model
 from gallery.keys import ApiKey, KeyStore, is_secret_of, parse_key
+from gallery.master_keys import read_master_key
 from gallery.model_files import ModelFiles
 from gallery.records import (
     Candidate,
+    Consent,
+    ConsentEntry,
     Enrolment,
     Erasure,
     GalleryStatus,
+    Proof,
+    Receipt,
     Sample,
     SubjectDetail,
     SubjectSummary,
@@ -48,16 +61,23 @@ from gallery.settings import GallerySettings
 
 __all__ = [
     "ApiKey",
+    "AuditBroken",
     "Candidate",
+    "Consent",
+    "ConsentEntry",
     "EngineMissing",
     "Enrolment",
     "Erasure",
     "Gallery",
     "GalleryError",
+    "GalleryNotFound",
     "GallerySettings",
     "GalleryStatus",
     "IndexUnavailable",
+    "InvalidCapture",
+    "InvalidConsent",
     "InvalidEmbedding",
+    "InvalidGallery",
     "InvalidInput",
     "InvalidKey",
     "InvalidLimit",
@@ -67,14 +87,18 @@ __all__ = [
     "InvalidSubject",
     "KeyNotFound",
     "KeyStore",
+    "MasterKey",
     "Model",
     "ModelFileMissing",
     "ModelFiles",
     "ModelMismatch",
     "NotFound",
+    "Proof",
     "RebuildError",
     "RebuildFailed",
     "RebuildRefused",
+    "Receipt",
+    "ReceiptNotFound",
     "Sample",
     "SampleNotFound",
     "SilhouettesNotKept",
@@ -86,6 +110,8 @@ __all__ = [
     "SubjectNotFound",
     "SubjectSummary",
     "TooManyKeys",
+    "WrongMasterKey",
     "is_secret_of",
     "parse_key",
+    "read_master_key",
 ]

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections import Counter
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from gallery.records import Candidate
 
 # A search that found too few subjects is repeated with so many times more rows.
 _WIDEN = 8
+_NEAREST = 10
 
 
 class Owner(NamedTuple):
@@ -32,6 +34,9 @@ class Owners:
 
     def __len__(self) -> int:
         return len(self._owners)
+
+    def __contains__(self, row: int) -> bool:
+        return row in self._owners
 
     def __getitem__(self, row: int) -> Owner:
         return self._owners[row]
@@ -79,6 +84,15 @@ def nearest_subjects(
         if len(found) == wanted or k == len(index):
             return found
         k = min(len(index), k * _WIDEN)
+
+
+def finds_any(index: VectorIndex, embedding: NDArray[np.float32], rows: Collection[int]) -> bool:
+    """Tell whether a search by an embedding float32 `[L]` returns any of some rows.
+
+    Their own embedding would be the nearest of all, so a few results are enough to tell.
+    """
+    _squared, found = index.search(embedding, min(len(index), _NEAREST))
+    return not set(rows).isdisjoint(found.tolist())
 
 
 def _first_of_each_subject(

@@ -1,22 +1,30 @@
 """Checks at the door of the gallery; behind it every value is trusted."""
 
 import json
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery.errors import (
+    InvalidCapture,
+    InvalidConsent,
     InvalidEmbedding,
+    InvalidGallery,
     InvalidLimit,
     InvalidMetadata,
     InvalidSilhouettes,
     InvalidSubject,
 )
+from gallery.records import Consent
+from gallery.schema import EMBEDDINGS_ONLY, KEEP
 
 SUBJECT_MAX_CHARACTERS = 128
 METADATA_MAX_BYTES = 16 * 1024
+_GALLERY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_subject(subject: str) -> None:
@@ -80,6 +88,77 @@ def check_limit(limit: int) -> None:
     """
     if limit < 1:
         raise InvalidLimit(f"expected a limit of 1 or more, got {limit}")
+
+
+def check_gallery(name: str) -> None:
+    """Refuse a gallery name that could not stand in a URL or on a command line.
+
+    Raises:
+        InvalidGallery: not 1..64 of letters, digits, `.`, `_`, `-`, beginning with one of the
+            first two.
+
+    """
+    if not _GALLERY.fullmatch(name):
+        raise InvalidGallery(
+            "expected a gallery name of 1 to 64 letters, digits, '.', '_' or '-', beginning with "
+            f"a letter or digit, got {name[:80]!a}"
+        )
+
+
+def check_retention(retention: str) -> None:
+    """Refuse a retention that is none.
+
+    Raises:
+        InvalidGallery: neither `keep` nor `embeddings-only`.
+
+    """
+    if retention not in (KEEP, EMBEDDINGS_ONLY):
+        raise InvalidGallery(
+            f"expected the retention {KEEP} or {EMBEDDINGS_ONLY}, got {retention[:80]!a}"
+        )
+
+
+def check_consent(consent: Consent) -> None:
+    """Refuse a consent that says too little or too much.
+
+    Raises:
+        InvalidConsent: no basis of 1..64 printable characters, a reference of more than 256, or an
+            expiry without a time zone.
+
+    """
+    if not (1 <= len(consent.basis) <= 64 and consent.basis.isprintable()):
+        raise InvalidConsent("expected a consent's basis of 1 to 64 printable characters")
+    reference = consent.reference
+    if reference is not None and not (1 <= len(reference) <= 256 and reference.isprintable()):
+        raise InvalidConsent("expected a consent's reference of 1 to 256 printable characters")
+    if consent.expires is not None and not _is_certain(consent.expires):
+        raise InvalidConsent(
+            "expected a consent that expires at a moment with a time zone, "
+            f"got {consent.expires.isoformat()}"
+        )
+
+
+def check_captured_at(captured_at: datetime) -> None:
+    """Refuse a capture time that could be any of several moments.
+
+    Raises:
+        InvalidCapture: it has no time zone.
+
+    """
+    if not _is_certain(captured_at):
+        raise InvalidCapture(
+            f"expected a capture time with a time zone, got {captured_at.isoformat()}"
+        )
+
+
+def _is_certain(moment: datetime) -> bool:
+    if moment.utcoffset() is None:
+        return False
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def metadata_text(metadata: Mapping[str, Any] | None) -> str:

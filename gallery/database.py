@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
 
+from gallery.ciphers import Vault
 from gallery.errors import StoreError, StoreFull, StoreUnavailable
 
 FILE_NAME = "metagait.db"
@@ -19,7 +20,7 @@ FILE_NAME = "metagait.db"
 _BUSY_SECONDS = 30
 # Seconds that a scrub waits for readers; who could not scrub tries again later.
 _SCRUB_SECONDS = 2
-_WRITES = "metagait_writes"
+_WRITES, _VAULT = "metagait_writes", "metagait_vault"
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     # FULL: what was acknowledged survives a power cut, not only a killed process.
@@ -30,6 +31,8 @@ _PRAGMAS = (
 )
 _POSTGRES_DISK_FULL = "53100"
 _POSTGRES_NO_PRIVILEGE = "42501"
+# Tables from which an erasure takes rows.
+_WITH_PEOPLE = ("subjects", "samples", "silhouettes", "embeddings", "consents")
 # Any number that only this program uses.
 _MIGRATION_LOCK = 0x6D657461
 
@@ -37,8 +40,9 @@ _MIGRATION_LOCK = 0x6D657461
 class Database:
     """A SQLite file (in a folder) or a database by SQLAlchemy URL."""
 
-    def __init__(self, location: str | Path) -> None:
-        self.engine = _engine(_url(location))
+    def __init__(self, location: str | Path, vault: Vault | None = None) -> None:
+        self.vault = vault or Vault()
+        self.engine = _engine(_url(location), self.vault)
         self._is_sqlite = self.engine.dialect.name == "sqlite"
 
     @contextmanager
@@ -73,6 +77,7 @@ class Database:
     def scrub(self) -> bool:
         """Leave no erased bytes in the write-ahead log; False when a reader still holds it."""
         if not self._is_sqlite:
+            self._vacuum()
             return True
         with _in_our_words():
             connection = self.engine.raw_connection()
@@ -89,9 +94,20 @@ class Database:
             connection.close()
         return not busy
 
+    @property
+    def erased_bytes(self) -> str:
+        """What `scrub` does to erased bytes: `overwritten`, or `vacuumed` by a server."""
+        return "overwritten" if self._is_sqlite else "vacuumed"
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+    def _vacuum(self) -> None:
+        """Let the server free the rows that were erased, where nobody still sees them."""
+        with _in_our_words(), self.engine.connect() as plain:
+            alone = plain.execution_options(isolation_level="AUTOCOMMIT")
+            alone.exec_driver_sql(f"VACUUM {', '.join(_WITH_PEOPLE)}")
 
     @contextmanager
     def _transaction(self, options: dict[str, Any]) -> Iterator[Connection]:
@@ -99,6 +115,12 @@ class Database:
             connection = plain.execution_options(**options)
             with connection.begin():
                 yield connection
+
+
+def vault_of(connection: Connection) -> Vault:
+    """Give what the database of a connection seals and opens contents with."""
+    vault: Vault = connection.get_execution_options()[_VAULT]
+    return vault
 
 
 def _url(location: str | Path) -> str:
@@ -115,13 +137,14 @@ def _url(location: str | Path) -> str:
     return f"sqlite:///{folder / FILE_NAME}"
 
 
-def _engine(location: str) -> Engine:
+def _engine(location: str, vault: Vault) -> Engine:
     try:
         url = make_url(location)
         is_sqlite = url.get_backend_name() == "sqlite"
         engine = create_engine(
             url,
             connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {},
+            execution_options={_VAULT: vault},
             # A server that was restarted is found again by the next request.
             pool_pre_ping=not is_sqlite,
             # Errors are logged, and what people enrolled does not belong in a log.

@@ -8,8 +8,13 @@ GalleryError
 │   ├── InvalidMetadata      metadata that is no small JSON object
 │   ├── InvalidKey           an API key with a name, scope, rate or end that cannot be used
 │   ├── InvalidLimit         a number of results below one
+│   ├── InvalidConsent       a consent without a basis, or that expires at no certain moment
+│   ├── InvalidCapture       a capture time that is no certain moment
+│   ├── InvalidGallery       a name or a retention that no gallery can have
 │   └── InvalidSetting       a gallery's setting that does not exist or takes other values
 ├── NotFound                 what was asked for is not in the gallery
+│   ├── GalleryNotFound      no such gallery
+│   ├── ReceiptNotFound      no such receipt
 │   ├── SubjectNotFound      no such subject
 │   ├── SampleNotFound       no such sample
 │   ├── KeyNotFound          no API key of that id
@@ -25,7 +30,9 @@ GalleryError
 └── StoreError               the database does not do its part
     ├── StoreUnavailable     it cannot be opened, read or written now
     ├── StoreFull            there is no room left to write
-    └── StoreTooNew          a newer version of metagait wrote it
+    ├── StoreTooNew          a newer version of metagait wrote it
+    ├── WrongMasterKey       the master key is missing, or not the one it was encrypted under
+    └── AuditBroken          a row of the audit log was altered, removed or moved
 """
 # ruff: noqa: N818 -- these names read as what happened; the tree above says they are errors
 
@@ -68,8 +75,28 @@ class InvalidSetting(InvalidInput):
     """There is no such setting of a gallery, or it does not take this value."""
 
 
+class InvalidConsent(InvalidInput):
+    """The consent has no basis, is too long, or expires at no certain moment."""
+
+
+class InvalidCapture(InvalidInput):
+    """The capture time says no certain moment."""
+
+
+class InvalidGallery(InvalidInput):
+    """The name or the retention is none that a gallery can have."""
+
+
 class NotFound(GalleryError):
     """What was asked for is not in the gallery."""
+
+
+class GalleryNotFound(NotFound):
+    """The store has no such gallery."""
+
+
+class ReceiptNotFound(NotFound):
+    """The gallery has no such receipt."""
 
 
 class SubjectNotFound(NotFound):
@@ -134,3 +161,11 @@ class StoreFull(StoreError):
 
 class StoreTooNew(StoreError):
     """The database was written by a newer version of metagait."""
+
+
+class WrongMasterKey(StoreError):
+    """The master key is missing or unreadable, or the store is encrypted under another one."""
+
+
+class AuditBroken(StoreError):
+    """A row of the audit log was altered, removed, added or moved."""

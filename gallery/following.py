@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
+from gallery.contents import SEALED_BY, embeddings_from
 from gallery.generations import Head, Model, count_missing, is_kept, read_head
-from gallery.packing import unpack_embeddings
 from gallery.schema import ERASED, changes, embeddings, samples, subjects
 
 # Rows held at once: 8 MiB of embeddings of 8,192 numbers.
@@ -104,7 +104,7 @@ def chunks(connection: Connection, generation: int, model: Model) -> Iterator[Ch
     """Stream every sample that is embedded in the generation, in the order of the rows."""
     streamed = connection.execution_options(yield_per=CHUNK).execute(_embedded(generation))
     for partition in streamed.partitions():
-        yield _chunk(partition, model)
+        yield _chunk(connection, partition, model)
 
 
 def _changed(connection: Connection, gallery: int, after: int) -> tuple[list[int], list[int]]:
@@ -125,12 +125,12 @@ def chunks_of(connection: Connection, head: Head, wanted: Sequence[int]) -> Iter
     for start in range(0, len(wanted), CHUNK):
         is_wanted = samples.c.id.in_(wanted[start : start + CHUNK])
         rows = connection.execute(_embedded(head.generation, is_wanted)).all()
-        yield _chunk(rows, head.model)
+        yield _chunk(connection, rows, head.model)
 
 
 def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
     return (
-        select(*_OWNER, embeddings.c.vector)
+        select(*_OWNER, embeddings, *SEALED_BY)
         .select_from(samples)
         .join(subjects, subjects.c.id == samples.c.subject)
         .join(embeddings, embeddings.c.sample == samples.c.id)
@@ -139,9 +139,9 @@ def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _chunk(rows: Sequence[Row[Any]], model: Model) -> Chunk:
+def _chunk(connection: Connection, rows: Sequence[Row[Any]], model: Model) -> Chunk:
     roll = _roll(rows)
-    vectors = unpack_embeddings([row.vector for row in rows], model.embedding_length)
+    vectors = embeddings_from(connection, rows, model.embedding_length)
     return Chunk(roll.rows, vectors, roll.subjects, roll.sample_ids)
 
 

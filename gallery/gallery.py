@@ -7,6 +7,7 @@ anybody's. A crash in between loses nothing, because a start follows from nothin
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -15,14 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from gallery.candidates import Owners, nearest_subjects
+from gallery import erasing
+from gallery.audit import LOCAL
+from gallery.candidates import Owners, finds_any, nearest_subjects
 from gallery.checks import (
+    check_captured_at,
+    check_consent,
     check_embedding,
     check_limit,
     check_silhouettes,
     check_subject,
     metadata_text,
 )
+from gallery.ciphers import MasterKey
+from gallery.consents import written
 from gallery.errors import IndexUnavailable, StoreUnavailable
 from gallery.following import news
 from gallery.generations import (
@@ -35,15 +42,20 @@ from gallery.generations import (
     was_replaced,
 )
 from gallery.index import ExactIndex, VectorIndex
+from gallery.listing import describe_subject, list_subjects, record_consent
 from gallery.packing import pack_silhouettes, sample_id
 from gallery.records import (
     Candidate,
+    Consent,
     Enrolment,
     Erasure,
     GalleryStatus,
+    Proof,
+    Receipt,
     SubjectDetail,
     SubjectSummary,
 )
+from gallery.search_log import SearchLog, SearchNote
 from gallery.settings import GallerySettings, change_settings, read_settings
 from gallery.sharing import SharedLock
 from gallery.starting import start_over
@@ -67,7 +79,13 @@ class Gallery:
         self._settings = GallerySettings()
         self._following = Lock()
         self._searching = SharedLock()
+        self._searches = SearchLog(store)
         self._must_scrub = True
+
+    @property
+    def name(self) -> str:
+        """The gallery's name."""
+        return self._store.name
 
     @classmethod
     def open(
@@ -78,6 +96,7 @@ class Gallery:
         embedding_length: int,
         name: str = "main",
         index: VectorIndex | None = None,
+        master_key: MasterKey | None = None,
     ) -> Self:
         """Open a gallery for a model, making it where it is missing, and fill the index.
 
@@ -90,15 +109,23 @@ class Gallery:
             embedding_length: numbers in a flattened embedding, P*D.
             name: which gallery of the database.
             index: the index to fill, closed with the gallery; by default exact search by FAISS.
+            master_key: encrypts silhouettes and embeddings; a store that has been opened with one
+                never opens without it again.
 
         Raises:
             StoreUnavailable: the database cannot be opened.
             StoreTooNew: a newer version of metagait wrote it.
+            WrongMasterKey: it is encrypted under another master key than the one given.
 
         """
-        model = Model(model_id, embedding_length)
-        store = Store.open(database, name)
-        gallery = cls(store, model, ExactIndex(embedding_length) if index is None else index)
+        store = Store.open(database, name, master_key=master_key)
+        return cls.over(store, Model(model_id, embedding_length), index)
+
+    @classmethod
+    def over(cls, store: Store, model: Model, index: VectorIndex | None = None) -> Self:
+        """Fill an index from a store; both are closed with the gallery, and on an error."""
+        index = ExactIndex(model.embedding_length) if index is None else index
+        gallery = cls(store, model, index)
         try:
             store.adopt(model)
             gallery._catch_up()
@@ -111,6 +138,7 @@ class Gallery:
 
     def close(self) -> None:
         """Close the index and the store; nothing is left to be written."""
+        self._searches.close()
         self._scrub()
         self._index.close()
         self._store.close()
@@ -122,6 +150,9 @@ class Gallery:
         *,
         silhouettes: NDArray[np.uint8] | None,
         metadata: Mapping[str, Any] | None = None,
+        captured_at: datetime | None = None,
+        consent: Consent | None = None,
+        actor: str = LOCAL,
     ) -> Enrolment:
         """Add a sample, and its subject when it is new. What is returned survives a power cut.
 
@@ -131,6 +162,9 @@ class Gallery:
             silhouettes: uint8 `[T, H, W]`, aligned; without them no other model can ever embed
                 the sample.
             metadata: a JSON object of at most 16 KiB.
+            captured_at: when the walk was recorded, with a time zone.
+            consent: why this sample may be kept.
+            actor: who asks, for the audit log: the id of an API key, or `local`.
 
         Raises:
             InvalidInput: one of the arguments is not as above.
@@ -141,12 +175,19 @@ class Gallery:
         check_embedding(embedding, self._model.embedding_length)
         if silhouettes is not None:
             check_silhouettes(silhouettes)
+        if captured_at is not None:
+            check_captured_at(captured_at)
+        if consent is not None:
+            check_consent(consent)
         new = NewSample(
             sample_id=sample_id(subject, embedding, silhouettes),
             subject=subject,
             embedding=embedding,
             silhouettes=None if silhouettes is None else pack_silhouettes(silhouettes),
             metadata=metadata_text(metadata),
+            captured_at=None if captured_at is None else written(captured_at),
+            consent=consent,
+            actor=actor,
         )
         enrolment = self._store.enroll(new, self._model)
         self._catch_up()
@@ -186,15 +227,42 @@ class Gallery:
         nearest = int(distances.argmin())
         return Candidate(1, subject, float(distances[nearest]), sample_ids[nearest])
 
-    def subjects(self, *, limit: int = 50, after: str | None = None) -> tuple[SubjectSummary, ...]:
+    def note_search(
+        self,
+        action: str,
+        outcome: str,
+        *,
+        actor: str = LOCAL,
+        subject: str | None = None,
+        candidates: int = 0,
+    ) -> None:
+        """Note a search that was answered in the audit log; returns at once.
+
+        Args:
+            action: `identify` or `verify`.
+            outcome: what was decided: `match`, `no_match`, `inconclusive`.
+            actor: who asked: the id of an API key, or `local`.
+            subject: who was named, or claimed to be.
+            candidates: how many were answered.
+
+        """
+        generation = 0 if (seen := self._seen) is None else seen.generation
+        counts = {"candidates": candidates}
+        self._searches.add(SearchNote(action, outcome, actor, generation, subject, counts))
+
+    def subjects(
+        self, *, limit: int = 50, after: str | None = None, expired: bool = False
+    ) -> tuple[SubjectSummary, ...]:
         """List subjects in the order of their ids, a page of `limit` of those after `after`.
+
+        With `expired`, only those of whom a consent, or one to a sample of theirs, has expired.
 
         Raises:
             InvalidLimit: `limit` is below 1.
 
         """
         check_limit(limit)
-        return self._store.subjects(limit, after)
+        return list_subjects(self._store, limit, after, expired=expired)
 
     def subject(self, subject: str) -> SubjectDetail:
         """Read a subject with its samples, oldest first.
@@ -203,7 +271,18 @@ class Gallery:
             SubjectNotFound: there is no such subject.
 
         """
-        return self._store.subject(subject)
+        return describe_subject(self._store, subject)
+
+    def set_consent(self, subject: str, consent: Consent, *, actor: str = LOCAL) -> None:
+        """Record why a subject may be here, in place of what was recorded before.
+
+        Raises:
+            InvalidConsent: it has no basis, or expires at no certain moment.
+            SubjectNotFound: there is no such subject.
+
+        """
+        check_consent(consent)
+        record_consent(self._store, subject, consent, actor)
 
     def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
         """Read a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
@@ -215,23 +294,32 @@ class Gallery:
         """
         return self._store.silhouettes(sample_id)
 
-    def erase_subject(self, subject: str) -> Erasure:
+    def erase_subject(self, subject: str, *, actor: str = LOCAL) -> Erasure:
         """Erase a subject with all its samples, from every generation and from the files.
 
         Raises:
             SubjectNotFound: there is no such subject.
 
         """
-        return self._after_erasing(self._store.erase_subject(subject))
+        return self._after_erasing(erasing.erase_subject(self._store, subject, actor))
 
-    def erase_sample(self, sample_id: str) -> Erasure:
+    def erase_sample(self, sample_id: str, *, actor: str = LOCAL) -> Erasure:
         """Erase one sample; the subject goes with its last one.
 
         Raises:
             SampleNotFound: there is no such sample.
 
         """
-        return self._after_erasing(self._store.erase_sample(sample_id))
+        return self._after_erasing(erasing.erase_sample(self._store, sample_id, actor))
+
+    def receipt(self, receipt_id: str) -> Receipt:
+        """Read the receipt of an erasure again.
+
+        Raises:
+            ReceiptNotFound: there is none of this id.
+
+        """
+        return erasing.read_receipt(self._store, receipt_id)
 
     def status(self) -> GalleryStatus:
         """Compare the index with the store, both as of one moment, and count what is there.
@@ -241,6 +329,7 @@ class Gallery:
         with self._following, self._store.database.reading() as connection:
             head = self._follow(connection)
             counts = self._store.counts(connection, head.generation)
+            kept = self._store.kept(connection)
             indexed = len(self._index)
         same_counts = counts.samples == counts.embedded == indexed == len(self._owners)
         return GalleryStatus(
@@ -252,6 +341,7 @@ class Gallery:
             samples=counts.samples,
             indexed=indexed,
             in_sync=self._seen == head and head.model == self._model and same_counts,
+            **kept._asdict(),
         )
 
     def settings(self) -> GallerySettings:
@@ -337,11 +427,30 @@ class Gallery:
             self._seen = update.head
         return update.head
 
-    def _after_erasing(self, erasure: Erasure) -> Erasure:
+    def _after_erasing(self, erased: erasing.Erased) -> Erasure:
         self._must_scrub = True
         self._catch_up()
         self._scrub()
-        return erasure
+        return erasing.finish(self._store, erased, self._proof(erased))
+
+    def _proof(self, erased: erasing.Erased) -> Proof:
+        """Look for what was erased: its rows, and its own embeddings in the index."""
+        searches, found = 0, 0
+        with self._searching.shared():
+            indexed = sum(row in self._owners for row in erased.rows)
+            if erased.probes.shape[1:] == (self._model.embedding_length,) and len(self._index):
+                searches = len(erased.probes)
+                found = sum(
+                    finds_any(self._index, embedding, erased.rows) for embedding in erased.probes
+                )
+        return Proof(
+            checked_at=datetime.now(UTC),
+            rows=erasing.count_left(self._store, erased),
+            searches=searches,
+            found=found,
+            indexed=indexed,
+            files="pending" if self._must_scrub else self._store.database.erased_bytes,
+        )
 
     def _scrub(self) -> None:
         # Somebody may be reading the write-ahead log: then the next write or start does it.

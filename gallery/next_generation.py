@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, delete, func, select
 
+from gallery.contents import STORED_SILHOUETTES, insert_embeddings, silhouettes_from
 from gallery.errors import RebuildFailed, RebuildRefused
 from gallery.generations import (
     Model,
@@ -24,7 +25,7 @@ from gallery.generations import (
 )
 from gallery.packing import PackedSilhouettes
 from gallery.schema import BUILDING, OLD, generations, samples, silhouettes
-from gallery.store import Store, insert_embeddings, packed_from
+from gallery.store import Store
 
 
 class Missing(NamedTuple):
@@ -65,14 +66,14 @@ def missing(store: Store, generation: int) -> tuple[Missing, int]:
 def next_walks(store: Store, generation: int, after: int, limit: int) -> list[Walk]:
     """Read the next `limit` samples that the generation misses, those of rows after `after`."""
     query = (
-        select(silhouettes)
-        .join(samples, samples.c.id == silhouettes.c.sample)
-        .where(samples.c.id > after, is_missing(store.gallery_id, generation))
+        STORED_SILHOUETTES.where(samples.c.id > after, is_missing(store.gallery_id, generation))
         .order_by(samples.c.id)
         .limit(limit)
     )
     with store.database.reading() as connection:
-        return [Walk(row.sample, packed_from(row)) for row in connection.execute(query)]
+        return [
+            Walk(row.sample, silhouettes_from(connection, row)) for row in connection.execute(query)
+        ]
 
 
 def add_embeddings(

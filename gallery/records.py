@@ -7,6 +7,28 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Consent:
+    """Why a subject, or a sample, may be in the gallery."""
+
+    basis: str
+    """In the operator's words: `consent`, `contract`, a section of a law."""
+    reference: str | None = None
+    """Where the record itself is kept: a number, a document's name."""
+    expires: datetime | None = None
+    """From when on it does not hold any more; None when it says no such moment."""
+
+
+@dataclass(frozen=True)
+class ConsentEntry:
+    """A consent in a list: of a subject, or of one sample of it."""
+
+    subject: str
+    sample_id: str | None
+    consent: Consent
+    recorded_at: datetime
+
+
+@dataclass(frozen=True)
 class Sample:
     """One enrolled walk of a subject."""
 
@@ -20,6 +42,10 @@ class Sample:
     metadata: Mapping[str, Any]
     model_id: str
     """The model whose embedding of this sample is live."""
+    captured_at: datetime | None = None
+    """When the walk was recorded, as its giver said."""
+    consent: Consent | None = None
+    """To this very sample; the subject may have one as well."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +86,59 @@ class SubjectDetail:
     subject: str
     created_at: datetime
     samples: tuple[Sample, ...]
+    consent: Consent | None = None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was looked for after an erasure, and how much of it was still there: nothing."""
+
+    checked_at: datetime
+    rows: int
+    """Rows left of the erased: subject, samples, silhouettes, embeddings, consents."""
+    searches: int
+    """Searches by the subject's own embeddings. 0 where another model's index answers."""
+    found: int
+    """Of these, how many still returned what was erased."""
+    indexed: int
+    """Samples of the erased that are left in the index."""
+    files: str
+    """`overwritten`: with zeros, in the database file and its log. `vacuumed`: freed by the
+    database server, whose own log and backups are its operator's. `pending`: somebody still reads
+    the log, which is cut with the next write or start."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an erasure took away and how it was checked; nothing in it leads back to the subject."""
+
+    receipt_id: str
+    gallery: str
+    subject_digest: str
+    """SHA-256 of salt and subject id; only who has the salt, told once, can show whose it is."""
+    erased_at: datetime
+    subject_erased: bool
+    """False when one sample was erased and the subject has others."""
+    samples: int
+    silhouettes: int
+    embeddings: Mapping[str, int]
+    """By generation."""
+    consents: int
+    key_destroyed: bool
+    """The key of the subject, where it was encrypted."""
+    proof: Proof | None
+    """None when the service was stopped between the erasure and the check."""
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """What was erased: this many samples of this subject."""
+    """What was erased: this many samples of this subject, with the receipt for it."""
 
     subject: str
     samples: int
+    salt: str
+    """Told here and kept nowhere: SHA-256 of it and the subject id is the receipt's digest."""
+    receipt: Receipt
 
 
 @dataclass(frozen=True)
@@ -85,5 +156,13 @@ class GalleryStatus:
     samples: int
     indexed: int
     """Samples that a search can find."""
+    retention: str
+    """`keep`, or `embeddings-only`: then no other model can ever embed its samples."""
+    without_silhouettes: int
+    """Samples that no other model can embed, so that a rebuild is refused while there are any."""
+    encrypted: bool
+    """Silhouettes and embeddings of new subjects are encrypted."""
+    plain_subjects: int
+    """Subjects whose silhouettes and embeddings are not encrypted."""
     in_sync: bool
     """The index was compared with the store: same generation, same last change, same counts."""

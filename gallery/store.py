@@ -5,7 +5,6 @@ Every method is one transaction; what it returned is on the disk.
 
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +12,21 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, FromClause, Row, Select, delete, func, insert, select
+from sqlalchemy import Connection, FromClause, Row, Select, func, insert, select
 
-from gallery.database import Database
+from gallery import audit
+from gallery.ciphers import MasterKey, Vault
+from gallery.consents import consents_of, replace_consent
+from gallery.contents import (
+    STORED_EMBEDDINGS,
+    STORED_SILHOUETTES,
+    embeddings_from,
+    insert_embeddings,
+    insert_silhouettes,
+    seal_subject,
+    silhouettes_from,
+)
+from gallery.database import Database, vault_of
 from gallery.errors import SampleNotFound, SilhouettesNotKept, SubjectNotFound
 from gallery.generations import (
     Head,
@@ -27,33 +38,30 @@ from gallery.generations import (
     record,
     require_model,
 )
-from gallery.migrations import is_current, migrate
-from gallery.packing import (
-    PackedSilhouettes,
-    pack_embedding,
-    unpack_embeddings,
-    unpack_silhouettes,
-)
-from gallery.records import Enrolment, Erasure, Sample, SubjectDetail, SubjectSummary
+from gallery.packing import PackedSilhouettes, unpack_silhouettes
+from gallery.preparing import find_gallery, find_or_make_gallery, prepare
+from gallery.records import Consent, Enrolment, Sample
 from gallery.schema import (
+    EMBEDDINGS_ONLY,
     ENROLLED,
-    ERASED,
     embeddings,
     galleries,
     samples,
-    silhouettes,
     subjects,
 )
 
-_SAMPLE: Select[Any] = select(
+SAMPLE: Select[Any] = select(
     samples.c.id,
     samples.c.sample_id,
     samples.c.created_at,
     samples.c.frames,
     samples.c.metadata,
+    samples.c.captured_at,
     samples.c.subject.label("subject_row"),
     subjects.c.subject,
+    subjects.c.token,
 ).join(subjects, subjects.c.id == samples.c.subject)
+"""Rows that `sample_from` reads."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,9 @@ class NewSample:
     embedding: NDArray[np.float32]
     silhouettes: PackedSilhouettes | None
     metadata: str
+    captured_at: str | None = None
+    consent: Consent | None = None
+    actor: str = audit.LOCAL
 
 
 class Counts(NamedTuple):
@@ -75,33 +86,60 @@ class Counts(NamedTuple):
     embedded: int
 
 
+class Kept(NamedTuple):
+    """What a gallery keeps, and what that makes impossible; see `GalleryStatus`."""
+
+    retention: str
+    without_silhouettes: int
+    encrypted: bool
+    plain_subjects: int
+
+
 class Store:
     """One named gallery in a database."""
 
-    def __init__(self, database: Database, name: str, gallery_id: int) -> None:
+    def __init__(
+        self, database: Database, name: str, gallery_id: int, *, owns_database: bool = True
+    ) -> None:
         self.database = database
         self.name = name
         self.gallery_id = gallery_id
+        self._owns_database = owns_database
 
     @classmethod
-    def open(cls, location: str | Path, name: str = "main") -> Self:
+    def open(
+        cls, location: str | Path, name: str = "main", *, master_key: MasterKey | None = None
+    ) -> Self:
         """Open the gallery `name`, making the database and the gallery where they are missing.
 
         Raises:
             StoreUnavailable: the database cannot be opened.
             StoreTooNew: a newer version of metagait wrote it.
+            WrongMasterKey: it is encrypted under another master key than the one given.
 
         """
-        database = Database(location)
+        database = Database(location, Vault(master_key))
         try:
-            return cls(database, name, _prepare(database, name))
+            prepare(database)
+            return cls(database, name, find_or_make_gallery(database, name)[0])
         except BaseException:
             database.close()
             raise
 
+    @classmethod
+    def beside(cls, database: Database, name: str) -> Self:
+        """Open another gallery of a database that is open already, and stays so.
+
+        Raises:
+            GalleryNotFound: the database holds none of this name.
+
+        """
+        return cls(database, name, find_gallery(database, name), owns_database=False)
+
     def close(self) -> None:
-        """Close the database; nothing is left to be written."""
-        self.database.close()
+        """Close the database, if this store opened it; nothing is left to be written."""
+        if self._owns_database:
+            self.database.close()
 
     def head(self) -> Head:
         """Read what an index has to agree with."""
@@ -126,81 +164,23 @@ class Store:
             lock(connection, self.gallery_id)
             head = adopt_if_empty(connection, self.gallery_id, model)
             require_model(head, model)
-            known = self._first_sample(connection, new.sample_id)
-            if known is not None:
-                return Enrolment(_sample(known, model), created_subject=False, duplicate=True)
-            subject_row, created = self._subject_row(connection, new.subject)
-            row = self._insert_sample(connection, subject_row, new)
-            insert_embeddings(connection, head.generation, [row], new.embedding[np.newaxis])
-            record(connection, self.gallery_id, ENROLLED, [row])
-            written = connection.execute(_SAMPLE.where(samples.c.id == row)).one()
-            return Enrolment(_sample(written, model), created_subject=created, duplicate=False)
-
-    def erase_subject(self, subject: str) -> Erasure:
-        """Delete a subject and all its samples, from every generation.
-
-        Raises:
-            SubjectNotFound: there is no such subject.
-
-        """
-        with self.database.writing() as connection:
-            lock(connection, self.gallery_id)
-            found = self._find_subject(connection, subject)
-            of_subject = select(samples.c.id).where(samples.c.subject == found.id)
-            rows = list(connection.scalars(of_subject))
-            connection.execute(delete(subjects).where(subjects.c.id == found.id))
-            record(connection, self.gallery_id, ERASED, rows)
-        return Erasure(subject, len(rows))
-
-    def erase_sample(self, sample_id: str) -> Erasure:
-        """Delete one sample from every generation, and its subject when it was the last one.
-
-        Raises:
-            SampleNotFound: there is no such sample.
-
-        """
-        with self.database.writing() as connection:
-            lock(connection, self.gallery_id)
-            found = self._find_sample(connection, sample_id)
-            connection.execute(delete(samples).where(samples.c.id == found.id))
-            others = select(samples.c.id).where(samples.c.subject == found.subject_row).limit(1)
-            if connection.execute(others).first() is None:
-                connection.execute(delete(subjects).where(subjects.c.id == found.subject_row))
-            record(connection, self.gallery_id, ERASED, [found.id])
-        return Erasure(found.subject, 1)
-
-    def subjects(self, limit: int, after: str | None) -> tuple[SubjectSummary, ...]:
-        """List `limit` subjects in the order of their ids, those after `after`."""
-        query = (
-            select(subjects.c.subject, subjects.c.created_at, func.count(samples.c.id).label("n"))
-            .join(samples, samples.c.subject == subjects.c.id)
-            .where(subjects.c.gallery == self.gallery_id)
-            .group_by(subjects.c.id)
-            .order_by(subjects.c.subject)
-            .limit(limit)
-        )
-        if after is not None:
-            query = query.where(subjects.c.subject > after)
-        with self.database.reading() as connection:
-            return tuple(
-                SubjectSummary(row.subject, row.n, datetime.fromisoformat(row.created_at))
-                for row in connection.execute(query)
+            known = first_sample(connection, self, new.sample_id)
+            if known is None:
+                enrolment, token = self._add(connection, head, new)
+            else:
+                consent = consents_of(connection, known.subject_row).get(known.id)
+                sample = sample_from(known, model, consent)
+                enrolment, token = Enrolment(sample, False, duplicate=True), known.token
+            entry = audit.Entry(
+                "enrol",
+                "duplicate" if enrolment.duplicate else "enrolled",
+                new.actor,
+                head.generation,
+                token,
+                {"samples": int(not enrolment.duplicate)},
             )
-
-    def subject(self, subject: str) -> SubjectDetail:
-        """Read a subject with its samples, oldest first.
-
-        Raises:
-            SubjectNotFound: there is no such subject.
-
-        """
-        with self.database.reading() as connection:
-            found = self._find_subject(connection, subject)
-            model = read_head(connection, self.gallery_id).model
-            query = _SAMPLE.where(samples.c.subject == found.id).order_by(samples.c.id)
-            rows = connection.execute(query).all()
-        created_at = datetime.fromisoformat(found.created_at)
-        return SubjectDetail(subject, created_at, tuple(_sample(row, model) for row in rows))
+            audit.append(connection, self.gallery_id, [entry])
+            return enrolment
 
     def embeddings_of(self, subject: str, head: Head) -> tuple[list[str], NDArray[np.float32]]:
         """Read a subject's sample ids and embeddings float32 `[N, L]` of one generation.
@@ -210,16 +190,15 @@ class Store:
 
         """
         with self.database.reading() as connection:
-            found = self._find_subject(connection, subject)
+            found = find_subject(connection, self, subject)
             rows = connection.execute(
-                select(samples.c.sample_id, embeddings.c.vector)
-                .join(embeddings, embeddings.c.sample == samples.c.id)
-                .where(samples.c.subject == found.id, embeddings.c.generation == head.generation)
+                STORED_EMBEDDINGS.where(samples.c.subject == found.id)
+                .where(embeddings.c.generation == head.generation)
                 .order_by(samples.c.id)
             ).all()
-        if not rows:
-            raise self._no_such_subject(subject)
-        vectors = unpack_embeddings([row.vector for row in rows], head.model.embedding_length)
+            if not rows:
+                raise no_such_subject(self, subject)
+            vectors = embeddings_from(connection, rows, head.model.embedding_length)
         return [row.sample_id for row in rows], vectors
 
     def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
@@ -231,15 +210,16 @@ class Store:
 
         """
         with self.database.reading() as connection:
-            found = self._find_sample(connection, sample_id)
-            query = select(silhouettes).where(silhouettes.c.sample == found.id)
+            found = find_sample(connection, self, sample_id)
+            query = STORED_SILHOUETTES.where(samples.c.id == found.id)
             kept = connection.execute(query).first()
-        if kept is None:
+            packed = None if kept is None else silhouettes_from(connection, kept)
+        if packed is None:
             raise SilhouettesNotKept(
                 f"expected silhouettes of the sample {sample_id}, "
                 "got a sample that was enrolled by its embedding alone"
             )
-        return unpack_silhouettes(packed_from(kept))
+        return unpack_silhouettes(packed)
 
     def counts(self, connection: Connection, generation: int) -> Counts:
         """Count what the gallery holds, as the caller's transaction sees it."""
@@ -249,108 +229,121 @@ class Store:
             embedded=_count(connection, embeddings, generation=generation),
         )
 
-    def _find_subject(self, connection: Connection, subject: str) -> Row[Any]:
-        found = self._first_subject(connection, subject)
-        if found is None:
-            raise self._no_such_subject(subject)
-        return found
+    def retention(self, connection: Connection) -> str:
+        """Read what the gallery keeps: `keep`, or `embeddings-only`."""
+        query = select(galleries.c.retention).where(galleries.c.id == self.gallery_id)
+        return str(connection.execute(query).scalar_one())
 
-    def _no_such_subject(self, subject: str) -> SubjectNotFound:
-        return SubjectNotFound(
-            f"expected a subject of the gallery {self.name}, got {subject!r}, who is not in it"
+    def kept(self, connection: Connection) -> Kept:
+        """Read what the gallery keeps, as the caller's transaction sees it."""
+        without = (samples.c.gallery == self.gallery_id) & (samples.c.frames == 0)
+        plain = (subjects.c.gallery == self.gallery_id) & subjects.c.wrapped_key.is_(None)
+        return Kept(
+            retention=self.retention(connection),
+            without_silhouettes=connection.scalar(select(func.count()).where(without)) or 0,
+            encrypted=vault_of(connection).master is not None,
+            plain_subjects=connection.scalar(select(func.count()).where(plain)) or 0,
         )
 
-    def _find_sample(self, connection: Connection, sample_id: str) -> Row[Any]:
-        found = self._first_sample(connection, sample_id)
-        if found is None:
-            raise SampleNotFound(
-                f"expected a sample of the gallery {self.name}, "
-                f"got {sample_id!r}, which is not in it"
-            )
-        return found
-
-    def _first_subject(self, connection: Connection, subject: str) -> Row[Any] | None:
-        is_it = (subjects.c.gallery == self.gallery_id) & (subjects.c.subject == subject)
-        return connection.execute(select(subjects).where(is_it)).first()
-
-    def _first_sample(self, connection: Connection, sample_id: str) -> Row[Any] | None:
-        is_it = (samples.c.gallery == self.gallery_id) & (samples.c.sample_id == sample_id)
-        return connection.execute(_SAMPLE.where(is_it)).first()
+    def _add(self, connection: Connection, head: Head, new: NewSample) -> tuple[Enrolment, str]:
+        """Write a sample that is not there yet; returns the subject's token as well."""
+        subject_row, created = self._subject_row(connection, new.subject)
+        row = self._insert_sample(connection, subject_row, new)
+        insert_embeddings(connection, head.generation, [row], new.embedding[np.newaxis])
+        record(connection, self.gallery_id, ENROLLED, [row])
+        if new.consent is not None:
+            replace_consent(connection, subject_row, row, new.consent)
+        written = connection.execute(SAMPLE.where(samples.c.id == row)).one()
+        sample = sample_from(written, head.model, new.consent)
+        return Enrolment(sample, created_subject=created, duplicate=False), written.token
 
     def _subject_row(self, connection: Connection, subject: str) -> tuple[int, bool]:
         """Find the subject's row or add it; tells whether it was added."""
-        found = self._first_subject(connection, subject)
+        found = first_subject(connection, self, subject)
         if found is not None:
+            seal_subject(connection, found.id)
             return found.id, False
+        token = secrets.token_hex(16)
         values = {
             "gallery": self.gallery_id,
             "subject": subject,
             "created_at": now(),
-            "token": secrets.token_hex(16),
+            "token": token,
+            "wrapped_key": vault_of(connection).new_key(self.gallery_id, token),
         }
         added = insert(subjects).values(values).returning(subjects.c.id)
         return connection.execute(added).scalar_one(), True
 
     def _insert_sample(self, connection: Connection, subject_row: int, new: NewSample) -> int:
         packed = new.silhouettes
+        if self.retention(connection) == EMBEDDINGS_ONLY:
+            packed = None
         values = {
             "sample_id": new.sample_id,
             "gallery": self.gallery_id,
             "subject": subject_row,
             "created_at": now(),
+            "captured_at": new.captured_at,
             "frames": 0 if packed is None else packed.shape[0],
             "metadata": new.metadata,
         }
         added = insert(samples).values(values).returning(samples.c.id)
         row: int = connection.execute(added).scalar_one()
         if packed is not None:
-            frames, height, width = packed.shape
-            shape = {"frames": frames, "height": height, "width": width}
-            content = {"sample": row, "format": packed.format, "data": packed.data}
-            connection.execute(insert(silhouettes).values(content | shape))
+            insert_silhouettes(connection, row, packed)
         return row
 
 
-def packed_from(row: Row[Any]) -> PackedSilhouettes:
-    """Read a row of the table `silhouettes`."""
-    return PackedSilhouettes((row.frames, row.height, row.width), row.data, row.format)
+def find_subject(connection: Connection, store: Store, subject: str) -> Row[Any]:
+    """Find a subject's row.
+
+    Raises:
+        SubjectNotFound: there is no such subject.
+
+    """
+    found = first_subject(connection, store, subject)
+    if found is None:
+        raise no_such_subject(store, subject)
+    return found
 
 
-def insert_embeddings(
-    connection: Connection, generation: int, rows: Sequence[int], vectors: NDArray[np.float32]
-) -> None:
-    """Write embeddings float32 `[N, L]` of N sample rows, none of them in the generation yet."""
-    values = [
-        {"generation": generation, "sample": row, "vector": pack_embedding(vector)}
-        for row, vector in zip(rows, vectors, strict=True)
-    ]
-    if values:
-        connection.execute(insert(embeddings), values)
+def no_such_subject(store: Store, subject: str) -> SubjectNotFound:
+    """Make the error of a subject that is not in the gallery."""
+    return SubjectNotFound(
+        f"expected a subject of the gallery {store.name}, got {subject!r}, who is not in it"
+    )
 
 
-def _prepare(database: Database, name: str) -> int:
-    """Migrate the database and find the gallery's row, or add it; returns its number."""
-    wanted = select(galleries.c.id).where(galleries.c.name == name)
-    with database.reading() as connection:
-        known = connection.scalar(wanted) if is_current(connection) else None
-    if known is not None:
-        return int(known)
-    with database.writing() as connection:
-        database.migrate_alone(connection)
-        migrate(connection)
-        known = connection.scalar(wanted)
-        if known is not None:
-            return int(known)
-        added = insert(galleries).values(name=name, changes=0).returning(galleries.c.id)
-        return int(connection.execute(added).scalar_one())
+def find_sample(connection: Connection, store: Store, sample_id: str) -> Row[Any]:
+    """Find a row of `SAMPLE` by the sample's id.
+
+    Raises:
+        SampleNotFound: there is no such sample.
+
+    """
+    found = first_sample(connection, store, sample_id)
+    if found is None:
+        raise SampleNotFound(
+            f"expected a sample of the gallery {store.name}, got {sample_id!r}, which is not in it"
+        )
+    return found
 
 
-def _count(connection: Connection, table: FromClause, **wanted: int) -> int:
-    query = select(func.count()).select_from(table).filter_by(**wanted)
-    return int(connection.execute(query).scalar_one())
+def first_subject(connection: Connection, store: Store, subject: str) -> Row[Any] | None:
+    """Find a subject's row; None when there is none."""
+    is_it = (subjects.c.gallery == store.gallery_id) & (subjects.c.subject == subject)
+    return connection.execute(select(subjects).where(is_it)).first()
 
 
-def _sample(row: Row[Any], model: Model) -> Sample:
+def first_sample(connection: Connection, store: Store, sample_id: str) -> Row[Any] | None:
+    """Find a row of `SAMPLE` by the sample's id; None when there is none."""
+    is_it = (samples.c.gallery == store.gallery_id) & (samples.c.sample_id == sample_id)
+    return connection.execute(SAMPLE.where(is_it)).first()
+
+
+def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
+    """Describe a row of `SAMPLE`, whose live embedding is by `model`."""
+    captured_at = row.captured_at
     return Sample(
         sample_id=row.sample_id,
         subject=row.subject,
@@ -358,4 +351,11 @@ def _sample(row: Row[Any], model: Model) -> Sample:
         frames=row.frames,
         metadata=json.loads(row.metadata),
         model_id=model.model_id,
+        captured_at=None if captured_at is None else datetime.fromisoformat(captured_at),
+        consent=consent,
     )
+
+
+def _count(connection: Connection, table: FromClause, **wanted: int) -> int:
+    query = select(func.count()).select_from(table).filter_by(**wanted)
+    return int(connection.execute(query).scalar_one())

@@ -1,0 +1,126 @@
+"""Who did what: an append-only log of each gallery, each row holding the hash of the one before.
+
+A row names the subject by its random token. While the subject is enrolled, whoever runs the
+gallery can tell whose token it is; once it is erased, nobody can, and the log stays as it was
+written. A row holds counts and words, never a distance or anything made from a walk.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from gallery.errors import AuditBroken
+from gallery.generations import lock, now
+from gallery.schema import audit, galleries
+
+LOCAL = "local"
+"""The actor of a command line on the machine itself."""
+ACTOR_MAX_CHARACTERS = 128
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one row of the log says, before it has its place in the chain."""
+
+    action: str
+    """`enrol`, `identify`, `verify`, `erase`, `rebuild`, `rollback`, `drop`, `calibrate`, …"""
+    outcome: str
+    actor: str = LOCAL
+    """The id of an API key, or `local`."""
+    generation: int = 0
+    """Which embeddings answered or were written."""
+    subject: str | None = None
+    """The token of the subject, never its id."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    at: str = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A log whose chain is whole, up to its last row."""
+
+    gallery: str
+    rows: int
+    head: str
+    """Hash of the last row: kept elsewhere, it proves later that nothing before it was altered."""
+
+
+def append(connection: Connection, gallery: int, entries: Sequence[Entry]) -> None:
+    """Write entries at the end of a gallery's log, inside the caller's writing transaction."""
+    if not entries:
+        return
+    lock(connection, gallery)
+    last = connection.execute(
+        select(galleries.c.audit_number, galleries.c.audit_hash).where(galleries.c.id == gallery)
+    ).one()
+    rows, previous = [], last.audit_hash
+    for number, entry in enumerate(entries, start=last.audit_number + 1):
+        row = _values(gallery, number, entry, previous)
+        rows.append(row)
+        previous = row["hash"]
+    connection.execute(insert(audit), rows)
+    head = update(galleries).where(galleries.c.id == gallery)
+    connection.execute(head.values(audit_number=last.audit_number + len(rows), audit_hash=previous))
+
+
+def verify(connection: Connection, name: str) -> Verified:
+    """Follow the chain of a gallery's log from its first row to its last.
+
+    Raises:
+        AuditBroken: a row was altered, removed, added or moved; says which is the first.
+
+    """
+    known = select(galleries).where(galleries.c.name == name)
+    gallery = connection.execute(known).one()
+    number, previous = 0, ""
+    for row in _rows(connection, gallery.id):
+        number += 1
+        if row.number != number:
+            raise AuditBroken(f"expected row {number} of the log of {name}, got row {row.number}")
+        if row.previous != previous:
+            raise AuditBroken(
+                f"expected row {number} of the log of {name} to follow the row before it, "
+                "got one that follows another"
+            )
+        if row.hash != _hash(row._asdict()):
+            raise AuditBroken(f"expected row {number} of the log of {name} as it was written")
+        previous = row.hash
+    if (number, previous) != (gallery.audit_number, gallery.audit_hash):
+        raise AuditBroken(
+            f"expected a log of {name} of {gallery.audit_number} rows, got one that ends with "
+            f"row {number}"
+        )
+    return Verified(name, number, previous)
+
+
+def export(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
+    """Read a gallery's log row by row, oldest first, as JSON can hold it."""
+    gallery = connection.execute(
+        select(galleries.c.id).where(galleries.c.name == name)
+    ).scalar_one()
+    for row in _rows(connection, gallery):
+        yield {**row._mapping, "gallery": name, "counts": json.loads(row.counts)}
+
+
+def _rows(connection: Connection, gallery: int) -> Iterator[Row[Any]]:
+    query: Select[Any] = select(audit).where(audit.c.gallery == gallery).order_by(audit.c.number)
+    yield from connection.execution_options(yield_per=_PAGE).execute(query)
+
+
+def _values(gallery: int, number: int, entry: Entry, previous: str) -> dict[str, Any]:
+    said = asdict(entry)
+    said["actor"] = entry.actor[:ACTOR_MAX_CHARACTERS]
+    said["counts"] = json.dumps(dict(entry.counts), sort_keys=True)
+    values = {**said, "gallery": gallery, "number": number, "previous": previous}
+    return {**values, "hash": _hash(values)}
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    """Hash everything that a row says, the hash of the row before it included."""
+    said = [values[column.name] for column in audit.columns if column.name != "hash"]
+    return hashlib.sha256(json.dumps(said, ensure_ascii=True).encode()).hexdigest()

@@ -1,0 +1,119 @@
+"""Silhouettes and embeddings on their way into the tables and out: packed, and sealed where asked.
+
+A subject is sealed as a whole or not at all. It gets its key when it is enrolled where there is a
+master key; one that was there before gets it with its next sample, or from `seal_subject`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from gallery.ciphers import Slot
+from gallery.database import vault_of
+from gallery.packing import PackedSilhouettes, pack_embedding, unpack_embeddings
+from gallery.schema import embeddings, samples, silhouettes, subjects
+
+SEALED_BY = (samples.c.gallery, samples.c.sample_id, subjects.c.token, subjects.c.wrapped_key)
+"""Columns that a query has to bring along with `vector` and its `generation`, or with `data`."""
+
+STORED_SILHOUETTES: Select[Any] = (
+    select(silhouettes, *SEALED_BY)
+    .join(samples, samples.c.id == silhouettes.c.sample)
+    .join(subjects, subjects.c.id == samples.c.subject)
+)
+"""Rows that `silhouettes_from` reads."""
+
+STORED_EMBEDDINGS: Select[Any] = (
+    select(embeddings, *SEALED_BY)
+    .join(samples, samples.c.id == embeddings.c.sample)
+    .join(subjects, subjects.c.id == samples.c.subject)
+)
+"""Rows that `embeddings_from` reads."""
+
+
+def embeddings_from(
+    connection: Connection, rows: Sequence[Row[Any]], length: int
+) -> NDArray[np.float32]:
+    """Read embeddings float32 `[N, length]` from rows of `vector`, `generation`, `SEALED_BY`.
+
+    Raises:
+        StoreUnavailable: one is damaged, or was sealed for another place or under another key.
+
+    """
+    vault = vault_of(connection)
+    blobs = [vault.open(row.vector, row.wrapped_key, _slot(row, row.generation)) for row in rows]
+    return unpack_embeddings(blobs, length)
+
+
+def silhouettes_from(connection: Connection, row: Row[Any]) -> PackedSilhouettes:
+    """Read packed silhouettes from a row of `STORED_SILHOUETTES`.
+
+    Raises:
+        StoreUnavailable: they were sealed for another place or under another key.
+
+    """
+    data = vault_of(connection).open(row.data, row.wrapped_key, _slot(row, 0))
+    return PackedSilhouettes((row.frames, row.height, row.width), data, row.format)
+
+
+def insert_embeddings(
+    connection: Connection, generation: int, rows: Sequence[int], vectors: NDArray[np.float32]
+) -> None:
+    """Write embeddings float32 `[N, L]` of N sample rows, none of them in the generation yet."""
+    owners, vault = _owners(connection, rows), vault_of(connection)
+    values = []
+    for row, vector in zip(rows, vectors, strict=True):
+        owner, data = owners[row], pack_embedding(vector)
+        sealed = vault.seal(data, owner.wrapped_key, _slot(owner, generation))
+        values.append({"generation": generation, "sample": row, "vector": sealed})
+    if values:
+        connection.execute(insert(embeddings), values)
+
+
+def insert_silhouettes(connection: Connection, row: int, packed: PackedSilhouettes) -> None:
+    """Write the silhouettes of a sample row that has none yet."""
+    owner = _owners(connection, [row])[row]
+    frames, height, width = packed.shape
+    data = vault_of(connection).seal(packed.data, owner.wrapped_key, _slot(owner, 0))
+    shape = {"frames": frames, "height": height, "width": width}
+    connection.execute(
+        insert(silhouettes).values(sample=row, format=packed.format, data=data, **shape)
+    )
+
+
+def seal_subject(connection: Connection, subject: int) -> bool:
+    """Give a subject row a key and seal what it has; False where it has one or none is made.
+
+    The caller's transaction holds the gallery's lock, so that nobody writes plain beside it.
+    """
+    found = connection.execute(select(subjects).where(subjects.c.id == subject)).one()
+    vault = vault_of(connection)
+    wrapped = vault.new_key(found.gallery, found.token)
+    if found.wrapped_key is not None or wrapped is None:
+        return False
+    for row in connection.execute(STORED_SILHOUETTES.where(samples.c.subject == subject)).all():
+        data = vault.seal(row.data, wrapped, _slot(row, 0))
+        is_it = silhouettes.c.sample == row.sample
+        connection.execute(update(silhouettes).where(is_it).values(data=data))
+    for row in connection.execute(STORED_EMBEDDINGS.where(samples.c.subject == subject)).all():
+        vector = vault.seal(row.vector, wrapped, _slot(row, row.generation))
+        is_it = (embeddings.c.sample == row.sample) & (embeddings.c.generation == row.generation)
+        connection.execute(update(embeddings).where(is_it).values(vector=vector))
+    with_key = update(subjects).where(subjects.c.id == subject)
+    connection.execute(with_key.values(wrapped_key=wrapped))
+    return True
+
+
+def _owners(connection: Connection, rows: Sequence[int]) -> dict[int, Row[Any]]:
+    query: Select[Any] = select(samples.c.id, *SEALED_BY).join(
+        subjects, subjects.c.id == samples.c.subject
+    )
+    found = connection.execute(query.where(samples.c.id.in_(rows))).all()
+    return {int(row.id): row for row in found}
+
+
+def _slot(row: Row[Any], generation: int) -> Slot:
+    return Slot(row.gallery, row.token, row.sample_id, generation)

@@ -1,0 +1,205 @@
+"""Erasing for good: one transaction that deletes, and a receipt of what was looked for after.
+
+The receipt holds counts and a salted digest. The salt is told once, to whoever asked for the
+erasure, and kept nowhere: so the receipt names nobody, and still its holder can show whose it is.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+
+from gallery import audit
+from gallery.contents import STORED_EMBEDDINGS, embeddings_from
+from gallery.errors import ReceiptNotFound
+from gallery.generations import Head, lock, now, read_head, record
+from gallery.records import Erasure, Proof, Receipt
+from gallery.schema import (
+    ERASED,
+    consents,
+    embeddings,
+    receipts,
+    samples,
+    silhouettes,
+    subjects,
+)
+from gallery.store import Store, find_sample, find_subject
+
+# Embeddings of the erased that are searched for afterwards; each is a whole search.
+_PROBES = 8
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What was deleted, and what is needed to look for it afterwards."""
+
+    erasure: Erasure
+    rows: tuple[int, ...]
+    """The sample rows, which are never used again."""
+    token: str
+    probes: NDArray[np.float32]
+    """Some embeddings float32 `[N, L]` of the live generation, as they were."""
+
+
+def erase_subject(store: Store, subject: str, actor: str = audit.LOCAL) -> Erased:
+    """Delete a subject and all its samples, from every generation, with its key.
+
+    Raises:
+        SubjectNotFound: there is no such subject.
+
+    """
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        found = find_subject(connection, store, subject)
+        of_subject = select(samples.c.id).where(samples.c.subject == found.id)
+        rows = list(connection.scalars(of_subject.order_by(samples.c.id)))
+        return _erase(connection, store, found, rows, whole=True, actor=actor)
+
+
+def erase_sample(store: Store, sample_id: str, actor: str = audit.LOCAL) -> Erased:
+    """Delete one sample from every generation, and its subject when it was the last one.
+
+    Raises:
+        SampleNotFound: there is no such sample.
+
+    """
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        sample = find_sample(connection, store, sample_id)
+        others = (samples.c.subject == sample.subject_row) & (samples.c.id != sample.id)
+        is_last = connection.execute(select(samples.c.id).where(others).limit(1)).first() is None
+        owner = select(subjects).where(subjects.c.id == sample.subject_row)
+        found = connection.execute(owner).one()
+        return _erase(connection, store, found, [sample.id], whole=is_last, actor=actor)
+
+
+def count_left(store: Store, erased: Erased) -> int:
+    """Count the rows of what was erased that are still there."""
+    left: list[ColumnElement[bool]] = [
+        table.c.sample.in_(erased.rows) for table in (silhouettes, embeddings, consents)
+    ]
+    left.append(samples.c.id.in_(erased.rows))
+    if erased.erasure.receipt.subject_erased:
+        left.append(subjects.c.token == erased.token)
+    with store.database.reading() as connection:
+        return sum(_count(connection, condition) for condition in left)
+
+
+def finish(store: Store, erased: Erased, proof: Proof) -> Erasure:
+    """Write what was found afterwards into the receipt."""
+    receipt = replace(erased.erasure.receipt, proof=proof)
+    with store.database.writing() as connection:
+        is_it = receipts.c.id == receipt.receipt_id
+        connection.execute(update(receipts).where(is_it).values(body=_text(receipt)))
+    return replace(erased.erasure, receipt=receipt)
+
+
+def read_receipt(store: Store, receipt_id: str) -> Receipt:
+    """Read a receipt again.
+
+    Raises:
+        ReceiptNotFound: the gallery has none of this id.
+
+    """
+    is_it = (receipts.c.gallery == store.gallery_id) & (receipts.c.id == receipt_id)
+    with store.database.reading() as connection:
+        body = connection.scalar(select(receipts.c.body).where(is_it))
+    if body is None:
+        raise ReceiptNotFound(
+            f"expected a receipt of the gallery {store.name}, got {receipt_id!r}, which is none"
+        )
+    return _receipt(json.loads(body))
+
+
+def subject_digest(salt: str, subject: str) -> str:
+    """Make the digest by which a receipt shows whose it is to who has the salt."""
+    return hashlib.sha256(f"{salt}{subject}".encode()).hexdigest()
+
+
+def _erase(
+    connection: Connection,
+    store: Store,
+    subject: Row[Any],
+    rows: Sequence[int],
+    *,
+    whole: bool,
+    actor: str,
+) -> Erased:
+    head = read_head(connection, store.gallery_id)
+    probes = _probes(connection, head, rows)
+    salt = secrets.token_hex(16)
+    receipt = _describe(connection, store, subject, rows, whole=whole, salt=salt)
+    if whole:
+        connection.execute(delete(subjects).where(subjects.c.id == subject.id))
+    else:
+        connection.execute(delete(samples).where(samples.c.id.in_(rows)))
+    record(connection, store.gallery_id, ERASED, rows)
+    values = {"id": receipt.receipt_id, "gallery": store.gallery_id}
+    values |= {"created_at": receipt.erased_at.isoformat(), "body": _text(receipt)}
+    connection.execute(insert(receipts).values(values))
+    counts = {"samples": len(rows), "subjects": int(whole)}
+    entry = audit.Entry("erase", "erased", actor, head.generation, subject.token, counts)
+    audit.append(connection, store.gallery_id, [entry])
+    erasure = Erasure(subject.subject, len(rows), salt, receipt)
+    return Erased(erasure, tuple(rows), subject.token, probes)
+
+
+def _probes(connection: Connection, head: Head, rows: Sequence[int]) -> NDArray[np.float32]:
+    of_rows = STORED_EMBEDDINGS.where(embeddings.c.sample.in_(rows[:_PROBES]))
+    found = connection.execute(of_rows.where(embeddings.c.generation == head.generation)).all()
+    return embeddings_from(connection, found, head.model.embedding_length)
+
+
+def _describe(
+    connection: Connection,
+    store: Store,
+    subject: Row[Any],
+    rows: Sequence[int],
+    *,
+    whole: bool,
+    salt: str,
+) -> Receipt:
+    """Say what is about to be deleted."""
+    by_generation = connection.execute(
+        select(embeddings.c.generation, func.count())
+        .where(embeddings.c.sample.in_(rows))
+        .group_by(embeddings.c.generation)
+    )
+    of_it = consents.c.subject == subject.id if whole else consents.c.sample.in_(rows)
+    return Receipt(
+        receipt_id=secrets.token_hex(16),
+        gallery=store.name,
+        subject_digest=subject_digest(salt, subject.subject),
+        erased_at=datetime.fromisoformat(now()),
+        subject_erased=whole,
+        samples=len(rows),
+        silhouettes=_count(connection, silhouettes.c.sample.in_(rows)),
+        embeddings={str(generation): count for generation, count in by_generation},
+        consents=_count(connection, of_it),
+        key_destroyed=whole and subject.wrapped_key is not None,
+        proof=None,
+    )
+
+
+def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
+    return int(connection.execute(select(func.count()).where(condition)).scalar_one())
+
+
+def _text(receipt: Receipt) -> str:
+    return json.dumps(asdict(receipt), default=datetime.isoformat, sort_keys=True)
+
+
+def _receipt(body: dict[str, Any]) -> Receipt:
+    proof = body.pop("proof")
+    if proof is not None:
+        checked_at = datetime.fromisoformat(proof.pop("checked_at"))
+        proof = Proof(checked_at=checked_at, **proof)
+    erased_at = datetime.fromisoformat(body.pop("erased_at"))
+    return Receipt(erased_at=erased_at, proof=proof, **body)

@@ -1,0 +1,81 @@
+"""Who is enrolled and by whose leave: subjects and samples, without their walks."""
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from gallery import audit
+from gallery.consents import consents_of, is_expired, list_consents, replace_consent
+from gallery.generations import lock, read_head
+from gallery.records import Consent, ConsentEntry, SubjectDetail, SubjectSummary
+from gallery.schema import consents, samples, subjects
+from gallery.store import SAMPLE, Store, find_subject, sample_from
+
+
+def list_subjects(
+    store: Store, limit: int, after: str | None, *, expired: bool = False
+) -> tuple[SubjectSummary, ...]:
+    """List `limit` subjects in the order of their ids, those after `after`.
+
+    With `expired`, only those of whom a consent, or one to a sample of theirs, has expired.
+    """
+    query = (
+        select(subjects.c.subject, subjects.c.created_at, func.count(samples.c.id).label("n"))
+        .join(samples, samples.c.subject == subjects.c.id)
+        .where(subjects.c.gallery == store.gallery_id)
+        .group_by(subjects.c.id)
+        .order_by(subjects.c.subject)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(subjects.c.subject > after)
+    if expired:
+        query = query.where(subjects.c.id.in_(select(consents.c.subject).where(is_expired())))
+    with store.database.reading() as connection:
+        return tuple(
+            SubjectSummary(row.subject, row.n, datetime.fromisoformat(row.created_at))
+            for row in connection.execute(query)
+        )
+
+
+def describe_subject(store: Store, subject: str) -> SubjectDetail:
+    """Read a subject with its samples, oldest first.
+
+    Raises:
+        SubjectNotFound: there is no such subject.
+
+    """
+    with store.database.reading() as connection:
+        found = find_subject(connection, store, subject)
+        model = read_head(connection, store.gallery_id).model
+        consented = consents_of(connection, found.id)
+        query = SAMPLE.where(samples.c.subject == found.id).order_by(samples.c.id)
+        rows = connection.execute(query).all()
+    return SubjectDetail(
+        subject=subject,
+        created_at=datetime.fromisoformat(found.created_at),
+        consent=consented.get(None),
+        samples=tuple(sample_from(row, model, consented.get(row.id)) for row in rows),
+    )
+
+
+def record_consent(store: Store, subject: str, consent: Consent, actor: str) -> None:
+    """Record a subject's consent in place of the one before.
+
+    Raises:
+        SubjectNotFound: there is no such subject.
+
+    """
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        found = find_subject(connection, store, subject)
+        replace_consent(connection, found.id, None, consent)
+        generation = read_head(connection, store.gallery_id).generation
+        entry = audit.Entry("consent", "recorded", actor, generation, found.token)
+        audit.append(connection, store.gallery_id, [entry])
+
+
+def consents_in(store: Store, *, expired: bool) -> tuple[ConsentEntry, ...]:
+    """List every consent, or only those that have expired, the soonest to expire first."""
+    with store.database.reading() as connection:
+        return list_consents(connection, store.gallery_id, expired=expired)

@@ -1,0 +1,156 @@
+"""The file of the master key, and what a store demands of it.
+
+The file holds 32 random bytes as base64 in one line, and is its owner's alone. The store knows the
+key only by a fingerprint, so that a wrong one is told at the start and not by the first subject.
+"""
+
+import base64
+import binascii
+import os
+import stat
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from gallery.ciphers import MasterKey, Slot
+from gallery.contents import seal_subject
+from gallery.database import Database, vault_of
+from gallery.errors import WrongMasterKey
+from gallery.generations import lock, now
+from gallery.schema import galleries, master_keys, subjects
+
+
+def read_master_key(path: Path) -> MasterKey:
+    """Read the key from its file.
+
+    Raises:
+        WrongMasterKey: there is no such file, others may read it, or it holds no key.
+
+    """
+    try:
+        with path.open("rb") as file:
+            _check_file(path, os.fstat(file.fileno()))
+            text = file.read(1024)
+        secret = base64.b64decode(text.strip(), validate=True)
+    except OSError as error:
+        raise WrongMasterKey(f"expected a master key in {path}, got: {error.strerror}") from error
+    except binascii.Error as error:
+        raise WrongMasterKey(
+            f"expected 32 bytes as base64 in {path}, got text that is none: make a key with "
+            "`metagait masterkey new`"
+        ) from error
+    return MasterKey(secret)
+
+
+def write_master_key(path: Path) -> MasterKey:
+    """Make a key and write it to a file that is not there yet, for its owner alone.
+
+    Raises:
+        WrongMasterKey: there is a file already, or none can be made there.
+
+    """
+    key, secret = MasterKey.generate()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise WrongMasterKey(
+            f"expected to make the new file {path}, got: {error.strerror}"
+        ) from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(base64.b64encode(secret) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def check_master_key(connection: Connection, *, adopt: bool = False) -> None:
+    """Compare the connection's master key with the one that the store was encrypted under.
+
+    With `adopt`, a store that knows none takes it over; the caller's transaction writes then.
+
+    Raises:
+        WrongMasterKey: the store demands another one, or one at all.
+
+    """
+    master = vault_of(connection).master
+    given = None if master is None else master.fingerprint
+    known = connection.scalar(select(master_keys.c.fingerprint))
+    if known is None and given is not None and adopt:
+        connection.execute(insert(master_keys).values(fingerprint=given, created_at=now()))
+    elif known is not None and given is None:
+        raise WrongMasterKey(
+            f"expected the master key {known} that this store is encrypted under, got none: name "
+            "its file in METAGAIT_MASTER_KEY_FILE"
+        )
+    elif known is not None and given != known:
+        raise WrongMasterKey(
+            f"expected the master key {known} that this store is encrypted under, got {given}"
+        )
+
+
+def is_adopted(connection: Connection) -> bool:
+    """Tell whether a given master key is noted in the store already."""
+    master = vault_of(connection).master
+    return master is None or connection.scalar(select(master_keys.c.fingerprint)) is not None
+
+
+def rotate(database: Database, new: MasterKey) -> int:
+    """Wrap every subject's key with a new master key instead of the database's, all or none.
+
+    What the keys seal is not touched. Returns how many there were.
+
+    Raises:
+        WrongMasterKey: the database was opened without its master key.
+
+    """
+    with database.writing() as connection:
+        old = vault_of(connection).master
+        if old is None:
+            raise WrongMasterKey("expected the present master key to rotate from, got none")
+        for gallery in list(connection.scalars(select(galleries.c.id))):
+            lock(connection, gallery)
+        sealed = select(subjects).where(subjects.c.wrapped_key.is_not(None))
+        rows = connection.execute(sealed).all()
+        for row in rows:
+            wrapped = new.rewrap(row.wrapped_key, Slot(row.gallery, row.token), old)
+            is_it = subjects.c.id == row.id
+            connection.execute(update(subjects).where(is_it).values(wrapped_key=wrapped))
+        connection.execute(delete(master_keys))
+        known = {"fingerprint": new.fingerprint, "created_at": now()}
+        connection.execute(insert(master_keys).values(known))
+    database.scrub()
+    return len(rows)
+
+
+def encrypt_plain(database: Database) -> int:
+    """Seal every subject that is plain yet, each in a transaction of its own; returns how many.
+
+    Raises:
+        WrongMasterKey: the database was opened without a master key.
+
+    """
+    if database.vault.master is None:
+        raise WrongMasterKey("expected a master key to encrypt with, got none")
+    with database.reading() as connection:
+        plain = select(subjects.c.id, subjects.c.gallery).where(subjects.c.wrapped_key.is_(None))
+        rows = connection.execute(plain).all()
+    count = 0
+    for row in rows:
+        with database.writing() as connection:
+            lock(connection, row.gallery)
+            is_there = select(subjects.c.id).where(subjects.c.id == row.id)
+            if connection.scalar(is_there) is not None:
+                count += seal_subject(connection, row.id)
+    database.scrub()
+    return count
+
+
+def _check_file(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise WrongMasterKey(f"expected {path} to be a file, got something else")
+    others = stat.S_IMODE(found.st_mode) & 0o077
+    if others:
+        raise WrongMasterKey(
+            f"expected {path} to be for its owner alone, got mode "
+            f"{stat.S_IMODE(found.st_mode):04o}: run `chmod 600` on it"
+        )

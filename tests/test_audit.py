@@ -1,0 +1,168 @@
+"""The audit log: what it records, that it finds every tampering, and that searches do not wait."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, insert, select, text, update
+
+from gallery import AuditBroken, Gallery
+from gallery import audit as log
+from gallery.schema import audit, galleries
+from gallery.store import Store
+
+LENGTH = 8
+
+
+def open_gallery(location):
+    return Gallery.open(location, model_id="model-a", embedding_length=LENGTH)
+
+
+def embedding(seed):
+    return np.random.default_rng(seed).normal(size=LENGTH).astype(np.float32)
+
+
+def rows_of(location):
+    store = Store.open(location)
+    with store.database.reading() as connection:
+        rows = list(log.export(connection, "main"))
+        verified = log.verify(connection, "main")
+    store.close()
+    assert verified.rows == len(rows)
+    return rows
+
+
+def test_it_records_who_did_what_and_names_no_erased_subject(location):
+    gallery = open_gallery(location)
+    gallery.enroll("anna", embedding(1), silhouettes=None, actor="key-7")
+    gallery.enroll("anna", embedding(1), silhouettes=None, actor="key-7")
+    gallery.note_search("identify", "match", actor="key-8", subject="anna", candidates=1)
+    gallery.note_search("verify", "no_match", subject="nobody")
+    gallery.close()
+    gallery = open_gallery(location)
+    gallery.erase_subject("anna", actor="key-9")
+    gallery.note_search("identify", "match", subject="anna")
+    gallery.close()
+    rows = rows_of(location)
+    assert [(row["action"], row["outcome"], row["actor"]) for row in rows] == [
+        ("enrol", "enrolled", "key-7"),
+        ("enrol", "duplicate", "key-7"),
+        ("identify", "match", "key-8"),
+        ("verify", "no_match", "local"),
+        ("erase", "erased", "key-9"),
+        ("identify", "match", "local"),
+    ]
+    token = rows[0]["subject"]
+    assert [row["subject"] for row in rows] == [token, token, token, None, token, None]
+    assert rows[2]["counts"] == {"candidates": 1}
+    assert {row["generation"] for row in rows} == {1}
+    assert "anna" not in str(rows)
+
+
+def filled(location, count=6):
+    store = Store.open(location)
+    with store.database.writing() as connection:
+        entries = [log.Entry("enrol", "enrolled", counts={"samples": n}) for n in range(count)]
+        log.append(connection, store.gallery_id, entries)
+    return store
+
+
+COLUMNS = ["at", "actor", "action", "generation", "outcome", "subject", "counts", "previous"]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_an_altered_row_is_found(location, column):
+    store = filled(location)
+    value = 99 if column == "generation" else "altered"
+    with store.database.writing() as connection:
+        connection.execute(update(audit).where(audit.c.number == 3).values({column: value}))
+    with store.database.reading() as connection, pytest.raises(AuditBroken, match="row 3"):
+        log.verify(connection, "main")
+    store.close()
+
+
+@pytest.mark.parametrize("number", [1, 3, 6])
+def test_a_removed_row_is_found_wherever_it_stood(location, number):
+    store = filled(location)
+    with store.database.writing() as connection:
+        connection.execute(delete(audit).where(audit.c.number == number))
+    with store.database.reading() as connection, pytest.raises(AuditBroken, match="expected"):
+        log.verify(connection, "main")
+    store.close()
+
+
+def test_rows_that_changed_places_are_found(location):
+    store = filled(location)
+    with store.database.writing() as connection:
+        for old, new in ((2, 99), (4, 2), (99, 4)):
+            connection.execute(update(audit).where(audit.c.number == old).values(number=new))
+    with store.database.reading() as connection, pytest.raises(AuditBroken, match="row 2"):
+        log.verify(connection, "main")
+    store.close()
+
+
+def test_a_row_that_was_added_at_the_end_is_found(location):
+    store = filled(location)
+    with store.database.writing() as connection:
+        last = connection.execute(select(audit).where(audit.c.number == 6)).one()._asdict()
+        forged = {**last, "number": 7, "previous": last["hash"]}
+        forged["hash"] = log._hash(forged)
+        connection.execute(insert(audit).values(forged))
+    with store.database.reading() as connection, pytest.raises(AuditBroken, match="6 rows"):
+        log.verify(connection, "main")
+    store.close()
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], min_codepoint=1), max_size=20)),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+)
+def test_whatever_is_logged_in_whatever_pieces_verifies(tmp_path_factory, texts, sizes):
+    store = Store.open(tmp_path_factory.mktemp("log"))
+    entries = [log.Entry("act", "done", one) for one in texts]
+    while entries:
+        size = sizes[len(entries) % len(sizes)]
+        with store.database.writing() as connection:
+            log.append(connection, store.gallery_id, entries[:size])
+        entries = entries[size:]
+    with store.database.reading() as connection:
+        assert log.verify(connection, "main").rows == len(texts)
+        assert [row["actor"] for row in log.export(connection, "main")] == texts
+    store.close()
+
+
+def test_searches_wait_while_the_store_cannot_be_written(tmp_path):
+    gallery = open_gallery(tmp_path)
+    database = gallery._store.database
+    with database.writing() as connection:
+        # Whatever is appended now is refused, as on a full disk.
+        connection.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON audit BEGIN "
+                "SELECT RAISE(FAIL, 'refused'); END"
+            )
+        )
+    for number in range(5):
+        gallery.note_search("identify", "no_match", candidates=number)
+    with pytest.raises(Exception, match="refused"):
+        gallery._searches.flush()
+    with database.writing() as connection:
+        connection.execute(text("DROP TRIGGER refuse"))
+    gallery.close()
+    assert [row["counts"]["candidates"] for row in rows_of(tmp_path)] == list(range(5))
+
+
+def test_galleries_have_logs_of_their_own(location):
+    store = filled(location, 2)
+    other = Store.open(location, "other")
+    with other.database.writing() as connection:
+        log.append(connection, other.gallery_id, [log.Entry("enrol", "enrolled")])
+    with store.database.reading() as connection:
+        assert log.verify(connection, "main").rows == 2
+        assert log.verify(connection, "other").rows == 1
+        assert connection.scalar(select(galleries.c.audit_number).where(galleries.c.id == 1)) == 2
+    other.close()
+    store.close()
