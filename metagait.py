@@ -19,6 +19,8 @@ COMMANDS = {
     "rebuild": ("gallery.commands.rebuild", "re-embed a gallery with a model, then switch to it"),
     "gallery": ("gallery.commands.settings", "show a gallery and change its settings"),
     "walkers": ("model.walkers.command", "make synthetic walkers in CASIA-B layout"),
+    "pack": ("model.pack", "make a packed cache of a raw dataset"),
+    "convert": ("model.convert", "make a packed cache of an OpenGait tree of .pkl files"),
     "train": ("model.train", "train a network from a configuration"),
     "evaluate": ("model.evaluate", "print the CASIA-B table of a model"),
     "export": ("model.export", "write a checkpoint as ONNX, with its facts inside"),

@@ -1,15 +1,29 @@
-"""Packed caches of synthetic walkers: made once, found again by what they were made from."""
+"""Packed caches of walkers and raw datasets: made once, found again by what they were made from."""
 
+import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from model.config import DataConfig, WalkersConfig, plain
-from model.dataset import Dataset, open_dataset, pack, partition
+from model.dataset import (
+    Dataset,
+    Partition,
+    first_subjects,
+    is_packed,
+    layout_of,
+    listed_subjects,
+    named_partition,
+    open_packed,
+    pack,
+)
 from model.errors import ConfigError
+from model.silhouettes import PREPROCESSING_ID
 from model.walkers import write_packed
 
 BENCHMARK = WalkersConfig(first=9001, subjects=50)
@@ -26,54 +40,100 @@ VALIDATION = WalkersConfig(
 
 def walkers_dataset(config: WalkersConfig, folder: Path, label: str) -> Dataset:
     """Open the cache of these walkers under `folder`, and generate it first when it is new."""
-    made_from = json.dumps(plain(config), sort_keys=True).encode()
-    path = folder / f"{label}-{hashlib.sha256(made_from).hexdigest()[:12]}"
-    if not path.exists():
-        print(f"generating {config.subjects} walkers into {path}", flush=True)
-        subjects = range(config.first, config.first + config.subjects)
-        with tqdm(subjects, unit="subject") as bar:
-
-            def advance(subject: int) -> None:
-                bar.update()
-
-            write_packed(
-                path,
-                subjects,
-                config.settings,
-                conditions=config.conditions,
-                views=config.views,
-                workers=os.cpu_count() or 1,
-                progress=advance,
-            )
-    return open_dataset(path)
+    path = folder / f"{label}-{_digest(json.dumps(plain(config), sort_keys=True))}"
+    with _one_maker(path) as made:
+        if not made:
+            _generate(config, path)
+    return open_packed(path)
 
 
 def training_dataset(config: DataConfig, size: tuple[int, int], runs: Path) -> Dataset:
-    """Open what a configuration trains on; walkers and raw trees become packed caches first.
+    """Open what a configuration trains on; walkers and raw datasets become packed caches first.
 
     Raises:
-        DatasetError: the folder is no dataset.
+        DatasetError: the folder is no dataset, or its subjects do not fit the partition.
         ConfigError: the walkers include some that models are judged by.
 
     """
     if config.walkers is not None:
         _check_unseen(config.walkers)
         return walkers_dataset(config.walkers, runs / "cache", "walkers")
-    dataset = packed(Path(config.path or ""), size, runs)
-    return partition(dataset, config.train_subjects)[0] if config.train_subjects else dataset
+    dataset = packed(Path(config.path or ""), size, runs, config.layout)
+    split = _partition(config)
+    return split.train(dataset) if split else dataset
 
 
-def packed(path: Path, size: tuple[int, int], runs: Path) -> Dataset:
-    """Open a dataset folder, a raw tree through a packed cache of it."""
-    dataset = open_dataset(path, size)
-    if (path / "index.json").is_file():
-        return dataset
-    name = hashlib.sha256(f"{path.resolve()} {size}".encode()).hexdigest()[:12]
-    cache = runs / "cache" / f"{path.name}-{name}"
-    if not cache.exists():
-        print(f"packing {len(dataset.samples)} samples into {cache}", flush=True)
-        pack(dataset, cache)
-    return open_dataset(cache)
+def packed(path: Path, size: tuple[int, int], runs: Path, layout: str | None = None) -> Dataset:
+    """Open a packed cache, or the one of a raw dataset, which is made in `runs` when it is new.
+
+    Raises:
+        DatasetError: the folder is no dataset.
+
+    """
+    if is_packed(path):
+        return open_packed(path)
+    kind = layout_of(path, layout)
+    scan = kind.scan(path)
+    stamps = [portion.stamp() for portion in scan.portions]
+    key = _digest(f"{path.resolve()} {kind.name} {size} {PREPROCESSING_ID} {stamps}")
+    cache = runs / "cache" / f"{path.name}-{key}"
+    with _one_maker(cache) as made:
+        if not made:
+            print(f"packing {path} ({kind.name}) into {cache}", flush=True)
+            with tqdm(total=len(scan.portions), unit="portion") as bar:
+
+                def advance(_: str) -> None:
+                    bar.update()
+
+                workers = os.cpu_count() or 1
+                pack(scan, cache, size, layout=kind, workers=workers, progress=advance)
+    return open_packed(cache)
+
+
+def _generate(config: WalkersConfig, path: Path) -> None:
+    print(f"generating {config.subjects} walkers into {path}", flush=True)
+    subjects = range(config.first, config.first + config.subjects)
+    with tqdm(subjects, unit="subject") as bar:
+
+        def advance(_: int) -> None:
+            bar.update()
+
+        write_packed(
+            path,
+            subjects,
+            config.settings,
+            conditions=config.conditions,
+            views=config.views,
+            workers=os.cpu_count() or 1,
+            progress=advance,
+        )
+
+
+def _partition(config: DataConfig) -> Partition | None:
+    if config.partition is not None:
+        return named_partition(config.partition)
+    if config.train_subjects is not None:
+        return first_subjects(config.train_subjects)
+    return listed_subjects(config.train_ids) if config.train_ids else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@contextmanager
+def _one_maker(path: Path) -> Iterator[bool]:
+    """Hold the right to make a cache, and say whether it is there; others wait for their turn.
+
+    Several trainings of one folder, or the ranks of one training, start at the same moment.
+    """
+    if path.exists():
+        yield True
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield path.exists()
 
 
 def _check_unseen(walkers: WalkersConfig) -> None:

@@ -8,13 +8,14 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from model.dataset import LAYOUTS, PARTITIONS
 from model.errors import ConfigError
 from model.network import NetworkConfig
 from model.networks import AnyNetworkConfig
@@ -40,17 +41,35 @@ class WalkersConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to train on: a folder (packed cache or CASIA-B tree), or walkers made for it."""
+    """What to train on: a folder (packed cache or raw dataset), or walkers made for it."""
 
     path: str | None = None
+    layout: str | None = None
+    """A name of `model.dataset.LAYOUTS`; recognised from the folder when it is left out."""
+    partition: str | None = None
+    """Train on the training half of a named partition (`model.dataset.PARTITIONS`), ..."""
     train_subjects: int | None = None
-    """Train on the first so many subjects of the folder; all of them when it is left out."""
+    """... or on the first so many subjects, ..."""
+    train_ids: tuple[str, ...] = ()
+    """... or on the subjects with these ids. Without any of the three all subjects train."""
     walkers: WalkersConfig | None = None
 
     def __post_init__(self) -> None:
-        """Refuse both and neither."""
+        """Refuse what contradicts itself."""
         if (self.path is None) == (self.walkers is None):
             raise ConfigError("data: expected either path or walkers, got both or neither")
+        splits = [self.partition is not None, self.train_subjects is not None, bool(self.train_ids)]
+        if sum(splits) > 1:
+            raise ConfigError(
+                "data: expected one of partition, train_subjects and train_ids, got several"
+            )
+        if self.walkers is not None and (any(splits) or self.layout):
+            raise ConfigError(
+                "data: expected layout, partition, train_subjects and train_ids beside a path, "
+                "got walkers"
+            )
+        _expect_known("data.layout", self.layout, LAYOUTS)
+        _expect_known("data.partition", self.partition, PARTITIONS)
 
 
 @dataclass(frozen=True)
@@ -119,17 +138,33 @@ class TrainConfig:
 
 
 def load_config(path: Path) -> TrainConfig:
-    """Read a configuration.
+    """Read a configuration; `extends: NAME` takes what it does not say from NAME.yaml beside it.
 
     Raises:
         ConfigError: the file cannot be read, or a key is unknown, missing or of another type.
 
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"expected a YAML configuration in {path}, got: {error}") from error
+    content = _read(path)
+    if isinstance(content, dict) and "extends" in content:
+        base = _read(path.with_name(f"{content.pop('extends')}.yaml"))
+        if isinstance(base, dict) and "extends" in base:
+            raise ConfigError(f"{path}: expected to extend a file that extends none, got a chain")
+        content = _over(base, content)
     return build(TrainConfig, content)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"expected a YAML configuration in {path}, got: {error}") from error
+
+
+def _over(base: Any, content: Any) -> Any:
+    """Lay `content` over `base`: keys one by one, everything else whole."""
+    if not isinstance(base, dict) or not isinstance(content, dict):
+        return content
+    return base | {key: _over(base.get(key), value) for key, value in content.items()}
 
 
 def build(kind: type[_Built], content: Any, where: str = "") -> _Built:
@@ -204,6 +239,11 @@ def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         raise ConfigError(f"{where}: expected {len(kinds)} values, got {value!r}")
     pairs = zip(kinds, value, strict=True)
     return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(pairs))
+
+
+def _expect_known(key: str, name: str | None, known: Collection[str]) -> None:
+    if name is not None and name not in known:
+        raise ConfigError(f"{key}: expected one of {', '.join(known)}, got {name!r}")
 
 
 def _has_no_default(f: "dataclasses.Field[Any]") -> bool:

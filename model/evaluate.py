@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from model.caches import BENCHMARK, packed, walkers_dataset
-from model.dataset import PARTITIONS, Dataset, partition
+from model.dataset import LAYOUTS, PARTITIONS, Dataset, named_partition
 from model.embed import Embedder, gei_embedder, open_embedder
 from model.errors import DatasetError
 from model.evaluation import Evaluation, evaluate
@@ -53,12 +53,13 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol", choices=PROTOCOLS, default=CASIA_B.name, help="default %(default)s"
     )
+    parser.add_argument("--layout", choices=LAYOUTS, help="of --data, where it is not recognised")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--subjects", metavar="A:B", help="ids from A to B, both included")
     chosen.add_argument(
         "--partition",
         choices=PARTITIONS,
-        help="CASIA-B: the subjects that this training partition leaves to test",
+        help="the subjects that test where those of this partition train",
     )
 
 
@@ -102,9 +103,9 @@ def chosen_dataset(
     if not arguments.data:
         dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark")
     else:
-        dataset = packed(arguments.data, size, RUNS)
+        dataset = packed(arguments.data, size, RUNS, arguments.layout)
     if arguments.partition:
-        return partition(dataset, PARTITIONS[arguments.partition])[1], []
+        return named_partition(arguments.partition).test(dataset), []
     if arguments.subjects:
         return dataset.of(subject_range(dataset, arguments.subjects)), []
     trained = {subject for embedder in embedders for subject in embedder.trained_on}

@@ -1,123 +1,403 @@
-"""Datasets, the sampler and the augmentations of training."""
+"""Layouts, the packed cache, the report and the partitions."""
 
 import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from model.augment import AugmentConfig, augmented, frame_positions
-from model.dataset import Dataset, Sample, open_dataset, pack, partition
+from metagait import main
+from model.caches import packed
+from model.dataset import (
+    Dataset,
+    PackedWriter,
+    Report,
+    Sample,
+    first_subjects,
+    layout_of,
+    listed_subjects,
+    named_partition,
+    open_packed,
+    pack,
+)
+from model.dataset import raw as raw_module
+from model.dataset.layouts import CASIA_B, OU_MVLP
+from model.dataset.raw import decode, in_order
 from model.errors import DatasetError
-from model.sampler import Sampler, SamplerConfig, prefetched
 from model.silhouettes import PREPROCESSING_ID, align
+from tests.datasets import body, png, walk, write_cache, write_sample, write_tar
 
-UNCHANGED = AugmentConfig(mirror=0, shift=0, scale=0, erase=0, outline=0, speed=1, drop=0)
-
+SIZES = ((64, 44), (128, 88))
 ENTRY = {"subject": "1", "condition": "nm-01", "view": "090", "start": 0, "length": 1}
+EMPTY_FRAME = np.zeros((80, 100), np.uint8)
 
 
 class Frames:
-    """A source of `length` frames whose pixels all say which frame they are."""
-
-    def __init__(self, length: int, offset: int = 0) -> None:
-        numbers = np.arange(offset, offset + length, dtype=np.uint8)
-        self._walk = np.tile(numbers[:, None, None], (1, 64, 44))
+    """A source of frames that are all alike."""
 
     def read(self) -> np.ndarray:
-        return self._walk
+        return np.full((3, 64, 44), 7, np.uint8)
 
 
-def made_dataset(subjects: int = 5, samples: int = 3, length: int = 20) -> Dataset:
-    return Dataset(
-        tuple(
-            Sample(f"{s:03}", f"nm-{k:02}", "090", length, Frames(length, offset=20 * s))
-            for s in range(subjects)
-            for k in range(1, samples + 1)
+def numbered(*subjects: str) -> Dataset:
+    return Dataset(tuple(Sample(s, "nm-01", "090", 3, Frames()) for s in subjects))
+
+
+def packed_tree(
+    root: Path, out: Path, size: tuple[int, int] = (64, 44), layout: str | None = None
+) -> Dataset:
+    kind = layout_of(root, layout)
+    pack(kind.scan(root), out, size, layout=kind)
+    return open_packed(out)
+
+
+def tree(root: Path) -> dict[str, list[np.ndarray]]:
+    """Three subjects of any id/type/view tree, and the frames of each sample."""
+    samples = {
+        f"{subject}/walk/{view}": walk(first=20 + 3 * number)
+        for number, (subject, view) in enumerate(
+            (s, v) for s in ("ann", "bob", "cy") for v in ("front", "side")
         )
+    }
+    for name, frames in samples.items():
+        write_sample(root, name, frames)
+    return samples
+
+
+def as_archives(root: Path) -> dict[str, list[np.ndarray]]:
+    samples = {f"{s}/nm-01/{v}": walk(first=20) for s in ("001", "002") for v in ("000", "090")}
+    for subject in ("001", "002"):
+        write_tar(
+            root / f"{subject}.tar.gz",
+            {
+                f"{name}/{name.replace('/', '-')}-{number:03}.png": png(frame)
+                for name, frames in samples.items()
+                if name.startswith(subject)
+                for number, frame in enumerate(frames)
+            },
+        )
+    return samples
+
+
+def as_casia_b(root: Path) -> dict[str, list[np.ndarray]]:
+    samples = {f"{s}/{c}/090": walk(first=22) for s in ("001", "124") for c in ("nm-01", "cl-02")}
+    for name, frames in samples.items():
+        write_sample(root, name, frames)
+    return samples
+
+
+def as_ou_mvlp(root: Path) -> dict[str, list[np.ndarray]]:
+    samples = {
+        f"{subject}/{sequence}/{view}": walk(first=24 + int(view) // 30)
+        for subject in ("00001", "00002")
+        for sequence in ("00", "01")
+        for view in ("000", "270")
+    }
+    for name, frames in samples.items():
+        subject, sequence, view = name.split("/")
+        write_sample(root, f"Silhouette_{view}-{sequence}/{subject}", frames)
+    return samples
+
+
+LAYOUTS = {
+    "tree": tree,
+    "casia-b": as_casia_b,
+    "casia-b-tar": as_archives,
+    "oumvlp": as_ou_mvlp,
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("name", "write"), LAYOUTS.items())
+def test_a_cache_holds_the_aligned_frames_of_every_layout(
+    name: str,
+    write: Callable[[Path], dict[str, list[np.ndarray]]],
+    size: tuple[int, int],
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "raw"
+    samples = write(root)
+    assert layout_of(root).name == name
+    dataset = packed_tree(root, tmp_path / "packed", size)
+    assert dataset.size == size
+    assert sorted(sample.name for sample in dataset.samples) == sorted(samples)
+    for sample in dataset.samples:
+        expected = align(samples[sample.name], size).silhouettes
+        np.testing.assert_array_equal(sample.silhouettes(), expected)
+        assert sample.length == len(expected)
+    missing, subjects = dataset.report.missing, dataset.report.missing_subjects
+    assert dataset.report == Report(missing=missing, missing_subjects=subjects)
+
+
+def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    as_archives(tmp_path / "raw")
+    layout = layout_of(tmp_path / "raw")
+    told: list[str] = []
+    for workers in (1, 2):
+        pack(
+            layout.scan(tmp_path / "raw"),
+            tmp_path / str(workers),
+            (64, 44),
+            layout=layout,
+            workers=workers,
+            progress=told.append,
+        )
+    assert told == ["001.tar.gz", "002.tar.gz"] * 2
+    for name in ("index.json", "silhouettes.npy"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_everything_that_is_wrong_with_a_tree_is_listed(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    tree(root)
+    (root / "ann" / "walk" / "front" / "ann-walk-front-005.png").write_bytes(b"no picture")
+    (root / "bob" / "coat" / "side").mkdir(parents=True)
+    write_sample(root, "bob/coat/front", [body()] * 3)
+    broken = write_sample(root, "cy/coat/front", [body()])
+    whole = png(body())
+    next(broken.iterdir()).write_bytes(whole[: len(whole) // 2])
+    write_sample(root, "cy/coat/side", [EMPTY_FRAME] * 20)
+    write_sample(root, "dee/walk/front", [EMPTY_FRAME, *walk()])
+    (root / "dee" / "walk" / "front" / "Thumbs.db").write_bytes(b"")
+    (root / "readme.txt").write_text("hello")
+    (root / "eve").mkdir()
+
+    report = packed_tree(root, tmp_path / "packed").report
+
+    assert report == Report(
+        missing=("ann/coat/front", "ann/coat/side", *(f"dee/{x}" for x in DEE_LACKS)),
+        empty=("bob/coat/side (no picture)", "cy/coat/side (no body in 20 pictures)"),
+        short=("bob/coat/front (3 frames)",),
+        broken=(
+            "ann/walk/front/ann-walk-front-005.png "
+            "(expected a PNG file, got 10 bytes of something else)",
+            "cy/coat/front/cy-coat-front-001.png (expected a whole PNG file, got a damaged one)",
+            "cy/coat/front (none of its 1 pictures can be read)",
+        ),
+        partial=("dee/walk/front (1 of 17 frames)",),
+        ignored=("eve/ (no <type>/<view> in it)", "readme.txt", "dee/walk/front/Thumbs.db"),
     )
+    lines = report.lines(shown=1)
+    assert "5 missing: ann/coat/front, …" in lines
+    assert "1 with frames that show no body: dee/walk/front (1 of 17 frames)" in lines
 
 
-def body(height: int = 40, left: int = 30) -> np.ndarray:
-    picture = np.zeros((80, 100), np.uint8)
-    picture[20 : 20 + height, left : left + 15] = 255
-    return picture
+DEE_LACKS = ("coat/front", "coat/side", "walk/side")
 
 
-def write_sample(root: Path, name: str, frames: list[np.ndarray]) -> Path:
-    folder = root / name
+def test_a_broken_picture_costs_one_frame(tmp_path: Path) -> None:
+    frames = walk()
+    folder = write_sample(tmp_path / "raw", "ann/walk/front", frames)
+    (folder / "ann-walk-front-005.png").write_bytes(b"no picture")
+    (sample,) = packed_tree(tmp_path / "raw", tmp_path / "packed").samples
+    np.testing.assert_array_equal(sample.silhouettes(), align(frames[:4] + frames[5:]).silhouettes)
+
+
+def test_known_datasets_are_held_to_what_they_promise(tmp_path: Path) -> None:
+    as_casia_b(tmp_path / "casia")
+    (tmp_path / "casia" / "005" / "nm-01" / "000").mkdir(parents=True)
+    report = packed_tree(tmp_path / "casia", tmp_path / "a").report
+    assert len(report.missing_subjects) == 121
+    assert "005" not in report.missing_subjects
+    assert len(report.missing) == 3 * 110 - 4 - 1
+    assert report.empty == ("005/nm-01/000 (no picture)",)
+
+    as_ou_mvlp(tmp_path / "ou")
+    report = packed_tree(tmp_path / "ou", tmp_path / "b").report
+    assert len(report.missing_subjects) == 10_305
+    assert len(report.missing) == 2 * 28 - 8
+    assert (len(CASIA_B.views), len(OU_MVLP.views)) == (11, 14)
+
+
+def test_a_tree_that_is_no_grid_misses_nothing(tmp_path: Path) -> None:
+    for number in range(4):
+        write_sample(tmp_path / "raw", f"s{number}/day{number}/view{number}", walk())
+    assert packed_tree(tmp_path / "raw", tmp_path / "packed").report == Report()
+
+
+def test_frames_without_leading_zeros_are_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "raw" / "ann" / "walk" / "front"
     folder.mkdir(parents=True)
-    for number, frame in enumerate(frames):
-        cv2.imwrite(str(folder / f"{number:03}.png"), frame)
-    return folder
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    root = tmp_path / "casia"
-    for subject in ("001", "002", "003"):
-        for view in ("000", "090"):
-            frames = [body(30 + n, 20 + n) for n in range(16)]
-            write_sample(root, f"{subject}/nm-01/{view}", frames)
-    return root
-
-
-def test_tree_is_aligned_when_it_is_read(tree: Path) -> None:
-    dataset = open_dataset(tree)
-    frames = [body(30 + n, 20 + n) for n in range(16)]
-    assert len(dataset.samples) == 6
-    assert dataset.subjects == ("001", "002", "003")
-    np.testing.assert_array_equal(
-        dataset.samples[0].silhouettes(), align(frames, (64, 44)).silhouettes
-    )
-
-
-def test_packed_cache_holds_what_the_tree_holds(tree: Path, tmp_path: Path) -> None:
-    dataset = open_dataset(tree)
-    report = pack(dataset, tmp_path / "packed")
-    packed = open_dataset(tmp_path / "packed")
-    assert report.broken == ()
-    assert [s.name for s in packed.samples] == [s.name for s in dataset.samples]
-    for one, other in zip(packed.samples, dataset.samples, strict=True):
-        np.testing.assert_array_equal(one.silhouettes(), other.silhouettes())
-        assert one.length == len(one.silhouettes())
-
-
-def test_missing_empty_short_and_broken_samples_are_listed(tree: Path, tmp_path: Path) -> None:
-    (tree / "001" / "nm-01" / "000" / "005.png").write_bytes(b"no picture")
-    (tree / "002" / "bg-01" / "090").mkdir(parents=True)
-    write_sample(tree, "002/bg-01/000", [body()] * 3)
-    broken = write_sample(tree, "003/bg-01/000", [body()])
-    (broken / "000.png").write_bytes(b"no picture either")
-    write_sample(tree, "003/bg-01/090", [np.zeros((80, 100), np.uint8)] * 20)
-
-    report = pack(open_dataset(tree), tmp_path / "packed")
-
-    assert report.missing == ("001/bg-01/000", "001/bg-01/090")
-    assert report.empty == ("002/bg-01/090",)
-    assert report.short == ("002/bg-01/000 (3 frames)", "003/bg-01/000 (1 frames)")
-    assert [line.split(":")[0] for line in report.broken] == ["003/bg-01/000", "003/bg-01/090"]
-    assert open_dataset(tmp_path / "packed").report.broken == report.broken
-    assert any("2 broken" in line for line in report.lines())
-
-
-def test_one_broken_frame_costs_one_frame(tree: Path) -> None:
-    (tree / "001" / "nm-01" / "000" / "005.png").write_bytes(b"no picture")
-    sample = open_dataset(tree).samples[0]
-    assert sample.length == 16
-    assert len(sample.silhouettes()) == 15
+    frames = walk(length=12)
+    for number, frame in enumerate(frames, start=1):
+        (folder / f"{number}.png").write_bytes(png(frame))
+    (sample,) = packed_tree(tmp_path / "raw", tmp_path / "packed").samples
+    np.testing.assert_array_equal(sample.silhouettes(), align(frames).silhouettes)
+    assert sorted(["a10", "a9", "10b", "b1"], key=in_order) == ["10b", "a9", "a10", "b1"]
 
 
 def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="not there"):
-        open_dataset(tmp_path / "nothing")
-    with pytest.raises(DatasetError, match="PNG"):
-        open_dataset(tmp_path)
-    with pytest.raises(DatasetError, match="size"):
-        open_dataset(tmp_path, (10, 10))
+        layout_of(tmp_path / "nothing")
+    with pytest.raises(DatasetError, match=r"001\.tar\.gz.*Silhouette_.*got an empty folder"):
+        layout_of(tmp_path / "empty")
+    with pytest.raises(DatasetError, match="got empty/"):
+        layout_of(tmp_path)
+    with pytest.raises(DatasetError, match="'casia-c'"):
+        layout_of(tmp_path, "casia-c")
+    with pytest.raises(DatasetError, match="oumvlp"):
+        layout_of(tmp_path, "oumvlp")
+    as_casia_b(tmp_path / "raw")
+    with pytest.raises(DatasetError, match=r"expected a size .* got \(10, 10\)"):
+        packed_tree(tmp_path / "raw", tmp_path / "packed", (10, 10))
+
+
+def test_two_layouts_in_one_folder_must_be_named(tmp_path: Path) -> None:
+    root = tmp_path / "raw"
+    as_archives(root)
+    as_casia_b(root)
+    with pytest.raises(DatasetError, match="casia-b and casia-b-tar"):
+        layout_of(root)
+    dataset = packed_tree(root, tmp_path / "packed", layout="casia-b")
+    assert dataset.subjects == ("001", "124")
+    assert dataset.report.ignored == ("001.tar.gz", "002.tar.gz")
+    assert layout_of(root, "tree").grid is None
+
+
+def test_a_source_without_any_walk_is_refused(tmp_path: Path) -> None:
+    write_sample(tmp_path / "raw", "ann/walk/front", [EMPTY_FRAME])
+    with pytest.raises(DatasetError, match="no body in 1 pictures"):
+        packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def link(kind: bytes, target: str) -> tarfile.TarInfo:
+    header = tarfile.TarInfo()
+    header.type, header.linkname = kind, target
+    return header
+
+
+def folder() -> tarfile.TarInfo:
+    header = tarfile.TarInfo()
+    header.type = tarfile.DIRTYPE
+    return header
+
+
+def test_what_an_archive_should_not_hold_is_listed_and_goes_nowhere(tmp_path: Path) -> None:
+    picture = png(body())
+    inner = tmp_path / "inner.tar"
+    write_tar(inner, {"001/nm-03/000/1.png": picture}, "w")
+    wanted = {f"001/nm-01/000/{number}.png": picture for number in range(16)}
+    (tmp_path / "secret.png").write_bytes(picture)
+    members = {
+        **wanted,
+        "../../escaped/nm-01/000/1.png": picture,
+        "/tmp/nm-01/000/1.png": picture,
+        "001/nm-01/018/1.png": link(tarfile.SYMTYPE, str(tmp_path / "secret.png")),
+        "001/nm-01/036/1.png": link(tarfile.LNKTYPE, "001/nm-01/000/1.png"),
+        "001/nm-01/054/1.png": link(tarfile.CHRTYPE, ""),
+        "001/nm-01/072/inner.tar": inner.read_bytes(),
+        "001/nm-01/090/notes.txt": b"hello",
+        "stray.png": picture,
+        "001": folder(),
+        "001/nm-02": folder(),
+        "001/nm-02/000": folder(),
+    }
+    write_tar(tmp_path / "raw" / "001.tar", members, "w")
+    before = sorted(tmp_path.rglob("*"))
+
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+
+    new = {p for p in tmp_path.rglob("*") if p not in before} - {tmp_path / "packed"}
+    assert {path.parent for path in new} == {tmp_path / "packed"}
+    assert [sample.name for sample in dataset.samples] == ["001/nm-01/000"]
+    assert dataset.report.empty == ("001/nm-02/000 (no picture)",)
+    reasons = dict(line.removeprefix("001.tar: ").split(" (") for line in dataset.report.ignored)
+    assert reasons == {
+        "../../escaped/nm-01/000/1.png": "a name that leads out of the archive)",
+        "/tmp/nm-01/000/1.png": "a name that leads out of the archive)",
+        "001/nm-01/018/1.png": "a link)",
+        "001/nm-01/036/1.png": "a link)",
+        "001/nm-01/054/1.png": "no file)",
+        "001/nm-01/072/inner.tar": "an archive within the archive; unpack it first)",
+        "001/nm-01/090/notes.txt": "no PNG file)",
+        "stray.png": "not in <type>/<view>/)",
+    }
+
+
+def test_an_archive_need_not_repeat_its_subject(tmp_path: Path) -> None:
+    write_tar(tmp_path / "raw" / "007.tgz", {f"nm-01/000/{n}.png": png(body()) for n in range(16)})
+    write_tar(
+        tmp_path / "raw" / "008.tar.xz",
+        {f"./silh/008/nm-01/000/{n}.png": png(body()) for n in range(16)},
+        "w:xz",
+    )
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert [sample.name for sample in dataset.samples] == ["007/nm-01/000", "008/nm-01/000"]
+
+
+def test_the_same_sample_twice_is_listed(tmp_path: Path) -> None:
+    members = {f"001/nm-01/000/{n}.png": png(body()) for n in range(16)}
+    for name in ("001.tar", "001-copy.tar"):
+        write_tar(tmp_path / "raw" / name, members, "w")
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert len(dataset.samples) == 1
+    assert dataset.report.broken == ("001/nm-01/000 (a second sample of this name)",)
+
+
+def second_header_damaged(data: bytes) -> bytes:
+    place = data.index(b"002/nm-01/000/01.png")
+    return data[:place] + b"x" * 512 + data[place + 512 :]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        ("tar", lambda data: data[:1000]),
+        ("tar", lambda data: data[:1024]),
+        ("tar", second_header_damaged),
+        ("tar", lambda data: b"no archive"),
+        ("tar.gz", lambda data: data[: len(data) // 2]),
+        ("tar.gz", lambda data: data[:200] + b"x" * 200 + data[400:]),
+    ],
+)
+def test_a_damaged_archive_is_refused_as_a_whole(
+    suffix: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    pictures = {f"002/nm-01/000/{n:02}.png": png(frame) for n, frame in enumerate(walk(4))}
+    write_tar(tmp_path / "raw" / "001.tar", {"001/nm-01/000/1.png": png(body())})
+    bad = tmp_path / "raw" / f"002.{suffix}"
+    write_tar(bad, pictures, "w:gz" if suffix == "tar.gz" else "w")
+    bad.write_bytes(damage(bad.read_bytes()))
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert dataset.subjects == ("001",)
+    (line,) = dataset.report.broken
+    assert line.startswith(f"002.{suffix} (expected a whole tar archive, got: ")
+
+
+def test_a_changed_byte_in_a_compressed_archive_is_noticed(tmp_path: Path) -> None:
+    as_archives(tmp_path / "raw")
+    file = tmp_path / "raw" / "002.tar.gz"
+    data = bytearray(file.read_bytes())
+    data[-6] ^= 1  # within the checksum at the end
+    file.write_bytes(bytes(data))
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert dataset.subjects == ("001",)
+    assert len(dataset.report.broken) == 1
+
+
+def test_a_name_as_large_as_a_bomb_is_refused(tmp_path: Path) -> None:
+    as_archives(tmp_path / "raw")
+    header = tarfile.TarInfo("name")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 8 * 1024**3
+    block = header.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "raw" / "003.tar").write_bytes(block + bytes(10240))
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert dataset.report.broken == (
+        "003.tar (expected a name in the archive, got 8589934592 bytes of it)",
+    )
+
+
+def test_pictures_larger_than_any_silhouette_are_refused() -> None:
+    huge = bytearray(png(body()))
+    huge[16:24] = (40_000).to_bytes(4) * 2
+    with pytest.raises(DatasetError, match="40000x40000"):
+        decode(bytes(huge))
+    assert raw_module.MAX_PICTURE_PIXELS < 40_000**2
 
 
 @pytest.mark.parametrize(
@@ -129,156 +409,133 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
         ("samples", [{"subject": "1"}], "start"),
         ("samples", [{**ENTRY, "start": -1}], "-1"),
         ("samples", [{**ENTRY, "length": 999}], "999"),
-        ("samples", [], "none"),
+        ("samples", [], "no samples"),
+        ("report", {"broken": [1]}, "report"),
+        ("report", {"other": []}, "other"),
     ],
 )
-def test_damaged_caches_are_refused(
-    tree: Path, tmp_path: Path, key: str, value: object, said: str
-) -> None:
-    pack(open_dataset(tree), tmp_path / "packed")
+def test_damaged_caches_are_refused(tmp_path: Path, key: str, value: object, said: str) -> None:
+    write_cache(numbered("1", "2"), tmp_path / "packed")
     file = tmp_path / "packed" / "index.json"
     index = json.loads(file.read_text())
     assert index["preprocessing_id"] == PREPROCESSING_ID
     file.write_text(json.dumps({**index, key: value}))
     with pytest.raises(DatasetError, match=said):
-        open_dataset(tmp_path / "packed")
+        open_packed(tmp_path / "packed")
 
 
-def test_pickled_silhouettes_are_refused(tree: Path, tmp_path: Path) -> None:
-    pack(open_dataset(tree), tmp_path / "packed")
+def test_pickled_silhouettes_are_refused(tmp_path: Path) -> None:
+    write_cache(numbered("1"), tmp_path / "packed")
     np.save(tmp_path / "packed" / "silhouettes.npy", np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(DatasetError):
-        open_dataset(tmp_path / "packed")
+        open_packed(tmp_path / "packed")
 
 
-def test_partition_keeps_subjects_apart() -> None:
-    train, test = partition(made_dataset(5), 3)
-    assert train.subjects == ("000", "001", "002")
-    assert test.subjects == ("003", "004")
-    with pytest.raises(DatasetError, match="more than 5"):
-        partition(made_dataset(5), 5)
+def test_a_cache_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "packed"
+    frames = np.zeros((2, 64, 44), np.uint8)
+
+    def interrupted() -> None:
+        with PackedWriter(out, (64, 44)) as writer:
+            writer.add(("1", "nm-01", "000"), frames)
+            assert [path.name for path in tmp_path.iterdir()] == ["packed.part"]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "packed.part").mkdir()  # left by a process that was killed
+    (tmp_path / "packed.part" / "index.json").write_text("{")
+    write_cache(numbered("1"), out)
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]
+    with pytest.raises(DatasetError, match="exists"):
+        write_cache(numbered("1"), out)
 
 
-def test_batch_is_p_subjects_with_k_samples_each() -> None:
-    dataset = made_dataset(subjects=5, samples=3)
-    config = SamplerConfig(subjects=4, samples=3, frames=8, augment=UNCHANGED)
-    batch = Sampler(dataset, config, seed=7).batch(0)
-    assert batch.silhouettes.shape == (12, 8, 64, 44)
-    assert batch.silhouettes.dtype == np.uint8
-    assert batch.lengths.tolist() == [8] * 12
-    labels, counts = np.unique(batch.labels, return_counts=True)
-    assert len(labels) == 4
-    assert set(counts.tolist()) == {3}
-    # Frames of subject s are numbered from 20·s: clips and labels belong together.
-    np.testing.assert_array_equal(batch.silhouettes[:, 0, 0, 0] // 20, batch.labels)
-    np.testing.assert_array_equal(np.diff(batch.silhouettes[:, :, 0, 0].astype(int)), 1)
+def test_the_writer_takes_each_sample_once_and_whole(tmp_path: Path) -> None:
+    with PackedWriter(tmp_path / "packed", (64, 44)) as writer:
+        with pytest.raises(DatasetError, match="got none"):
+            writer.finish()
+        writer.add(("1", "nm-01", "000"), np.zeros((2, 64, 44), np.uint8))
+        with pytest.raises(DatasetError, match=r"1/nm-01/000.*second"):
+            writer.add(("1", "nm-01", "000"), np.zeros((2, 64, 44), np.uint8))
+        with pytest.raises(DatasetError, match=r"uint8 \[T, 64, 44\], got float64"):
+            writer.add(("1", "nm-01", "018"), np.zeros((2, 64, 44)))
 
 
-def test_samples_are_repeated_only_when_there_are_too_few() -> None:
-    dataset = made_dataset(subjects=2, samples=2)
-    config = SamplerConfig(subjects=2, samples=5, frames=4)
-    assert Sampler(dataset, config, 1).batch(0).silhouettes.shape[0] == 10
-    with pytest.raises(DatasetError, match="at least 3 subjects"):
-        Sampler(dataset, SamplerConfig(subjects=3), 1)
-
-
-def test_a_batch_depends_on_seed_and_iteration_alone() -> None:
-    config = SamplerConfig(subjects=3, samples=2, frames=6)
-    first = Sampler(made_dataset(), config, seed=3)
-    second = Sampler(made_dataset(), config, seed=3)
-    ahead = [first.batch(i) for i in range(4)]
-    behind = [second.batch(i) for i in reversed(range(4))][::-1]
-    for one, other in zip(ahead, behind, strict=True):
-        np.testing.assert_array_equal(one.silhouettes, other.silhouettes)
-        np.testing.assert_array_equal(one.labels, other.labels)
-    other_seed = Sampler(made_dataset(), config, seed=4).batch(0)
-    assert not np.array_equal(ahead[0].silhouettes, other_seed.silhouettes)
-
-
-def test_prefetched_batches_come_in_order_and_errors_arrive() -> None:
-    sampler = Sampler(made_dataset(), SamplerConfig(subjects=2, samples=2, frames=4), 1)
-    found = list(prefetched(sampler.batch, range(2, 6)))
-    for iteration, batch in zip(range(2, 6), found, strict=True):
-        np.testing.assert_array_equal(batch.silhouettes, sampler.batch(iteration).silhouettes)
-    assert list(prefetched(sampler.batch, range(3, 3))) == []
-
-    def fails(iteration: int) -> object:
-        raise DatasetError(f"no batch {iteration}")
-
-    with pytest.raises(DatasetError, match="no batch 0"):
-        list(prefetched(fails, range(2)))
-
-
-def test_short_walks_are_repeated_along_time() -> None:
-    positions = frame_positions(3, 8, UNCHANGED, np.random.default_rng(1))
-    np.testing.assert_array_equal(np.diff(positions) % 3, 1)
-    assert set(positions.tolist()) == {0, 1, 2}
-
-
-@settings(deadline=None, max_examples=200)
-@given(
-    length=st.integers(1, 80),
-    frames=st.integers(1, 30),
-    speed=st.floats(1, 3),
-    drop=st.sampled_from([0.0, 1.0]),
-    seed=st.integers(0, 1000),
-)
-def test_positions_stay_in_the_walk_and_run_forwards(
-    length: int, frames: int, speed: float, drop: float, seed: int
+def test_a_raw_dataset_is_packed_once_and_again_when_it_changes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = AugmentConfig(speed=speed, drop=drop)
-    positions = frame_positions(length, frames, config, np.random.default_rng(seed))
-    assert positions.shape == (frames,)
-    assert positions.min() >= 0
-    assert positions.max() < length
-    if length >= frames:
-        assert (np.diff(positions) > 0).all()
+    tree(tmp_path / "raw")
+    runs = tmp_path / "runs"
+    first = packed(tmp_path / "raw", (64, 44), runs)
+    assert "packing" in capsys.readouterr().out
+    again = packed(tmp_path / "raw", (64, 44), runs)
+    assert capsys.readouterr().out == ""
+    assert again.samples == first.samples
+    write_sample(tmp_path / "raw", "ann/coat/front", walk())
+    assert len(packed(tmp_path / "raw", (64, 44), runs).samples) == len(first.samples) + 1
+    assert len(list((runs / "cache").glob("raw-*"))) == 2
 
 
-def test_no_augmentation_changes_nothing() -> None:
-    clip = np.random.default_rng(0).integers(0, 256, (5, 64, 44)).astype(np.uint8)
-    np.testing.assert_array_equal(augmented(clip, UNCHANGED, np.random.default_rng(1)), clip)
+def test_partitions_of_casia_b_go_by_number() -> None:
+    # 005 is not there, and 006 does not take its place among the first.
+    ids = [f"{number:03}" for number in range(1, 125) if number != 5]
+    dataset = numbered(*ids)
+    for name, last in (("st", 24), ("mt", 62), ("lt", 74)):
+        train, test = named_partition(name).train(dataset), named_partition(name).test(dataset)
+        assert train.subjects == tuple(i for i in ids if int(i) <= last)
+        assert test.subjects == tuple(i for i in ids if int(i) > last)
 
 
-def test_mirror_turns_the_whole_clip() -> None:
-    clip = np.random.default_rng(0).integers(0, 256, (5, 64, 44)).astype(np.uint8)
-    config = AugmentConfig(mirror=1, shift=0, scale=0, erase=0, outline=0)
-    mirrored = augmented(clip, config, np.random.default_rng(1))
-    np.testing.assert_array_equal(mirrored, clip[:, :, ::-1])
+def test_ou_mvlp_trains_on_odd_ids() -> None:
+    dataset = numbered("00001", "00002", "00003", "00004", "10307")
+    assert named_partition("oumvlp").train(dataset).subjects == ("00001", "00003", "10307")
+    assert named_partition("oumvlp").test(dataset).subjects == ("00002", "00004")
 
 
-def test_shift_moves_no_farther_than_it_may() -> None:
-    clip = np.zeros((2, 64, 44), np.uint8)
-    clip[:, 30, 20] = 255
-    config = AugmentConfig(mirror=0, shift=2, scale=0, erase=0, outline=0)
-    moved = set()
-    for seed in range(20):
-        shifted = augmented(clip, config, np.random.default_rng(seed))
-        rows, columns = np.nonzero(shifted[0])
-        assert (abs(rows - 30) <= 2).all()
-        assert (abs(columns - 20) <= 2).all()
-        moved.add((rows.mean(), columns.mean()))
-    assert len(moved) > 10
+def test_other_partitions_are_a_count_or_a_list() -> None:
+    dataset = numbered("ann", "bob", "cy")
+    assert first_subjects(2).train(dataset).subjects == ("ann", "bob")
+    assert first_subjects(2).test(dataset).subjects == ("cy",)
+    listed = listed_subjects(("cy", "zoe"))
+    assert listed.train(dataset).subjects == ("cy",)
+    assert listed.test(dataset).subjects == ("ann", "bob")
+    assert listed.test(dataset).report.missing_subjects == ("zoe",)
+    known = replace(dataset, report=Report(missing_subjects=("zoe",)))
+    assert listed.train(known).report.missing_subjects == ("zoe",)
 
 
-def test_erased_box_is_one_box_in_all_frames() -> None:
-    clip = np.full((4, 64, 44), 200, np.uint8)
-    config = AugmentConfig(mirror=0, shift=0, scale=0, erase=1, outline=0)
-    erased = augmented(clip, config, np.random.default_rng(5)) == 0
-    assert (erased == erased[0]).all()
-    rows, columns = erased[0].any(axis=1).sum(), erased[0].any(axis=0).sum()
-    assert erased[0].sum() == rows * columns > 0
+def test_partitions_that_do_not_fit_say_why() -> None:
+    with pytest.raises(DatasetError, match=r"st, mt, lt, oumvlp.*'xl'"):
+        named_partition("xl")
+    with pytest.raises(DatasetError, match=r"numbers .* got ann"):
+        named_partition("lt").train(numbered("ann", "001"))
+    with pytest.raises(DatasetError, match="test by the partition lt"):
+        named_partition("lt").test(numbered("001"))
+    with pytest.raises(DatasetError, match="test by the partition of the first 2"):
+        first_subjects(2).test(numbered("001"))
 
 
-def test_outline_changes_stay_at_the_outline() -> None:
-    clip = np.zeros((3, 64, 44), np.uint8)
-    clip[:, 20:50, 12:32] = 255
-    config = AugmentConfig(mirror=0, shift=0, scale=0, erase=0, outline=1)
-    areas = set()
-    for seed in range(30):
-        changed = augmented(clip, config, np.random.default_rng(seed))
-        assert set(np.unique(changed).tolist()) <= {0, 255}
-        assert (changed[:, 21:49, 13:31] == 255).all()
-        assert (changed[:, :19] == 0).all()
-        areas.add(int(changed[0].astype(bool).sum()))
-    assert min(areas) < 600 < max(areas)
+def test_the_command_packs_reports_and_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "raw", tmp_path / "packed"
+    as_archives(source)
+    report = tmp_path / "report.json"
+    arguments = ["pack", str(source), str(target), "--size", "128x88", "--workers", "1"]
+    assert main([*arguments, "--report", str(report)]) == 0
+    out = capsys.readouterr().out
+    assert "4 samples of 2 subjects, 64 frames" in out
+    assert "122 missing subjects: 003, 004, 005, 006, 007, …" in out
+    told = json.loads(report.read_text())
+    assert (told["layout"], told["size"], told["frames"]) == ("casia-b-tar", [128, 88], 64)
+    assert len(told["missing_subjects"]) == 122
+    assert len(told["missing"]) == 2 * 110 - 4
+    assert open_packed(target).size == (128, 88)
+    assert main(arguments) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main(["pack", str(target), str(tmp_path / "again")]) == 2
+    assert "packed cache" in capsys.readouterr().err
+    assert main(["pack", str(source), str(tmp_path / "new"), "--workers", "0"]) == 2
+    assert "workers" in capsys.readouterr().err

@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from model.dataset.packed import open_packed
 from model.walkers.generate import packed_walk
-from model.walkers.packed import read_packed, write_packed
+from model.walkers.packed import write_packed
 from model.walkers.settings import VIEWS, WalkerSettings
 
 _GALLERY = ("nm-01", "nm-02", "nm-03", "nm-04")
@@ -66,8 +67,8 @@ def gei_rates(subjects: range, settings: WalkerSettings, *, workers: int = 1) ->
         path = Path(folder) / "walks"
         write_packed(path, subjects, settings, workers=workers)
         energy = {
-            (sample.subject, sample.condition, sample.view): silhouettes.mean(axis=0).ravel() / 255
-            for sample, silhouettes in read_packed(path)
+            (s.subject, s.condition, s.view): s.silhouettes().mean(axis=0).ravel() / 255
+            for s in open_packed(path).samples
         }
     names = [f"{subject:04d}" for subject in subjects]
     rates: dict[str, dict[int, float]] = {}

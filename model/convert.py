@@ -1,0 +1,37 @@
+"""`metagait convert`: an OpenGait tree of .pkl files -> a packed cache. Offline only.
+
+    metagait convert data/CASIA-B-pkl caches/casia-b --workers 8
+
+The files are read by an unpickler that knows NumPy arrays and nothing else. In what the frames
+differ from those that `metagait pack` makes of pictures, `model.dataset.opengait` says.
+"""
+
+import argparse
+
+from model.dataset.opengait import opengait
+from model.errors import DatasetError
+from model.pack import configure_packing, pack_with
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `metagait convert`."""
+    configure_packing(parser)
+    parser.add_argument(
+        "--rightward",
+        nargs="+",
+        default=(),
+        metavar="VIEW",
+        help="views in which people walk to the right; they are mirrored",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, and print what was wrong."""
+    layout = opengait(arguments.rightward)
+    root = arguments.source
+    if not root.is_dir() or not layout.fits(root):
+        raise DatasetError(
+            f"expected {layout.looks} in {root}, got no such file; pictures go in with "
+            f"`metagait pack`"
+        )
+    return pack_with(arguments, layout, layout.scan(root))

@@ -1,0 +1,39 @@
+"""Datasets: how they lie on disk, the packed cache that is read, and what they lack.
+
+A raw dataset has a layout (`layouts`), which cuts it into portions (`trees`, `archives`); `pack`
+aligns their walks and writes a packed cache, and `open_packed` opens that for training and
+evaluation. `opengait` brings in pickled trees, offline and for `metagait convert` alone.
+"""
+
+from model.dataset.layouts import LAYOUTS, Layout, layout_of
+from model.dataset.packed import PackedWriter, is_packed, open_packed
+from model.dataset.packing import pack
+from model.dataset.partitions import (
+    PARTITIONS,
+    Partition,
+    first_subjects,
+    listed_subjects,
+    named_partition,
+)
+from model.dataset.report import SHORT, Report
+from model.dataset.samples import Dataset, Sample, Source
+
+__all__ = [
+    "LAYOUTS",
+    "PARTITIONS",
+    "SHORT",
+    "Dataset",
+    "Layout",
+    "PackedWriter",
+    "Partition",
+    "Report",
+    "Sample",
+    "Source",
+    "first_subjects",
+    "is_packed",
+    "layout_of",
+    "listed_subjects",
+    "named_partition",
+    "open_packed",
+    "pack",
+]

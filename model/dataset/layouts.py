@@ -1,0 +1,138 @@
+"""How datasets lie on disk, and how to tell which one a folder is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.dataset.archives import SUFFIXES, is_archive, scan_archives
+from model.dataset.packed import is_packed
+from model.dataset.raw import Scan
+from model.dataset.report import Grid, few
+from model.dataset.trees import OU_MVLP_FOLDER, scan_ou_mvlp, scan_tree
+from model.errors import DatasetError
+
+CASIA_B = Grid(
+    subjects=tuple(f"{number:03d}" for number in range(1, 125)),
+    conditions=(
+        *(f"nm-{number:02d}" for number in range(1, 7)),
+        *(f"bg-{number:02d}" for number in range(1, 3)),
+        *(f"cl-{number:02d}" for number in range(1, 3)),
+    ),
+    views=tuple(f"{view:03d}" for view in range(0, 181, 18)),
+)
+"""Yu et al., ICPR 2006: 124 subjects, 10 walks, 11 views."""
+
+OU_MVLP = Grid(
+    subjects=tuple(f"{number:05d}" for number in range(1, 10308)),
+    conditions=("00", "01"),
+    views=tuple(f"{view:03d}" for view in (*range(0, 91, 15), *range(180, 271, 15))),
+)
+"""Takemura et al., 2018: 10,307 subjects, 2 sequences, 14 views."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a dataset lies on disk."""
+
+    name: str
+    looks: str
+    """What is expected in the folder, for people."""
+    fits: Callable[[Path], bool]
+    scan: Callable[[Path], Scan]
+    grid: Grid | None = None
+    """The samples that it promises."""
+
+
+def layout_of(root: Path, name: str | None = None) -> Layout:
+    """Return the layout of that name, or recognise the one of the folder.
+
+    Raises:
+        DatasetError: the folder is not there, or is of none or several layouts, or not of the
+            one that was named.
+
+    """
+    if not root.is_dir():
+        raise DatasetError(f"expected a dataset folder, got {root}, which is not there")
+    if name is not None and name not in LAYOUTS:
+        raise DatasetError(f"expected a layout of {', '.join(LAYOUTS)}, got {name!r}")
+    wanted = [LAYOUTS[name]] if name else list(LAYOUTS.values())
+    found = [layout for layout in wanted if layout.fits(root)]
+    if len(found) > 1:
+        found = [layout for layout in found if layout.name != "tree"]
+    if len(found) != 1:
+        raise DatasetError(_unrecognised(root, wanted, found))
+    return found[0]
+
+
+def is_opengait(root: Path) -> bool:
+    """Say whether the folder is an OpenGait tree, `<id>/<type>/<view>/*.pkl`."""
+    return any(root.glob("*/*/*/*.pkl"))
+
+
+def _unrecognised(root: Path, wanted: list[Layout], found: list[Layout]) -> str:
+    if found:
+        names = " and ".join(layout.name for layout in found)
+        return f"expected one layout in {root}, got {names}; name the one to use"
+    if is_packed(root):
+        return f"expected a raw dataset in {root}, got a packed cache"
+    if is_opengait(root):
+        return (
+            f"expected pictures in {root}, got an OpenGait tree of .pkl files; bring it in with "
+            f"`metagait convert`"
+        )
+    looks = "; or ".join(f"{layout.looks} ({layout.name})" for layout in wanted)
+    there = few([f"{path.name}/" if path.is_dir() else path.name for path in root.iterdir()])
+    return f"expected in {root}: {looks}; got {there or 'an empty folder'}"
+
+
+def _is_casia_b(root: Path) -> bool:
+    subjects = [path for path in root.iterdir() if path.is_dir()]
+    conditions = {path.name for subject in subjects for path in subject.iterdir()}
+    ids = {subject.name for subject in subjects}
+    return (
+        ids <= set(CASIA_B.subjects)
+        and not conditions.isdisjoint(CASIA_B.conditions)
+        and _is_tree(root)
+    )
+
+
+def _is_tree(root: Path) -> bool:
+    return any(root.glob("*/*/*/*.png"))
+
+
+def _is_ou_mvlp(root: Path) -> bool:
+    return any(OU_MVLP_FOLDER.fullmatch(path.name) for path in root.iterdir() if path.is_dir())
+
+
+def _has_archives(root: Path) -> bool:
+    return any(is_archive(path) for path in root.iterdir())
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "casia-b",
+            "folders 001/nm-01/000/ of PNG files, ids 001 to 124",
+            _is_casia_b,
+            scan_tree,
+            CASIA_B,
+        ),
+        Layout(
+            "casia-b-tar",
+            f"an archive for each subject, 001.tar.gz to 124.tar.gz ({', '.join(SUFFIXES)})",
+            _has_archives,
+            scan_archives,
+            CASIA_B,
+        ),
+        Layout(
+            "oumvlp",
+            "folders Silhouette_<view>-<seq>/<id>/ of PNG files",
+            _is_ou_mvlp,
+            scan_ou_mvlp,
+            OU_MVLP,
+        ),
+        Layout("tree", "folders <id>/<type>/<view>/ of PNG files", _is_tree, scan_tree),
+    )
+}
+"""By name; `tree` is for every dataset without a name of its own."""

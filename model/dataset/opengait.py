@@ -1,0 +1,139 @@
+"""OpenGait's trees: `<id>/<type>/<view>/<view>.pkl`, one pickled array uint8 `[T, S, S]` a sample.
+
+The frames in them are cut out already: to the rows of the body, to a height of S (64 or 128) with
+the aspect kept, centred where the cumulative mass passes one half. That is what `align` does as
+well, so they are only cut to the width. Aligning them once more would find the body a row lower
+where its topmost row is faint, and stretch every picture for it. What still differs from `align`:
+
+- OpenGait resizes with bicubic interpolation, `align` by area when it shrinks: outlines are a
+  little harder (a test states how much).
+- OpenGait cuts to the rows of any pixel above 0, `align` of those above 127. With binary masks this
+  is the same.
+- Where somebody went is lost, so walks to the right are not mirrored. Name the views of such walks
+  with `rightward`, and they are.
+- A tree of 64 rows holds too little for 128x88 and is refused; one of 128 rows is halved for 64x44.
+
+Offline only: nothing that serves may import this module.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.dataset.layouts import Layout, is_opengait
+from model.dataset.raw import AlignedWalk, Scan
+from model.dataset.report import Findings
+from model.dataset.trees import SubjectFolders, scan_tree
+from model.dataset.unpickle import MAX_BYTES, load_array
+from model.errors import DatasetError
+from model.silhouettes import align_frame
+
+MAX_FRAMES = 10_000
+
+
+@dataclass(frozen=True)
+class SubjectPickles:
+    """The pickles of one subject, in the folders of its samples."""
+
+    folders: SubjectFolders
+    rightward: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The subject's id."""
+        return self.folders.name
+
+    def stamp(self) -> str:
+        """Names and times of the folders."""
+        return self.folders.stamp()
+
+    def walks(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
+        """Read and cut sample by sample."""
+        for condition, view, path in self.folders.samples:
+            name = f"{self.name}/{condition}/{view}"
+            file = _pickle_of(path, name, findings)
+            if file is None:
+                continue
+            try:
+                frames = cut(_read(file), size)
+            except DatasetError as error:
+                findings.broken.append(f"{name}/{file.name} ({error})")
+                continue
+            shown = frames[[align_frame(frame, size) is not None for frame in frames]]
+            if not len(shown):
+                findings.empty.append(f"{name} (no body in {len(frames)} pictures)")
+                continue
+            if len(shown) < len(frames):
+                dropped = len(frames) - len(shown)
+                findings.partial.append(f"{name} ({dropped} of {len(frames)} frames)")
+            walk = shown[:, :, ::-1] if view in self.rightward else shown
+            yield (self.name, condition, view), np.ascontiguousarray(walk)
+
+
+def opengait(rightward: Collection[str] = ()) -> Layout:
+    """Return the layout; people in the views `rightward` walk to the right, and are mirrored."""
+
+    def scan(root: Path) -> Scan:
+        found = scan_tree(root)
+        pickles = tuple(
+            SubjectPickles(portion, frozenset(rightward))
+            for portion in found.portions
+            if isinstance(portion, SubjectFolders)
+        )
+        return replace(found, portions=pickles)
+
+    looks = "OpenGait's <id>/<type>/<view>/<view>.pkl"
+    return Layout("opengait", looks, is_opengait, scan)
+
+
+def cut(frames: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Cut frames uint8 or bool `[T, S, S]`, S 64 or 128, to a walk uint8 `[T, H, W]`.
+
+    Raises:
+        DatasetError: the array has another shape, or is smaller than `size`.
+
+    """
+    square = frames.shape[-1] if frames.ndim == 3 else 0
+    if square not in (64, 128) or frames.shape[1] != square or len(frames) > MAX_FRAMES:
+        raise DatasetError(
+            f"expected an array [T, 64, 64] or [T, 128, 128] of at most {MAX_FRAMES} frames, "
+            f"got {list(frames.shape)}"
+        )
+    height, width = size
+    if square < height:
+        raise DatasetError(f"expected frames of {height} rows for {size}, got {square} rows")
+    grey = frames.astype(np.uint8)
+    if grey.size and grey.max() == 1:
+        grey *= np.uint8(255)
+    if square > height:
+        shrunk = [cv2.resize(g, (height, height), interpolation=cv2.INTER_AREA) for g in grey]
+        grey = np.array(shrunk, np.uint8).reshape(-1, height, height)
+    left = height // 2 - width // 2
+    return grey[:, :, left : left + width]
+
+
+def _pickle_of(folder: Path, name: str, findings: Findings) -> Path | None:
+    """Choose the pickle of a sample, `<view>.pkl` where there are several; note all others."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    pickles = [path for path in files if path.suffix == ".pkl"]
+    chosen = next((p for p in pickles if p.stem == folder.name), None)
+    if chosen is None and len(pickles) == 1:
+        (chosen,) = pickles
+    if chosen is None and pickles:
+        findings.broken.append(f"{name} (several .pkl files, none of them {folder.name}.pkl)")
+    elif chosen is None:
+        findings.empty.append(f"{name} (no .pkl file)")
+    findings.ignored += [f"{name}/{path.name}" for path in files if path not in pickles]
+    findings.ignored += [f"{name}/{p.name}" for p in pickles if chosen and p != chosen]
+    return chosen
+
+
+def _read(file: Path) -> NDArray[Any]:
+    if file.stat().st_size > MAX_BYTES:
+        raise DatasetError(f"expected at most {MAX_BYTES} bytes")
+    return load_array(file.read_bytes())

@@ -1,0 +1,121 @@
+"""Pictures on disk -> aligned walks, one portion of a source at a time.
+
+A layout cuts a source into portions, the pieces that one process reads at a time. Reading a portion
+yields the walks that can be used and writes down everything else.
+"""
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.dataset.report import Findings, Place
+from model.errors import DatasetError, SilhouetteError
+from model.silhouettes import align
+
+MAX_PICTURE_BYTES = 32 * 1024**2
+MAX_PICTURE_PIXELS = 64 * 1024**2
+
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+
+AlignedWalk = tuple[Place, NDArray[np.uint8]]
+"""Whose walk it is, and its silhouettes, uint8 `[T, H, W]`."""
+
+
+class Portion(Protocol):
+    """What one process reads at a time: a subject's folders, or an archive."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in errors."""
+        ...
+
+    def stamp(self) -> str:
+        """Return something that changes when files come or go; cheap, reads no picture."""
+        ...
+
+    def walks(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
+        """Yield the aligned walks, and note what is wrong in `findings`.
+
+        Raises:
+            DatasetError: the portion as a whole cannot be read.
+
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The portions of a source, in order, and what its layout has no place for."""
+
+    portions: tuple[Portion, ...]
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass
+class Pictures:
+    """The pictures of one sample as files: encoded bytes by name."""
+
+    place: Place
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def aligned(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
+        """Yield the aligned walk, or nothing where no picture shows a body."""
+        name = "/".join(self.place)
+        if not self.files:
+            findings.empty.append(f"{name} (no picture)")
+            return
+        frames = list(_decoded(name, self.files, findings))
+        if not frames:
+            findings.broken.append(f"{name} (none of its {len(self.files)} pictures can be read)")
+            return
+        try:
+            walk = align(frames, size)
+        except SilhouetteError:
+            findings.empty.append(f"{name} (no body in {len(frames)} pictures)")
+            return
+        if dropped := walk.report.received - walk.report.used:
+            findings.partial.append(f"{name} ({dropped} of {len(frames)} frames)")
+        yield self.place, walk.silhouettes
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode a PNG file to grey uint8 `[h, w]`.
+
+    Raises:
+        DatasetError: it is none, is damaged, or is larger than any silhouette.
+
+    """
+    if not data.startswith(_PNG_HEAD) or len(data) < len(_PNG_HEAD) + 8:
+        raise DatasetError(f"expected a PNG file, got {len(data)} bytes of something else")
+    width, height = struct.unpack_from(">II", data, len(_PNG_HEAD))
+    if width * height > MAX_PICTURE_PIXELS:
+        raise DatasetError(f"expected at most {MAX_PICTURE_PIXELS} pixels, got {width}x{height}")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise DatasetError("expected a whole PNG file, got a damaged one")
+    return np.asarray(picture, np.uint8)
+
+
+def in_order(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Sort key under which frame 10 comes after frame 9, with or without leading zeros."""
+    pieces = re.split(r"([0-9]+)", name)
+    return tuple((False, int(p), "") if p.isdecimal() else (True, 0, p) for p in pieces if p)
+
+
+def _decoded(
+    name: str, files: Mapping[str, bytes], findings: Findings
+) -> Iterator[NDArray[np.uint8]]:
+    for file in sorted(files, key=in_order):
+        try:
+            yield decode(files[file])
+        except DatasetError as error:
+            findings.broken.append(f"{name}/{file} ({error})")

@@ -1,0 +1,88 @@
+"""`metagait pack`: a raw dataset -> a packed cache, and the list of what is wrong with it.
+
+metagait pack data/casia-b caches/casia-b --workers 8 --report casia-b.json
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from model.dataset import LAYOUTS, Dataset, Layout, layout_of, open_packed, pack
+from model.dataset.raw import Scan
+from model.errors import DatasetError
+from model.silhouettes import PREPROCESSING_ID, SIZES
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `metagait pack`."""
+    configure_packing(parser)
+    parser.add_argument("--layout", choices=LAYOUTS, help="of the source, if not recognised")
+
+
+def configure_packing(parser: argparse.ArgumentParser) -> None:
+    """Declare what `metagait pack` and `metagait convert` have in common."""
+    sizes = [f"{height}x{width}" for height, width in SIZES]
+    parser.add_argument("source", type=Path, help="folder of the dataset")
+    parser.add_argument("target", type=Path, help="new folder for the packed cache")
+    parser.add_argument("--size", choices=sizes, default=sizes[0], help=f"default {sizes[0]}")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.json", help="write the whole lists of trouble here"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pack, and print what was wrong."""
+    layout = layout_of(arguments.source, arguments.layout)
+    return pack_with(arguments, layout, layout.scan(arguments.source))
+
+
+def pack_with(arguments: argparse.Namespace, layout: Layout, scan: Scan) -> int:
+    """Pack the portions of a source as the arguments say, print the report and write it.
+
+    Raises:
+        DatasetError: the target exists, or nothing in the source can be used.
+
+    """
+    if arguments.report and not arguments.report.parent.is_dir():
+        raise DatasetError(f"expected a folder for the report, got {arguments.report.parent}")
+    size = SIZES[[f"{height}x{width}" for height, width in SIZES].index(arguments.size)]
+    with tqdm(total=len(scan.portions), unit="portion") as bar:
+
+        def advance(_: str) -> None:
+            bar.update()
+
+        pack(
+            scan,
+            arguments.target,
+            size,
+            layout=layout,
+            workers=arguments.workers,
+            progress=advance,
+        )
+    dataset = open_packed(arguments.target)
+    facts = _facts(dataset, layout)
+    print(f"{facts['samples']} samples of {facts['subjects']} subjects, {facts['frames']} frames")
+    for line in dataset.report.lines():
+        print(f"  {line}")
+    if arguments.report:
+        content = {"source": str(arguments.source), **facts, **dataset.report.as_json()}
+        arguments.report.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
+    return {
+        "layout": layout.name,
+        "size": list(dataset.size),
+        "preprocessing_id": PREPROCESSING_ID,
+        "subjects": len(dataset.subjects),
+        "samples": len(dataset.samples),
+        "frames": sum(sample.length for sample in dataset.samples),
+    }
