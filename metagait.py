@@ -17,6 +17,7 @@ COMMANDS = {
     "enroll": ("service.commands.enroll", "enrol a walk, or a folder of walks, over HTTP"),
     "identify": ("service.commands.identify", "identify a walk, or a folder of walks, over HTTP"),
     "rebuild": ("gallery.commands.rebuild", "re-embed a gallery with a model, then switch to it"),
+    "calibrate": ("gallery.commands.calibrate", "choose the threshold with the gallery itself"),
     "gallery": ("gallery.commands.settings", "show a gallery and change its settings"),
     "walkers": ("model.walkers.command", "make synthetic walkers in CASIA-B layout"),
     "pack": ("model.pack", "make a packed cache of a raw dataset"),

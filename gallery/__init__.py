@@ -3,10 +3,13 @@
 Everything another room needs is here; the modules behind this door may change.
 """
 
+from gallery.calibration import Calibration
 from gallery.ciphers import MasterKey
 from gallery.errors import (
     AuditBroken,
+    CalibrationRefused,
     EngineMissing,
+    EnrolmentConflict,
     GalleryError,
     GalleryNotFound,
     IndexUnavailable,
@@ -44,8 +47,10 @@ from gallery.generations import Model
 from gallery.keys import ApiKey, KeyStore, is_secret_of, parse_key
 from gallery.master_keys import read_master_key
 from gallery.model_files import ModelFiles
+from gallery.open_set import Interval
 from gallery.records import (
     Candidate,
+    Conflict,
     Consent,
     ConsentEntry,
     Enrolment,
@@ -58,15 +63,20 @@ from gallery.records import (
     SubjectSummary,
 )
 from gallery.settings import GallerySettings
+from gallery.views import ViewRelation, relation, view_of
 
 __all__ = [
     "ApiKey",
     "AuditBroken",
+    "Calibration",
+    "CalibrationRefused",
     "Candidate",
+    "Conflict",
     "Consent",
     "ConsentEntry",
     "EngineMissing",
     "Enrolment",
+    "EnrolmentConflict",
     "Erasure",
     "Gallery",
     "GalleryError",
@@ -74,6 +84,7 @@ __all__ = [
     "GallerySettings",
     "GalleryStatus",
     "IndexUnavailable",
+    "Interval",
     "InvalidCapture",
     "InvalidConsent",
     "InvalidEmbedding",
@@ -110,8 +121,11 @@ __all__ = [
     "SubjectNotFound",
     "SubjectSummary",
     "TooManyKeys",
+    "ViewRelation",
     "WrongMasterKey",
     "is_secret_of",
     "parse_key",
     "read_master_key",
+    "relation",
+    "view_of",
 ]

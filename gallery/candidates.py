@@ -46,6 +46,10 @@ class Owners:
         """How many different subjects there are."""
         return len(self._samples)
 
+    def samples_of(self, subject: str) -> int:
+        """How many samples a subject has; 0 for one that is not there."""
+        return self._samples[subject]
+
     def add(self, these: Chunk | Roll) -> None:
         """Take in rows that are not there yet."""
         pairs = map(Owner, map(sys.intern, these.subjects), these.sample_ids)
@@ -67,21 +71,27 @@ class Owners:
 
 
 def nearest_subjects(
-    index: VectorIndex, owners: Owners, embedding: NDArray[np.float32], limit: int
+    index: VectorIndex,
+    owners: Owners,
+    embedding: NDArray[np.float32],
+    limit: int,
+    samples_of_a_subject: int = 1,
 ) -> tuple[Candidate, ...]:
-    """Find the `limit` subjects whose nearest samples are nearest to an embedding float32 `[L]`.
+    """Find the `limit` subjects that are nearest to an embedding float32 `[L]`.
 
-    A subject with hundreds of near samples takes one place, so the search is widened until there
-    are enough subjects; fewer come back only when the index holds no more.
+    A subject's distance is the mean of those of its `samples_of_a_subject` nearest samples, or of
+    all when it has fewer. The search is widened until no subject that it has not seen whole could
+    be nearer than those found; fewer come back only when the index holds no more.
     """
     wanted = min(limit, owners.subjects)
     if wanted == 0:
         return ()
-    k = min(len(index), 2 * wanted)
+    k = min(len(index), 2 * wanted * samples_of_a_subject)
     while True:
         squared, rows = index.search(embedding, k)
-        found = _first_of_each_subject(owners, squared, rows, wanted)
-        if len(found) == wanted or k == len(index):
+        near = _Near(owners, squared, rows, samples_of_a_subject)
+        found = near.nearest(wanted)
+        if k == len(index) or (len(found) == wanted and near.rules_out_others(found[-1].distance)):
             return found
         k = min(len(index), k * _WIDEN)
 
@@ -95,16 +105,56 @@ def finds_any(index: VectorIndex, embedding: NDArray[np.float32], rows: Collecti
     return not set(rows).isdisjoint(found.tolist())
 
 
-def _first_of_each_subject(
-    owners: Owners, squared: NDArray[np.float32], rows: NDArray[np.int64], wanted: int
-) -> tuple[Candidate, ...]:
-    found: dict[str, Candidate] = {}
-    # Equal distances are ordered by row, so that the same question has the same answer.
-    for place in np.lexsort((rows, squared)):
-        subject, sample_id = owners[int(rows[place])]
-        if subject not in found:
-            distance = math.sqrt(max(0.0, float(squared[place])))
-            found[subject] = Candidate(len(found) + 1, subject, distance, sample_id)
-        if len(found) == wanted:
-            break
-    return tuple(found.values())
+class _Near:
+    """What one search tells of each subject: the distances of its nearest samples, in order."""
+
+    def __init__(
+        self,
+        owners: Owners,
+        squared: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        samples_of_a_subject: int,
+    ) -> None:
+        self._owners = owners
+        self._most = samples_of_a_subject
+        self._distances: dict[str, list[float]] = {}
+        self._nearest: dict[str, str] = {}
+        self._farthest = 0.0
+        # Equal distances are ordered by row, so that the same question has the same answer.
+        for place in np.lexsort((rows, squared)):
+            subject, sample_id = owners[int(rows[place])]
+            self._farthest = math.sqrt(max(0.0, float(squared[place])))
+            self._nearest.setdefault(subject, sample_id)
+            seen = self._distances.setdefault(subject, [])
+            if len(seen) < self._most:
+                seen.append(self._farthest)
+
+    def nearest(self, wanted: int) -> tuple[Candidate, ...]:
+        """The subjects of which enough was seen, nearest first."""
+        whole = [
+            (sum(seen) / len(seen), subject)
+            for subject, seen in self._distances.items()
+            if len(seen) == self._needed(subject)
+        ]
+        whole.sort(key=lambda one: one[0])
+        return tuple(
+            Candidate(rank, subject, distance, self._nearest[subject])
+            for rank, (distance, subject) in enumerate(whole[:wanted], start=1)
+        )
+
+    def rules_out_others(self, distance: float) -> bool:
+        """Tell whether every other subject is at least so far: what is unseen is farther yet."""
+        if len(self._distances) < self._owners.subjects and self._farthest < distance:
+            return False
+        return all(
+            self._least(subject, seen) >= distance
+            for subject, seen in self._distances.items()
+            if len(seen) < self._needed(subject)
+        )
+
+    def _needed(self, subject: str) -> int:
+        return min(self._most, self._owners.samples_of(subject))
+
+    def _least(self, subject: str, seen: list[float]) -> float:
+        needed = self._needed(subject)
+        return (sum(seen) + (needed - len(seen)) * self._farthest) / needed

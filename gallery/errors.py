@@ -21,6 +21,8 @@ GalleryError
 │   ├── SilhouettesNotKept   the sample is there, its silhouettes were never given
 │   └── ModelFileMissing     the file of a model that a generation was made with
 ├── TooManyKeys              two API keys of that name are live already
+├── CalibrationRefused       the gallery cannot show what a threshold would promise
+├── EnrolmentConflict        a new sample is nearer to somebody else than to its own subject
 ├── ModelMismatch            the gallery was embedded by another model
 ├── RebuildError             a rebuild or rollback that cannot go on
 │   ├── RebuildRefused       it would lose samples, so it does not start
@@ -125,6 +127,14 @@ class TooManyKeys(GalleryError):
 
 class ModelMismatch(GalleryError):
     """The gallery was embedded by another model than the one that asks."""
+
+
+class CalibrationRefused(GalleryError):
+    """The gallery cannot show what a threshold would promise, or no rate was asked for."""
+
+
+class EnrolmentConflict(GalleryError):
+    """A new sample is nearer to somebody else than to its own subject, and is refused for it."""
 
 
 class RebuildError(GalleryError):

@@ -100,9 +100,17 @@ def roster(connection: Connection, generation: int) -> Iterator[Roll]:
         yield _roll(partition)
 
 
-def chunks(connection: Connection, generation: int, model: Model) -> Iterator[Chunk]:
-    """Stream every sample that is embedded in the generation, in the order of the rows."""
-    streamed = connection.execution_options(yield_per=CHUNK).execute(_embedded(generation))
+def chunks(
+    connection: Connection, generation: int, model: Model, *, by_subject: bool = False
+) -> Iterator[Chunk]:
+    """Stream every sample that is embedded in the generation, in the order of the rows.
+
+    With `by_subject` the samples of a subject follow one another.
+    """
+    query = _embedded(generation)
+    if by_subject:
+        query = query.order_by(None).order_by(samples.c.subject, samples.c.id)
+    streamed = connection.execution_options(yield_per=CHUNK).execute(query)
     for partition in streamed.partitions():
         yield _chunk(connection, partition, model)
 

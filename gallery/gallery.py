@@ -5,8 +5,9 @@ or another one has written. A write is one SQL transaction; the index then follo
 anybody's. A crash in between loses nothing, because a start follows from nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -18,6 +19,7 @@ from sqlalchemy import Connection
 
 from gallery import erasing
 from gallery.audit import LOCAL
+from gallery.calibration import Calibration, calibrate, read_calibration
 from gallery.candidates import Owners, finds_any, nearest_subjects
 from gallery.checks import (
     check_captured_at,
@@ -30,7 +32,7 @@ from gallery.checks import (
 )
 from gallery.ciphers import MasterKey
 from gallery.consents import written
-from gallery.errors import IndexUnavailable, StoreUnavailable
+from gallery.errors import EnrolmentConflict, IndexUnavailable, StoreUnavailable
 from gallery.following import news
 from gallery.generations import (
     Head,
@@ -46,6 +48,7 @@ from gallery.listing import describe_subject, list_subjects, record_consent
 from gallery.packing import pack_silhouettes, sample_id
 from gallery.records import (
     Candidate,
+    Conflict,
     Consent,
     Enrolment,
     Erasure,
@@ -56,10 +59,11 @@ from gallery.records import (
     SubjectSummary,
 )
 from gallery.search_log import SearchLog, SearchNote
-from gallery.settings import GallerySettings, change_settings, read_settings
+from gallery.settings import OFF, REFUSE, GallerySettings, change_settings, read_settings
 from gallery.sharing import SharedLock
 from gallery.starting import start_over
 from gallery.store import NewSample, Store
+from gallery.views import views_of
 
 
 class Gallery:
@@ -77,6 +81,7 @@ class Gallery:
         self._owners = Owners()
         self._seen: Head | None = None
         self._settings = GallerySettings()
+        self._calibration: Calibration | None = None
         self._following = Lock()
         self._searching = SharedLock()
         self._searches = SearchLog(store)
@@ -169,6 +174,7 @@ class Gallery:
         Raises:
             InvalidInput: one of the arguments is not as above.
             ModelMismatch: the gallery was embedded by another model.
+            EnrolmentConflict: the sample is nearer to somebody else, and the gallery refuses that.
 
         """
         check_subject(subject)
@@ -189,15 +195,17 @@ class Gallery:
             consent=consent,
             actor=actor,
         )
+        conflict = self._conflict(subject, embedding)
         enrolment = self._store.enroll(new, self._model)
         self._catch_up()
         self._scrub()
-        return enrolment
+        return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
 
     def identify(self, embedding: NDArray[np.float32], *, limit: int = 5) -> tuple[Candidate, ...]:
         """Name the `limit` subjects nearest to a probe's embedding float32 `[L]`, nearest first.
 
-        Each subject stands with its nearest sample. Fewer come back only when the gallery has no
+        Each subject stands with its nearest sample, and with the distance that the gallery's
+        setting `aggregation` makes of its samples. Fewer come back only when the gallery has no
         more. Whether the nearest is near enough to be the same person is not said here.
 
         Raises:
@@ -209,7 +217,8 @@ class Gallery:
         check_embedding(embedding, self._model.embedding_length)
         check_limit(limit)
         with self._searchable():
-            return nearest_subjects(self._index, self._owners, embedding, limit)
+            count = self._settings.samples_of_a_subject
+            return nearest_subjects(self._index, self._owners, embedding, limit, count)
 
     def verify(self, subject: str, embedding: NDArray[np.float32]) -> Candidate:
         """Compare a probe's embedding float32 `[L]` with one subject's samples: the nearest.
@@ -223,9 +232,10 @@ class Gallery:
         check_embedding(embedding, self._model.embedding_length)
         with self._searchable() as head:
             sample_ids, embeddings = self._store.embeddings_of(subject, head)
+            count = self._settings.samples_of_a_subject
         distances = np.linalg.norm(embeddings - embedding, axis=1)
-        nearest = int(distances.argmin())
-        return Candidate(1, subject, float(distances[nearest]), sample_ids[nearest])
+        nearest = np.argsort(distances, kind="stable")[:count]
+        return Candidate(1, subject, float(distances[nearest].mean()), sample_ids[nearest[0]])
 
     def note_search(
         self,
@@ -358,6 +368,24 @@ class Gallery:
         """
         return change_settings(self._store, changes)
 
+    def calibrate(self, target_fpir: float) -> Calibration:
+        """Measure the threshold that names a stranger in `target_fpir` of the searches; keep it.
+
+        Raises:
+            CalibrationRefused: the target is no rate, or the gallery has too few subjects for it.
+
+        """
+        return calibrate(self._store, target_fpir)
+
+    def calibration(self) -> Calibration | None:
+        """Read what was measured with the generation that answers; None when nothing was."""
+        self._catch_up()
+        return self._calibration
+
+    def views(self, sample_ids: Sequence[str]) -> Mapping[str, float]:
+        """Read the views, in degrees, of those samples whose metadata name one."""
+        return views_of(self._store, sample_ids)
+
     def live_model(self) -> Model:
         """Read which model's generation is live; another process may have switched to it."""
         return self._store.head().model
@@ -377,6 +405,32 @@ class Gallery:
         with self._store.database.reading() as connection:
             head = read_head(connection, self._store.gallery_id)
             return model_sha256(connection, head.generation)
+
+    def _conflict(self, subject: str, embedding: NDArray[np.float32]) -> Conflict | None:
+        """See whether a new sample is nearer to somebody else than to its own subject.
+
+        What others enrol between this look and the write is not seen.
+        """
+        self._catch_up()
+        with self._searching.shared():
+            head, setting = self._seen, self._settings.conflict
+            is_new = not self._owners.samples_of(subject)
+            if setting == OFF or is_new or head is None or head.model != self._model:
+                return None
+            nearest = nearest_subjects(self._index, self._owners, embedding, 1)[0]
+        if nearest.subject == subject:
+            return None
+        _, own = self._store.embeddings_of(subject, head)
+        own_distance = float(np.linalg.norm(own - embedding, axis=1).min())
+        if own_distance <= nearest.distance:
+            return None
+        if setting == REFUSE:
+            raise EnrolmentConflict(
+                f"expected a walk of {subject!r} nearest to their own samples, at "
+                f"{own_distance:.4g}, got one nearer to {nearest.subject!r}, at "
+                f"{nearest.distance:.4g}, and this gallery refuses such"
+            )
+        return Conflict(nearest.subject, nearest.distance, own_distance)
 
     @contextmanager
     def _searchable(self) -> Iterator[Head]:
@@ -407,6 +461,7 @@ class Gallery:
         if update.head == self._seen:
             return update.head
         self._settings = read_settings(connection, self._store.gallery_id)
+        self._calibration = read_calibration(connection, update.head.generation)
         with self._searching.alone():
             # Whatever fails half-way leaves an index that has seen nothing: it starts over.
             self._seen = None

@@ -49,6 +49,17 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Conflict:
+    """A new sample that is nearer to somebody else than to its own subject."""
+
+    subject: str
+    """The other one, whose nearest sample is `distance` away."""
+    distance: float
+    own_distance: float
+    """Euclidean distance to the nearest sample that its own subject had."""
+
+
+@dataclass(frozen=True)
 class Enrolment:
     """What an enrolment did."""
 
@@ -56,6 +67,8 @@ class Enrolment:
     created_subject: bool
     duplicate: bool
     """This very walk of this subject was there already; `sample` is the first one, unchanged."""
+    conflict: Conflict | None = None
+    """Found when the gallery's setting `conflict` is not `off`."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,9 @@ class Candidate:
     """1 is the nearest subject."""
     subject: str
     distance: float
-    """Euclidean distance of the nearest sample's embedding, smaller is nearer."""
+    """Euclidean, smaller is nearer: of the nearest sample, or the mean of the nearest few."""
     sample_id: str
+    """The nearest sample."""
 
 
 @dataclass(frozen=True)

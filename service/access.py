@@ -38,6 +38,9 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "read_walk": "read",
     "erase_subject": "erase",
     "erase_sample": "erase",
+    "read_gallery": "read",
+    "change_gallery": "admin",
+    "calibrate": "admin",
 }
 """Operation id -> what its caller needs."""
 

@@ -19,7 +19,7 @@ from service.errors import StartError
 from service.keyring import KeyRing, is_loopback
 from service.metrics import Measured, Metrics
 from service.rooms import Rooms
-from service.routes import health, metrics, page, people, walks
+from service.routes import galleries, health, metrics, page, people, walks
 from service.security import Security
 from service.serving import Serving
 from service.settings import Settings
@@ -73,7 +73,14 @@ def create_app(
         lifespan=_lifespan(given),
     )
     problems.install(app)
-    for router in (walks.router, people.router, health.router, metrics.router, page.router):
+    for router in (
+        walks.router,
+        people.router,
+        galleries.router,
+        health.router,
+        metrics.router,
+        page.router,
+    ):
         app.include_router(router)
     app.mount("/web", page.files())
     access.check_guarded(app)

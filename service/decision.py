@@ -1,14 +1,39 @@
-"""Distance and threshold -> match, no match, or inconclusive with reasons."""
+"""Distance and threshold -> match, no match, or inconclusive with reasons.
+
+The gallery's own calibration decides, as long as it holds; else the model's default threshold.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gallery import Candidate
-from model.encoder import Threshold
+from gallery import Calibration, Candidate, Interval
+from model.encoder import Threshold as ModelThreshold
 
 Answer = Literal["match", "no_match", "inconclusive"]
-Reason = Literal["TOO_FEW_FRAMES", "NO_THRESHOLD"]
+Reason = Literal["TOO_FEW_FRAMES", "NO_THRESHOLD", "NEAR_THRESHOLD"]
+Basis = Literal["calibration", "model"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The threshold in force, and what stands behind it."""
+
+    distance: float
+    """At or below it a candidate is a match."""
+    inconclusive_to: float
+    """Above `distance` and up to here it is inconclusive; the same where there is no such band."""
+    basis: Basis
+    target_fpir: float
+    measured_fpir: Interval | None
+    fnir: float | None
+    calibrated_at_size: int
+    gallery_size: int
+    searches: int
+    source: str
+    valid: bool
+    """Whether it was measured with this gallery and still holds for it."""
+    note: str
 
 
 @dataclass(frozen=True)
@@ -17,6 +42,73 @@ class Decision:
 
     answer: Answer
     reasons: tuple[Reason, ...] = ()
+
+
+def in_force(
+    calibration: Calibration | None,
+    default: ModelThreshold | None,
+    *,
+    gallery_size: int,
+    aggregation: str,
+) -> Threshold | None:
+    """Choose the threshold for a gallery of `gallery_size` subjects.
+
+    Args:
+        calibration: what was measured with the live generation, if anything was.
+        default: what the model file carries, if anything.
+        gallery_size: subjects in the gallery now.
+        aggregation: how the gallery makes a subject's distance, in words.
+
+    """
+    if calibration is not None and calibration.holds_for(gallery_size, aggregation):
+        return _calibrated(calibration, gallery_size)
+    if default is None:
+        return None
+    return Threshold(
+        distance=default.distance,
+        inconclusive_to=default.distance,
+        basis="model",
+        target_fpir=default.target_fpir,
+        measured_fpir=None,
+        fnir=default.fnir,
+        calibrated_at_size=default.gallery_subjects,
+        gallery_size=gallery_size,
+        searches=default.searches,
+        source=default.source,
+        valid=False,
+        note=_why_default(calibration, gallery_size, aggregation),
+    )
+
+
+def _calibrated(calibration: Calibration, gallery_size: int) -> Threshold:
+    return Threshold(
+        distance=calibration.threshold,
+        inconclusive_to=calibration.inconclusive_to,
+        basis="calibration",
+        target_fpir=calibration.target_fpir,
+        measured_fpir=calibration.fpir_interval,
+        fnir=calibration.fnir,
+        calibrated_at_size=calibration.subjects,
+        gallery_size=gallery_size,
+        searches=calibration.nonmated_searches,
+        source=f"this gallery's own samples, {calibration.created_at}",
+        valid=True,
+        note="measured with this gallery",
+    )
+
+
+def _why_default(calibration: Calibration | None, gallery_size: int, aggregation: str) -> str:
+    if calibration is None:
+        return "the model's default, never measured with this gallery: run `metagait calibrate`"
+    if calibration.aggregation != aggregation:
+        return (
+            f"the model's default: the gallery was calibrated for `{calibration.aggregation}` and "
+            f"compares by `{aggregation}` now: run `metagait calibrate` again"
+        )
+    return (
+        f"the model's default: the gallery was calibrated at {calibration.subjects} subjects and "
+        f"has {gallery_size} now: run `metagait calibrate` again"
+    )
 
 
 def decide(
@@ -30,7 +122,7 @@ def decide(
 
     Args:
         candidates: nearest first; with none there is nobody to match.
-        threshold: a distance at or below it is a match; None when the model carries none.
+        threshold: the one in force; None when there is none at all.
         frames: usable frames of the walk.
         conclusive_frames: with fewer, a distance says too little either way.
 
@@ -42,6 +134,8 @@ def decide(
         reasons.append("TOO_FEW_FRAMES")
     if threshold is None:
         reasons.append("NO_THRESHOLD")
+    elif threshold.distance < candidates[0].distance <= threshold.inconclusive_to:
+        reasons.append("NEAR_THRESHOLD")
     if threshold is None or reasons:
         return Decision("inconclusive", tuple(reasons))
     return Decision("match" if candidates[0].distance <= threshold.distance else "no_match")

@@ -18,6 +18,7 @@ ServiceError
 │   ├── MissingScopeError        the key was not made for this
 │   ├── ForeignGalleryError      the key was made for other galleries
 │   ├── RateLimitedError         the key has asked as often as it may
+│   ├── GalleryNotServedError    a gallery that is not served here
 │   └── CrossOriginError         a page of another site tried to change something here
 ├── BusyError                no room for another walk now; come back in a moment
 ├── DeadlineError            a walk waited too long for the encoder; come back in a moment
@@ -111,6 +112,10 @@ class RateLimitedError(RequestError):
 
 class CrossOriginError(RequestError):
     """A page of another site tried to change something here."""
+
+
+class GalleryNotServedError(RequestError):
+    """The gallery that was named is not served here."""
 
 
 class BusyError(ServiceError):

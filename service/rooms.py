@@ -16,6 +16,7 @@ from model.encoder import Encoder
 from model.silhouettes import Walk, align
 from service.admission import Admission
 from service.batcher import Batcher
+from service.decision import Threshold, in_force
 from service.draining import Draining
 from service.errors import TooFewFramesError
 from service.keyring import KeyRing
@@ -60,6 +61,15 @@ class Rooms:
         answer = await loop.run_in_executor(self.gallery_threads, lambda: question(*args, **kwargs))
         self.metrics.stage("gallery", time.perf_counter() - started)
         return answer
+
+    def threshold(self, gallery_size: int) -> Threshold | None:
+        """Find the threshold in force for so many subjects; called in a gallery thread."""
+        return in_force(
+            self.gallery.calibration(),
+            self.encoder.facts.threshold,
+            gallery_size=gallery_size,
+            aggregation=self.gallery.settings().aggregation_in_words,
+        )
 
     async def align(self, upload: Upload) -> AlignedWalk:
         """Decode and align the walk of an upload.

@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 import gallery
-import model.encoder
 from model.silhouettes import FrameReport
-from service.decision import Answer, Reason
+from service import decision
+from service.decision import Answer, Basis, Reason
 
 SAMPLE_ID = "5f0c6a2e9d3b4871a6e0c1d2f3b4a596"
 
@@ -46,42 +46,79 @@ class Gallery(_Body):
     samples: int = Field(examples=[40])
 
 
-class Threshold(_Body):
-    """The distance at or below which a candidate is a match, and what was measured with it."""
+class Interval(_Body):
+    """A 95 % interval."""
 
-    distance: float = Field(examples=[11.5])
+    low: float = Field(examples=[0.004])
+    high: float = Field(examples=[0.018])
+
+
+class Threshold(_Body):
+    """The threshold in force, and what stands behind it; FPIR and FNIR as in ISO/IEC 19795-1."""
+
+    distance: float = Field(examples=[11.5], description="at or below it a candidate is a match")
+    inconclusive_to: float = Field(
+        examples=[12.1], description="above `distance` and up to here the answer is inconclusive"
+    )
+    basis: Basis = Field(description="this gallery's calibration, or the model's default")
     target_fpir: float = Field(examples=[0.01], description="how often a stranger may be named")
-    fnir: float = Field(examples=[0.08], description="how often an enrolled person was missed")
-    gallery_subjects: int = Field(examples=[50], description="subjects when it was measured")
-    searches: int = Field(examples=[3000], description="searches by strangers behind it")
-    source: str = Field(examples=["50 synthetic validation walkers"])
-    holds: bool = Field(description="false once the gallery has more subjects than that")
+    measured_fpir: Interval | None = Field(
+        description="how often one was, in searches of this gallery; null when not calibrated"
+    )
+    fnir: float | None = Field(
+        examples=[0.08], description="how often an enrolled person was missed"
+    )
+    calibrated_at_size: int = Field(examples=[320], description="subjects when it was measured")
+    gallery_size: int = Field(examples=[340], description="subjects now")
+    searches: int = Field(examples=[1280], description="searches by strangers behind it")
+    source: str = Field(examples=["this gallery's own samples, 2026-01-05T10:00:00.000+00:00"])
+    valid: bool = Field(description="whether it was measured with this gallery and still holds")
+    note: str = Field(examples=["measured with this gallery"], description="why it is in force")
 
     @classmethod
-    def of(cls, threshold: model.encoder.Threshold | None, subjects: int) -> Self | None:
-        """State the threshold of a model for a gallery of `subjects`."""
-        if threshold is None:
-            return None
-        # More subjects are more chances to take a stranger for one of them.
-        holds = subjects <= threshold.gallery_subjects
-        return cls(
-            distance=threshold.distance,
-            target_fpir=threshold.target_fpir,
-            fnir=threshold.fnir,
-            gallery_subjects=threshold.gallery_subjects,
-            searches=threshold.searches,
-            source=threshold.source,
-            holds=holds,
-        )
+    def of(cls, threshold: decision.Threshold | None) -> Self | None:
+        """State the threshold in force."""
+        return None if threshold is None else cls.model_validate(threshold)
+
+
+class ViewRelation(_Body):
+    """How a candidate's sample was seen, against the probe; angles in degrees."""
+
+    probe: float = Field(examples=[90])
+    sample: float = Field(examples=[126])
+    difference: float = Field(examples=[36], description="between the two views, 0 to 180")
+    nearest_equivalent: float = Field(
+        examples=[36],
+        description="to the nearest of v, 180 - v, 360 - v, 180 + v: nearly the same outline",
+    )
+    words: str = Field(examples=["36 degrees apart"])
 
 
 class Candidate(_Body):
-    """A subject, by its nearest sample; distances are Euclidean, smaller is nearer."""
+    """A subject, with its nearest sample; distances are Euclidean, smaller is nearer."""
 
     rank: int = Field(examples=[1])
     subject: str = Field(examples=["p-017"])
-    distance: float = Field(examples=[8.31])
+    distance: float = Field(
+        examples=[8.31], description="of its nearest samples, as the gallery's `aggregation` says"
+    )
     sample_id: str = Field(examples=[SAMPLE_ID])
+    view: ViewRelation | None = Field(
+        None, description="when the probe's `view` and the sample's are known"
+    )
+
+
+class Conflict(_Body):
+    """The new sample is nearer to somebody else than to its own subject."""
+
+    subject: str = Field(examples=["p-018"])
+    distance: float = Field(examples=[7.9], description="to that subject's nearest sample")
+    own_distance: float = Field(examples=[9.4], description="to its own subject's nearest sample")
+
+    @classmethod
+    def of(cls, conflict: gallery.Conflict | None) -> Self | None:
+        """Report a conflict, if there is one."""
+        return None if conflict is None else cls.model_validate(conflict)
 
 
 class Timings(_Body):
@@ -103,6 +140,9 @@ class Enrolled(_Body):
     duplicate: bool = Field(
         examples=[False], description="this very walk of this subject was there already"
     )
+    conflict: Conflict | None = Field(
+        None, description="given when the sample is nearer to somebody else"
+    )
     frames: Frames
     model: Model
     gallery: Gallery
@@ -115,7 +155,12 @@ class Identified(_Body):
     decision: Answer = Field(examples=["match"])
     reasons: tuple[Reason, ...] = Field(examples=[[]], description="why it is inconclusive")
     candidates: tuple[Candidate, ...]
-    threshold: Threshold | None = Field(description="null when the model carries none")
+    margin: float | None = Field(
+        examples=[1.7], description="from the nearest subject's distance to the next one's"
+    )
+    threshold: Threshold | None = Field(
+        description="null when nothing was measured and the model carries none"
+    )
     frames: Frames
     model: Model
     gallery: Gallery
@@ -128,8 +173,11 @@ class Verified(_Body):
     decision: Answer = Field(examples=["match"])
     reasons: tuple[Reason, ...] = Field(examples=[[]])
     subject: str = Field(examples=["p-017"])
-    distance: float = Field(examples=[8.31], description="to the subject's nearest sample")
+    distance: float = Field(examples=[8.31], description="to the subject's nearest samples")
     sample_id: str = Field(examples=[SAMPLE_ID])
+    view: ViewRelation | None = Field(
+        None, description="when the probe's `view` and the nearest sample's are known"
+    )
     threshold: Threshold | None
     frames: Frames
     model: Model
@@ -247,6 +295,65 @@ class Info(_Body):
     threshold: Threshold | None
     gallery: Gallery
     limits: UploadLimits
+
+
+class GallerySettings(_Body):
+    """What an operator chose for a gallery."""
+
+    aggregation: str = Field(examples=["nearest"], description="nearest or mean")
+    nearest_samples: int = Field(examples=[3], description="samples that `mean` takes")
+    conflict: str = Field(examples=["report"], description="report, refuse or off")
+    retention: str = Field(examples=["keep"], description="keep or embeddings-only")
+    index_kind: str = Field(examples=["exact"], description="taken at the next start")
+
+
+class GalleryChanges(BaseModel):
+    """Settings to change; those that are left out stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    aggregation: str | None = Field(None, examples=["mean"])
+    nearest_samples: int | None = Field(None, examples=[2])
+    conflict: str | None = Field(None, examples=["refuse"])
+    retention: str | None = Field(None, examples=["keep"])
+    index_kind: str | None = Field(None, examples=["exact"])
+
+
+class CalibrationWanted(BaseModel):
+    """What a calibration is asked to promise."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    target_fpir: float = Field(0.01, gt=0, lt=1, description="how often a stranger may be named")
+
+
+class Calibration(_Body):
+    """Thresholds measured with the gallery's own samples."""
+
+    created_at: datetime
+    target_fpir: float = Field(examples=[0.01])
+    threshold: float = Field(examples=[11.5])
+    threshold_interval: Interval
+    inconclusive_to: float = Field(examples=[12.1], description="the threshold at 3 × the target")
+    fpir: float = Field(examples=[0.0098])
+    fpir_interval: Interval
+    fnir: float | None = Field(examples=[0.08])
+    fnir_interval: Interval | None
+    subjects: int = Field(examples=[320])
+    samples: int = Field(examples=[1300])
+    independent_searches: int = Field(examples=[320], description="subjects searched for")
+    nonmated_searches: int = Field(examples=[1280])
+    mated_searches: int = Field(examples=[1280])
+    aggregation: str = Field(examples=["nearest"])
+
+
+class GalleryDetail(_Body):
+    """A gallery, how it is set, and its calibration."""
+
+    gallery: Gallery
+    model: Model
+    settings: GallerySettings
+    calibration: Calibration | None
 
 
 def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:

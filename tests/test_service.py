@@ -132,12 +132,13 @@ def test_without_a_threshold_nothing_is_decided(settings: Settings) -> None:
     assert answer["threshold"] is None
 
 
-def test_a_threshold_says_when_the_gallery_has_outgrown_it(
+def test_without_a_calibration_the_models_threshold_decides_and_says_so(
     client: Caller, people: dict[str, Walk]
 ) -> None:
-    assert identify(client, people["ann"])["threshold"]["holds"] is True
-    enroll(client, "dan", walker(23))
-    assert identify(client, people["ann"])["threshold"]["holds"] is False
+    threshold = identify(client, people["ann"])["threshold"]
+    assert (threshold["basis"], threshold["valid"], threshold["distance"]) == ("model", False, 0.5)
+    assert (threshold["calibrated_at_size"], threshold["gallery_size"]) == (3, 3)
+    assert "run `metagait calibrate`" in threshold["note"]
 
 
 @pytest.mark.parametrize("where", ["data", "params"])

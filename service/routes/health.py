@@ -62,13 +62,13 @@ async def ready_gallery(rooms: Rooms) -> GalleryStatus:
 @router.get("/info", operation_id="info", responses=responses(503))
 async def info(rooms: RoomsHere) -> schemas.Info:
     """Say which model runs where, on which gallery, and what an upload may hold."""
-    facts = rooms.encoder.facts
     status = await rooms.ask(rooms.gallery.status)
+    threshold = await rooms.ask(rooms.threshold, status.subjects)
     return schemas.Info(
         version=installed_version(),
         provider=rooms.encoder.provider,
         model=_model_facts(rooms),
-        threshold=schemas.Threshold.of(facts.threshold, status.subjects),
+        threshold=schemas.Threshold.of(threshold),
         gallery=schemas.Gallery.model_validate(status),
         limits=schemas.UploadLimits(
             upload_bytes=rooms.limits.upload_bytes,

@@ -2,18 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from gallery import Candidate, Enrolment, GalleryStatus
+from gallery import Candidate, Enrolment, GalleryStatus, relation, view_of
 from service import schemas
 from service.access import GuardedRoute
 from service.batcher import Encoded
-from service.decision import decide
+from service.decision import Threshold, decide
 from service.fields import DEFAULT_LIMIT, MAX_LIMIT, limit_of, metadata_of, subject_of
 from service.problems import responses
 from service.rooms import AlignedWalk, Rooms, RoomsHere, UploadHere
@@ -69,6 +69,44 @@ class _Probe:
         )
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a search found, and what has to be said about it."""
+
+    candidates: tuple[Candidate, ...]
+    status: GalleryStatus
+    threshold: Threshold | None
+    view: float | None
+    views: Mapping[str, float]
+    search_ms: float
+
+    @property
+    def margin(self) -> float | None:
+        """From the nearest subject's distance to the next one's."""
+        if len(self.candidates) < 2:
+            return None
+        return self.candidates[1].distance - self.candidates[0].distance
+
+    def shown(self, count: int) -> tuple[schemas.Candidate, ...]:
+        """The first candidates, each with how its view relates to the probe's."""
+        return tuple(
+            schemas.Candidate(
+                rank=one.rank,
+                subject=one.subject,
+                distance=one.distance,
+                sample_id=one.sample_id,
+                view=self._relation(one.sample_id),
+            )
+            for one in self.candidates[:count]
+        )
+
+    def _relation(self, sample_id: str) -> schemas.ViewRelation | None:
+        sample = self.views.get(sample_id)
+        if self.view is None or sample is None:
+            return None
+        return schemas.ViewRelation.model_validate(relation(self.view, sample))
+
+
 @router.post(
     "/enroll",
     operation_id="enroll",
@@ -114,6 +152,7 @@ async def _enrolled(
         subject=enrolment.sample.subject,
         sample_id=enrolment.sample.sample_id,
         duplicate=enrolment.duplicate,
+        conflict=schemas.Conflict.of(enrolment.conflict),
         frames=schemas.Frames.of(probe.aligned.walk.report),
         model=schemas.Model(model_id=rooms.encoder.facts.model_id),
         gallery=schemas.Gallery.model_validate(status),
@@ -125,7 +164,10 @@ async def _enrolled(
     "/identify",
     operation_id="identify",
     responses={**_PROBLEMS, **responses(409)},
-    openapi_extra=_form(limit=f"how many candidates, 1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}"),
+    openapi_extra=_form(
+        limit=f"how many candidates, 1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}",
+        metadata="a JSON object; its `view`, in degrees, is compared with the candidates' views",
+    ),
 )
 async def identify(
     serving: ServingHere,
@@ -136,19 +178,17 @@ async def identify(
 ) -> schemas.Identified:
     """Find the nearest subjects to a walk, and say whether the nearest is near enough."""
     wanted = limit_of(upload.fields) or limit or DEFAULT_LIMIT
+    view = view_of(metadata_of(upload.fields) or {})
 
     async def identified(rooms: Rooms, probe: _Probe) -> schemas.Identified:
-        started = time.perf_counter()
-        candidates, status = await rooms.ask(
-            lambda: (
-                rooms.gallery.identify(probe.encoded.embedding, limit=wanted),
-                rooms.gallery.status(),
-            )
+        found = await _search(
+            rooms,
+            # The second nearest is looked for in any case, to tell the margin.
+            lambda: rooms.gallery.identify(probe.encoded.embedding, limit=max(2, wanted)),
+            view,
         )
-        search_ms = (time.perf_counter() - started) * 1000
         return schemas.Identified(
-            candidates=tuple(schemas.Candidate.model_validate(one) for one in candidates),
-            **_judged(rooms, probe, candidates, status, search_ms),
+            candidates=found.shown(wanted), margin=found.margin, **_judged(rooms, probe, found)
         )
 
     return await _with_probe(serving, rooms, upload, request, identified)
@@ -158,7 +198,11 @@ async def identify(
     "/verify",
     operation_id="verify",
     responses={**_PROBLEMS, **responses(404, 409)},
-    openapi_extra=_form("subject", subject="whose walk it is claimed to be"),
+    openapi_extra=_form(
+        "subject",
+        subject="whose walk it is claimed to be",
+        metadata="a JSON object; its `view`, in degrees, is compared with the nearest sample's",
+    ),
 )
 async def verify(
     serving: ServingHere, rooms: RoomsHere, upload: UploadHere, request: Request
@@ -166,20 +210,19 @@ async def verify(
     """Compare a walk with one subject's samples."""
     subject = subject_of(upload.fields)
 
+    view = view_of(metadata_of(upload.fields) or {})
+
     async def verified(rooms: Rooms, probe: _Probe) -> schemas.Verified:
-        started = time.perf_counter()
-        candidate, status = await rooms.ask(
-            lambda: (
-                rooms.gallery.verify(subject, probe.encoded.embedding),
-                rooms.gallery.status(),
-            )
+        found = await _search(
+            rooms, lambda: (rooms.gallery.verify(subject, probe.encoded.embedding),), view
         )
-        search_ms = (time.perf_counter() - started) * 1000
+        (candidate,) = found.shown(1)
         return schemas.Verified(
             subject=candidate.subject,
             distance=candidate.distance,
             sample_id=candidate.sample_id,
-            **_judged(rooms, probe, (candidate,), status, search_ms),
+            view=candidate.view,
+            **_judged(rooms, probe, found),
         )
 
     return await _with_probe(serving, rooms, upload, request, verified)
@@ -192,18 +235,30 @@ async def preview(rooms: RoomsHere, upload: UploadHere) -> schemas.Picture:
     return await asyncio.to_thread(sprite, aligned.walk.silhouettes)
 
 
-def _judged(
-    rooms: Rooms,
-    probe: _Probe,
-    candidates: tuple[Candidate, ...],
-    status: GalleryStatus,
-    search_ms: float,
-) -> dict[str, Any]:
+async def _search(
+    rooms: Rooms, search: Callable[[], tuple[Candidate, ...]], view: float | None
+) -> _Found:
+    """Search in a gallery thread, and look up there what the answer says beside the candidates."""
+
+    def found() -> _Found:
+        started = time.perf_counter()
+        candidates = search()
+        search_ms = (time.perf_counter() - started) * 1000
+        status = rooms.gallery.status()
+        ids = [] if view is None else [one.sample_id for one in candidates]
+        views = rooms.gallery.views(ids) if ids else {}
+        threshold = rooms.threshold(status.subjects)
+        return _Found(candidates, status, threshold, view, views, search_ms)
+
+    return await rooms.ask(found)
+
+
+def _judged(rooms: Rooms, probe: _Probe, found: _Found) -> dict[str, Any]:
     """Build what identify and verify answer alike."""
-    report, facts = probe.aligned.walk.report, rooms.encoder.facts
+    report = probe.aligned.walk.report
     decision = decide(
-        candidates,
-        facts.threshold,
+        found.candidates,
+        found.threshold,
         frames=report.used,
         conclusive_frames=rooms.settings.conclusive_frames,
     )
@@ -211,11 +266,11 @@ def _judged(
     return {
         "decision": decision.answer,
         "reasons": decision.reasons,
-        "threshold": schemas.Threshold.of(facts.threshold, status.subjects),
+        "threshold": schemas.Threshold.of(found.threshold),
         "frames": schemas.Frames.of(report),
-        "model": schemas.Model(model_id=facts.model_id),
-        "gallery": schemas.Gallery.model_validate(status),
-        "timings_ms": probe.timings(search_ms),
+        "model": schemas.Model(model_id=rooms.encoder.facts.model_id),
+        "gallery": schemas.Gallery.model_validate(found.status),
+        "timings_ms": probe.timings(found.search_ms),
     }
 
 

@@ -5,6 +5,7 @@ import { element } from "./elements.js";
 const REASONS = {
   TOO_FEW_FRAMES: "the walk has too few usable frames",
   NO_THRESHOLD: "this model carries no threshold",
+  NEAR_THRESHOLD: "the nearest is close to the threshold",
   NO_CALIBRATION: "the threshold was not measured for this gallery",
   EMPTY_SILHOUETTE: "many frames show no body",
   TRUNCATED_BODY: "the body is cut off at the edge of the frames",
@@ -107,9 +108,7 @@ function notes(answer) {
   if (threshold) {
     const rate = `${(100 * threshold.target_fpir).toFixed(1)} % of strangers`;
     lines.push(`Up to distance ${threshold.distance.toFixed(2)} it is a match; at that, ${rate} are named (${threshold.source}).`);
-    if (!threshold.holds) {
-      lines.push("The gallery is larger than the one this was measured on: expect more.");
-    }
+    if (!threshold.valid) lines.push(`It is ${threshold.note}.`);
   }
   const written = lines.map((textContent) => element("p", { className: "note", textContent }));
   const summary = element("summary", { textContent: "How it was decided" });

@@ -1,0 +1,149 @@
+"""A threshold that a gallery has earned: measured with its own samples, kept with its generation.
+
+How often a stranger would be named is measured by searching for every subject in the gallery of all
+the others. Walks of one person are alike, so a subject counts as one independent search, and an
+FPIR is promised only where there are at least 3 / FPIR subjects (rule of three).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, delete, insert, select
+
+from gallery.errors import CalibrationRefused
+from gallery.generations import lock, now, read_head, record
+from gallery.open_set import (
+    Interval,
+    Ranked,
+    bootstrap,
+    rule_of_three,
+    searches_needed,
+    share,
+)
+from gallery.schema import calibrations
+from gallery.searches import Searches, search_itself
+from gallery.settings import read_settings
+from gallery.store import Store
+
+CALIBRATED = "calibrated"
+# Between the threshold and the one for so many times the target an answer is inconclusive.
+_BAND = 3
+_MOST_FPIR = 0.5
+# With so many times the subjects it was measured with, a threshold promises nothing any more.
+_OUTGROWN = 1.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds of a generation, and what was measured with them."""
+
+    created_at: str
+    target_fpir: float
+    threshold: float
+    """At or below it a candidate is a match."""
+    threshold_interval: Interval
+    inconclusive_to: float
+    """Above the threshold and up to here it is inconclusive: the threshold at 3 × the target."""
+    fpir: float
+    """Share of the non-mated searches that were nearer than the threshold."""
+    fpir_interval: Interval
+    fnir: float | None
+    """Share of the mated searches that missed; None where no subject has two samples."""
+    fnir_interval: Interval | None
+    subjects: int
+    samples: int
+    independent_searches: int
+    """Subjects that were searched for in the gallery of the others."""
+    nonmated_searches: int
+    mated_searches: int
+    aggregation: str
+
+    def holds_for(self, subjects: int, aggregation: str) -> bool:
+        """Tell whether a gallery of so many subjects may still rely on it."""
+        return aggregation == self.aggregation and subjects <= _OUTGROWN * self.subjects
+
+
+def calibrate(store: Store, target_fpir: float) -> Calibration:
+    """Measure the live generation, and keep the result with it in the place of an earlier one.
+
+    Raises:
+        CalibrationRefused: the target is no rate, or the gallery has too few subjects for it.
+
+    """
+    searches_needed(target_fpir)
+    with store.database.reading() as connection:
+        head = read_head(connection, store.gallery_id)
+        settings = read_settings(connection, store.gallery_id)
+        searches = search_itself(connection, head, settings.samples_of_a_subject)
+    measured = measure(searches, target_fpir, settings.aggregation_in_words)
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        if read_head(connection, store.gallery_id).generation != head.generation:
+            raise CalibrationRefused(
+                f"expected generation {head.generation} to stay live while it is calibrated, got "
+                "another one meanwhile: calibrate that one"
+            )
+        connection.execute(delete(calibrations).where(calibrations.c.generation == head.generation))
+        row = {
+            "generation": head.generation,
+            "created_at": measured.created_at,
+            "body": json.dumps(asdict(measured)),
+        }
+        connection.execute(insert(calibrations).values(row))
+        # A numbered change, so that every process looks again before its next answer.
+        record(connection, store.gallery_id, CALIBRATED, [])
+    return measured
+
+
+def measure(searches: Searches, target_fpir: float, aggregation: str) -> Calibration:
+    """Work the thresholds and rates out of searches.
+
+    Raises:
+        CalibrationRefused: there are too few independent searches for the target.
+
+    """
+    needed, independent = searches_needed(target_fpir), searches.independent
+    if independent < max(needed, 2):
+        possible = f", which can show {3 / independent:.2g}" if independent > 3 else ""
+        raise CalibrationRefused(
+            f"expected at least {max(needed, 2)} subjects to promise an FPIR of {target_fpir:g} "
+            f"(3 / FPIR, as each subject is one independent search), got {independent}{possible}"
+        )
+    ranked = Ranked(searches.other)
+    in_order = searches.subjects[ranked.order]
+    threshold = ranked.threshold(target_fpir)
+    named = ranked.distances <= threshold
+    fpir = bootstrap(in_order, share(named))
+    mated = searches.mated
+    missed = searches.found > threshold
+    return Calibration(
+        created_at=now(),
+        target_fpir=target_fpir,
+        threshold=threshold,
+        threshold_interval=bootstrap(
+            in_order, lambda weights: ranked.thresholds(target_fpir, weights)
+        ),
+        inconclusive_to=ranked.threshold(max(target_fpir, min(_BAND * target_fpir, _MOST_FPIR))),
+        fpir=float(named.mean()),
+        fpir_interval=Interval(fpir.low, max(fpir.high, rule_of_three(independent))),
+        fnir=float(missed.mean()) if mated.any() else None,
+        fnir_interval=bootstrap(searches.subjects[mated], share(missed)) if mated.any() else None,
+        subjects=searches.gallery_subjects,
+        samples=searches.gallery_samples,
+        independent_searches=independent,
+        nonmated_searches=len(searches.other),
+        mated_searches=int(mated.sum()),
+        aggregation=aggregation,
+    )
+
+
+def read_calibration(connection: Connection, generation: int) -> Calibration | None:
+    """Read what was measured with a generation; None when nothing was."""
+    query = select(calibrations.c.body).where(calibrations.c.generation == generation)
+    body = connection.scalar(query)
+    if body is None:
+        return None
+    values = json.loads(body)
+    for name in ("threshold_interval", "fpir_interval", "fnir_interval"):
+        values[name] = None if values[name] is None else Interval(*values[name])
+    return Calibration(**values)

@@ -1,0 +1,45 @@
+"""`metagait calibrate`: choose the threshold with the gallery's own samples, and keep it."""
+
+import argparse
+from contextlib import closing
+
+from gallery.calibration import Calibration, calibrate
+from gallery.commands.place import configure_place, place_of
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the gallery and the rate that is wanted."""
+    configure_place(parser)
+    parser.add_argument(
+        "--fpir",
+        type=float,
+        default=0.01,
+        help="how often a stranger may be named (0.01, which takes 300 subjects)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Calibrate, and say what the threshold promises."""
+    with closing(place_of(arguments).open_existing()) as store:
+        print(sentence(calibrate(store, arguments.fpir)))
+    return 0
+
+
+def sentence(measured: Calibration) -> str:
+    """Say in words what was measured."""
+    low, high = measured.threshold_interval
+    lines = [
+        f"Match at a distance up to {measured.threshold:.4g} (95 %: {low:.4g} to {high:.4g}), "
+        f"inconclusive up to {measured.inconclusive_to:.4g}.",
+        f"Strangers named: {measured.fpir:.2%} of {measured.nonmated_searches} searches of "
+        f"{measured.independent_searches} subjects "
+        f"(95 %: {measured.fpir_interval.low:.2%} to {measured.fpir_interval.high:.2%}).",
+    ]
+    if measured.fnir is None or measured.fnir_interval is None:
+        lines.append("Missed: not measured, because no subject has two samples.")
+    else:
+        lines.append(
+            f"Missed: {measured.fnir:.2%} of {measured.mated_searches} searches (95 %: "
+            f"{measured.fnir_interval.low:.2%} to {measured.fnir_interval.high:.2%})."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""What a threshold promises: the arithmetic of open-set identification (ISO/IEC 19795-1).
+
+The model room chooses a model's default threshold by the same rule, in `model.protocols.open_set`.
+Neither room may import the other, so a test holds the two together.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import CalibrationRefused
+
+_RULE_OF_THREE = 3
+_DRAWS = 1000
+_DRAWS_AT_ONCE = 50
+_CONFIDENCE = 0.95
+_ROUNDING = 1e-9
+
+
+class Interval(NamedTuple):
+    """A 95 % interval; its ends are as likely to be passed."""
+
+    low: float
+    high: float
+
+
+def searches_needed(fpir: float) -> int:
+    """Count the independent searches that can show `fpir`: with none of them wrong (rule of three).
+
+    Raises:
+        CalibrationRefused: `fpir` is not between 0 and 1.
+
+    """
+    if not 0 < fpir < 1:
+        raise CalibrationRefused(f"expected a target FPIR between 0 and 1, got {fpir}")
+    return int(np.ceil(_RULE_OF_THREE / fpir - _ROUNDING))
+
+
+def rule_of_three(independent: int) -> float:
+    """The lowest rate that so many independent searches can show."""
+    return min(1.0, _RULE_OF_THREE / independent)
+
+
+class Ranked:
+    """Distances `[n]` of searches in order, to read thresholds off."""
+
+    def __init__(self, distances: NDArray[np.floating]) -> None:
+        self.order = np.argsort(distances, kind="stable")
+        self.distances = np.asarray(distances, np.float64)[self.order]
+        starts = np.searchsorted(self.distances, self.distances, side="left")
+        below = self.distances[np.maximum(starts - 1, 0)]
+        # Half way between two distances, so that rounding elsewhere moves neither across.
+        self._thresholds = np.where(
+            starts > 0, (below + self.distances) / 2, self.distances * (1 - 1e-4)
+        )
+
+    def threshold(self, fpir: float) -> float:
+        """The largest distance at which at most `fpir` of the searches are nearer."""
+        return float(self._thresholds[int(np.floor(fpir * len(self.distances) + _ROUNDING))])
+
+    def thresholds(self, fpir: float, weights: NDArray[np.integer]) -> NDArray[np.float64]:
+        """The same for draws of searches: weights `[draws, n]`, in the order of the distances."""
+        nearer = np.cumsum(weights, axis=1)
+        allowed = np.floor(fpir * nearer[:, -1:] + _ROUNDING)
+        refused = np.argmax(nearer > allowed, axis=1)
+        thresholds: NDArray[np.float64] = self._thresholds[refused]
+        return thresholds
+
+
+def bootstrap(
+    subjects: NDArray[np.integer], statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]]
+) -> Interval:
+    """Draw subjects anew, with all their searches, and see how much a figure varies.
+
+    Args:
+        subjects: whose walk each search is, a number, `[n]`.
+        statistic: figures `[draws]` for weights `[draws, n]`, how often each search was drawn.
+
+    """
+    generator = np.random.default_rng(7)
+    names, numbers = np.unique(subjects, return_inverse=True)
+    values = [statistic(drawn[:, numbers]) for drawn in _draws(generator, len(names))]
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(np.concatenate(values), (tail, 1 - tail))
+    return Interval(float(low), float(high))
+
+
+def share(wrong: NDArray[np.bool_]) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    """The statistic for `bootstrap` that tells which share of the drawn searches is wrong."""
+
+    def of(weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        total = np.maximum(weights.sum(axis=1), 1)
+        shares: NDArray[np.float64] = weights @ wrong.astype(np.float64) / total
+        return shares
+
+    return of
+
+
+def _draws(generator: np.random.Generator, subjects: int) -> Iterator[NDArray[np.int64]]:
+    even = np.full(subjects, 1 / subjects)
+    for _ in range(_DRAWS // _DRAWS_AT_ONCE):
+        yield generator.multinomial(subjects, even, size=_DRAWS_AT_ONCE)

@@ -1,0 +1,158 @@
+"""Which threshold is in force, the three outcomes, and both over HTTP."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gallery import Calibration, Candidate, Gallery, Interval
+from service.decision import decide, in_force
+from tests.caller import Caller
+from tests.fakes import THRESHOLD, npy, walker
+
+MEASURED = Calibration(
+    created_at="2026-01-05T10:00:00.000+00:00",
+    target_fpir=0.01,
+    threshold=2.0,
+    threshold_interval=Interval(1.8, 2.2),
+    inconclusive_to=2.5,
+    fpir=0.0098,
+    fpir_interval=Interval(0.004, 0.018),
+    fnir=0.05,
+    fnir_interval=Interval(0.03, 0.08),
+    subjects=300,
+    samples=900,
+    independent_searches=300,
+    nonmated_searches=900,
+    mated_searches=900,
+    aggregation="nearest",
+)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "size", "aggregation", "basis", "says"),
+    [
+        (MEASURED, 450, "nearest", "calibration", "measured with this gallery"),
+        (MEASURED, 451, "nearest", "model", "calibrated at 300 subjects and has 451 now"),
+        (MEASURED, 300, "mean of nearest 2", "model", "compares by `mean of nearest 2` now"),
+        (None, 300, "nearest", "model", "never measured with this gallery"),
+    ],
+)
+def test_the_calibration_is_in_force_as_long_as_it_holds(
+    calibration: Calibration | None, size: int, aggregation: str, basis: str, says: str
+) -> None:
+    threshold = in_force(calibration, THRESHOLD, gallery_size=size, aggregation=aggregation)
+    assert threshold is not None
+    assert (threshold.basis, threshold.valid) == (basis, basis == "calibration")
+    assert says in threshold.note
+    assert threshold.gallery_size == size
+    assert threshold.distance == (2.0 if basis == "calibration" else THRESHOLD.distance)
+
+
+def test_without_any_threshold_there_is_none() -> None:
+    assert in_force(None, None, gallery_size=3, aggregation="nearest") is None
+
+
+@pytest.mark.parametrize(
+    ("distance", "frames", "answer", "reasons"),
+    [
+        (2.0, 30, "match", ()),
+        (2.1, 30, "inconclusive", ("NEAR_THRESHOLD",)),
+        (2.5, 30, "inconclusive", ("NEAR_THRESHOLD",)),
+        (2.6, 30, "no_match", ()),
+        (1.0, 5, "inconclusive", ("TOO_FEW_FRAMES",)),
+    ],
+)
+def test_three_outcomes(
+    distance: float, frames: int, answer: str, reasons: tuple[str, ...]
+) -> None:
+    threshold = in_force(MEASURED, None, gallery_size=300, aggregation="nearest")
+    decision = decide(
+        [Candidate(1, "ann", distance, "x")], threshold, frames=frames, conclusive_frames=13
+    )
+    assert (decision.answer, decision.reasons) == (answer, reasons)
+
+
+def send(client: Caller, url: str, walk: NDArray[np.uint8], **fields: str) -> dict[str, Any]:
+    response = client.post(url, data=fields, files={"sequence": ("w", npy(walk))})
+    body: dict[str, Any] = response.json()
+    return {"status": response.status_code, **body}
+
+
+def enroll_people(client: Caller, count: int) -> None:
+    for number in range(count):
+        walk = walker(8 + number)
+        assert send(client, "/enroll", walk, subject=f"p{number}")["status"] in (200, 201)
+
+
+def test_a_calibration_over_http_decides_until_the_gallery_has_outgrown_it(
+    client: Caller, gallery: Gallery
+) -> None:
+    enroll_people(client, 10)
+    refused = client.post("/calibrate", json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "calibration_refused")
+    assert "at least 300 subjects" in refused.json()["detail"]
+    assert client.post("/calibrate", json={"target_fpir": 2}).status_code == 422
+
+    measured = client.post("/calibrate", json={"target_fpir": 0.3}).json()
+    answer = send(client, "/identify", walker(8))
+    assert answer["threshold"]["basis"] == "calibration"
+    assert answer["threshold"]["valid"] is True
+    assert answer["threshold"]["distance"] == measured["threshold"]
+    assert answer["threshold"]["measured_fpir"] == measured["fpir_interval"]
+    assert answer["threshold"]["calibrated_at_size"] == answer["threshold"]["gallery_size"] == 10
+    assert client.get("/galleries/main").json()["calibration"] == measured
+    for number in range(6):
+        embedding = np.full(88, number, np.float32)
+        gallery.enroll(f"more{number}", embedding, silhouettes=None)
+    outgrown = send(client, "/identify", walker(8))["threshold"]
+    assert (outgrown["basis"], outgrown["valid"], outgrown["gallery_size"]) == ("model", False, 16)
+    assert "calibrated at 10 subjects and has 16 now" in outgrown["note"]
+
+
+def test_the_margin_is_that_to_the_next_subject_however_few_are_asked_for(client: Caller) -> None:
+    enroll_people(client, 1)
+    assert send(client, "/identify", walker(8))["margin"] is None
+    enroll_people(client, 3)
+    both = send(client, "/identify", walker(8))
+    one = send(client, "/identify", walker(8), limit="1")
+    first, second = (candidate["distance"] for candidate in both["candidates"][:2])
+    assert len(one["candidates"]) == 1
+    assert one["margin"] == both["margin"] == pytest.approx(second - first)
+
+
+def test_views_are_related_when_both_are_known(client: Caller) -> None:
+    assert send(client, "/enroll", walker(8), subject="ann", metadata='{"view": "036"}')
+    assert send(client, "/enroll", walker(14), subject="ben")
+    plain = send(client, "/identify", walker(8))
+    assert [one["view"] for one in plain["candidates"]] == [None, None]
+    seen = send(client, "/identify", walker(8), metadata='{"view": "144"}')
+    ann, ben = seen["candidates"]
+    assert (ann["view"]["difference"], ann["view"]["nearest_equivalent"]) == (108, 0)
+    assert "opposite side" in ann["view"]["words"]
+    assert ben["view"] is None
+    verified = send(client, "/verify", walker(8), subject="ann", metadata='{"view": 36}')
+    assert verified["view"]["words"] == "seen from the same side"
+
+
+def test_a_conflict_is_reported_and_refused_when_the_gallery_says_so(client: Caller) -> None:
+    enroll_people(client, 2)
+    reported = send(client, "/enroll", walker(16), subject="p0")
+    assert reported["status"] == 201
+    assert reported["conflict"]["subject"] == "p1"
+    changed = client.request("PATCH", "/galleries/main", json={"conflict": "refuse"})
+    assert changed.json()["settings"]["conflict"] == "refuse"
+    assert client.get("/galleries/main").json() == changed.json()
+    send(client, "/enroll", walker(30), subject="p2")
+    refused = send(client, "/enroll", walker(29), subject="p0")
+    assert (refused["status"], refused["code"]) == (409, "enrolment_conflict")
+
+
+def test_settings_over_http_are_checked(client: Caller) -> None:
+    unknown = client.request("PATCH", "/galleries/main", json={"colour": "red"})
+    wrong = client.request("PATCH", "/galleries/main", json={"aggregation": "median"})
+    other = client.get("/galleries/west")
+    assert (unknown.status_code, wrong.status_code, other.status_code) == (422, 422, 404)
+    assert wrong.json()["code"] == "invalid_setting"
+    assert "expected aggregation of nearest, mean" in wrong.json()["detail"]
