@@ -23,6 +23,7 @@ COMMANDS = {
     "pack": ("model.pack", "make a packed cache of a raw dataset"),
     "convert": ("model.convert", "make a packed cache of an OpenGait tree of .pkl files"),
     "train": ("model.train", "train a network from a configuration"),
+    "ablate": ("model.ablate", "train and score every row of an ablation, into one table"),
     "evaluate": ("model.evaluate", "print the CASIA-B table of a model"),
     "export": ("model.export", "write a checkpoint as ONNX, with its facts inside"),
 }

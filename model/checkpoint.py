@@ -16,7 +16,7 @@ from model.networks import Network, build_network
 from model.pieces import in_pieces, read_pieces, remove_pieces, write_pieces
 from model.silhouettes import PREPROCESSING_ID
 
-FORMAT = "metagait-checkpoint-1"
+FORMAT = "metagait-checkpoint-2"
 
 Weights = dict[str, Tensor]
 
@@ -31,6 +31,8 @@ class Checkpoint:
     subjects: tuple[str, ...]
     """Training subjects in the order of their labels."""
     network: Weights
+    average: Weights
+    """Moving average of the network's weights; the weights themselves where none is kept."""
     classifier: Weights
     optimiser: dict[str, Any]
     random_state: Tensor
@@ -104,7 +106,7 @@ def load_network(path: Path) -> Network:
     checkpoint = load_checkpoint(path)
     network = build_network(checkpoint.config.network)
     try:
-        network.load_state_dict(checkpoint.network)
+        network.load_state_dict(checkpoint.average)
     except RuntimeError as error:
         raise ModelFileError(f"expected weights that fit the network, got: {error}") from error
     return network.eval()

@@ -122,7 +122,13 @@ class TrainConfig:
     iterations: int
     seed: int = 1
     precision: str = "auto"
+    compile: bool = False
+    """Compile the network with torch.compile: a little faster, after minutes of compiling."""
     checkpoint_every: int = 500
+    start: str | None = None
+    """Weights to begin with, a checkpoint or an exported model; without it, random ones."""
+    average: float = 0.0
+    """Decay of the moving average of the weights, which is what an export takes; 0 is none."""
     network: AnyNetworkConfig = field(default_factory=NetworkConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -132,6 +138,8 @@ class TrainConfig:
         """Refuse what no training can run with."""
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"average: expected at least 0 and below 1, got {self.average}")
         for key in ("iterations", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}: expected at least 1, got {getattr(self, key)}")
@@ -144,16 +152,22 @@ def load_config(path: Path) -> TrainConfig:
         ConfigError: the file cannot be read, or a key is unknown, missing or of another type.
 
     """
-    content = _read(path)
+    content = read_yaml(path)
     if isinstance(content, dict) and "extends" in content:
-        base = _read(path.with_name(f"{content.pop('extends')}.yaml"))
+        base = read_yaml(path.with_name(f"{content.pop('extends')}.yaml"))
         if isinstance(base, dict) and "extends" in base:
             raise ConfigError(f"{path}: expected to extend a file that extends none, got a chain")
         content = _over(base, content)
     return build(TrainConfig, content)
 
 
-def _read(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """Read plain values from a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no YAML.
+
+    """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

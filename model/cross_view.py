@@ -86,7 +86,8 @@ class CrossView:
         self, metric: Metric, *, unmated_fail: bool = False, resamples: int = 2000
     ) -> Interval:
         """Return the figure with its 95 % interval, resampled by subject."""
-        return percentile_interval(self._figures(metric, unmated_fail, resamples))
+        drawn = self.draws(metric, unmated_fail=unmated_fail, resamples=resamples)
+        return percentile_interval(drawn)
 
     def cumulative(self, most: int) -> Matrix:
         """Cumulative match characteristic: the figure at rank 1 to `most`, `[most]`."""
@@ -112,10 +113,14 @@ class CrossView:
                 f"expected results on the same probes, got {self.probes} at {len(self.views)} "
                 f"views and {other.probes} others at {len(other.views)} views"
             )
-        figures = [result._figures(metric, False, resamples) for result in (self, other)]
+        figures = [result.draws(metric, resamples=resamples) for result in (self, other)]
         return percentile_interval(figures[0] - figures[1])
 
-    def _figures(self, metric: Metric, unmated_fail: bool, resamples: int) -> Matrix:
+    def draws(self, metric: Metric, *, unmated_fail: bool = False, resamples: int = 2000) -> Matrix:
+        """Return the figure, measured and then in every draw of subjects: `[1 + resamples]`.
+
+        The draws depend on the subjects alone, so those of two models on the same probes pair.
+        """
         resampling = Resampling.of(self.subjects, resamples=resamples)
         return _figure(self._drawn(metric, unmated_fail, resampling))
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.augment import AugmentConfig, augmented, frame_positions
 from model.dataset import Dataset, Sample
+from model.distributed import Group
 from model.errors import DatasetError
 
 
@@ -28,7 +29,10 @@ class SamplerConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips uint8 `[P*K, T, H, W]`, their lengths int64 `[P*K]` and labels int64 `[P*K]`."""
+    """Clips uint8 `[P*K, T, H, W]`, their lengths int64 `[P*K]` and labels int64 `[P*K]`.
+
+    Of several processes each has its own share of the rows.
+    """
 
     silhouettes: NDArray[np.uint8]
     lengths: NDArray[np.int64]
@@ -38,8 +42,11 @@ class Batch:
 class Sampler:
     """Draws the batches of a dataset; the label of a subject is its place in `dataset.subjects`."""
 
-    def __init__(self, dataset: Dataset, config: SamplerConfig, seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, config: SamplerConfig, seed: int, group: Group | None = None
+    ) -> None:
         self._config = config
+        self._rows = (group or Group()).rows(config.subjects * config.samples)
         self._seed = seed
         self._of_label: list[list[Sample]] = [[] for _ in dataset.subjects]
         labels = {subject: label for label, subject in enumerate(dataset.subjects)}
@@ -52,7 +59,7 @@ class Sampler:
             )
 
     def batch(self, iteration: int) -> Batch:
-        """Draw the batch of one iteration.
+        """Draw the batch of one iteration, of which only this process's rows are read.
 
         A subject with fewer than K samples gives some of them twice, in different clips.
         """
@@ -60,9 +67,12 @@ class Sampler:
         P, K = self._config.subjects, self._config.samples
         labels = generator.choice(len(self._of_label), P, replace=False)
         samples = [s for label in labels for s in _drawn(self._of_label[label], K, generator)]
-        clips = np.stack([self._clip(sample, generator) for sample in samples])
-        lengths = np.full(P * K, self._config.frames, np.int64)
-        return Batch(clips, lengths, np.repeat(labels.astype(np.int64), K))
+        # One generator a clip: a row is the same whichever process draws it.
+        own = generator.spawn(P * K)
+        clips = np.stack([self._clip(samples[row], own[row]) for row in self._rows])
+        lengths = np.full(len(clips), self._config.frames, np.int64)
+        rows = slice(self._rows.start, self._rows.stop)
+        return Batch(clips, lengths, np.repeat(labels.astype(np.int64), K)[rows])
 
     def _clip(self, sample: Sample, generator: np.random.Generator) -> NDArray[np.uint8]:
         walk = sample.silhouettes()

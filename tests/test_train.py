@@ -1,9 +1,11 @@
 """Configurations, checkpoints and the training loop."""
 
 import json
+import math
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,32 +28,15 @@ from model.dataset import Dataset, Sample
 from model.errors import ConfigError, ModelFileError
 from model.gaitset import GaitSet, GaitSetConfig
 from model.network import NetworkConfig
-from model.sampler import Sampler, SamplerConfig
-from model.train import Training, computes_in_bfloat16, stop_signals, train
+from model.sampler import Sampler
+from model.stopping import stop_signals
+from model.train import Conduct, deadline_in, train
+from model.training import Training, computes_in_bfloat16
 from model.walkers import WalkerSettings
 from tests.datasets import write_cache
+from tests.tiny import TINY, Noise, noise_dataset
 
 CONFIGS = Path(__file__).parent.parent / "model" / "configs"
-
-TINY = TrainConfig(
-    name="tiny",
-    data=DataConfig(path="unused"),
-    iterations=6,
-    checkpoint_every=2,
-    network=NetworkConfig(channels=(2, 4, 4), dimensions=4),
-    sampler=SamplerConfig(subjects=2, samples=2, frames=3),
-    optimiser=OptimiserConfig(learning_rate=1e-3, schedule="cosine", warm_up=2, clip_norm=1.0),
-)
-
-
-class Noise:
-    """A source of one random walk."""
-
-    def __init__(self, seed: int) -> None:
-        self._walk = np.random.default_rng(seed).integers(0, 256, (5, 64, 44)).astype(np.uint8)
-
-    def read(self) -> np.ndarray:
-        return self._walk
 
 
 class Stopping:
@@ -69,13 +54,7 @@ class Stopping:
 
 @pytest.fixture
 def dataset() -> Dataset:
-    return Dataset(
-        tuple(
-            Sample(f"{s:03}", f"nm-{k:02}", "090", 5, Noise(10 * s + k))
-            for s in range(3)
-            for k in range(2)
-        )
-    )
+    return noise_dataset()
 
 
 def test_shipped_configurations_load() -> None:
@@ -88,7 +67,11 @@ def test_shipped_configurations_load() -> None:
     assert paper.optimiser.rate(50_000, paper.iterations) == 1e-4
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+# ablation.yaml holds many configurations; tests/test_ablation.py reads it.
+SINGLE = sorted(path for path in CONFIGS.glob("*.yaml") if path.name != "ablation.yaml")
+
+
+@pytest.mark.parametrize("path", SINGLE, ids=lambda path: path.name)
 def test_every_configuration_is_built_and_written_back(path: Path) -> None:
     config = load_config(path)
     assert build(TrainConfig, json.loads(json.dumps(plain(config)))) == config
@@ -162,12 +145,13 @@ def test_resumed_training_gives_the_same_bits(dataset: Dataset, tmp_path: Path) 
         first_half.step(sampler.batch(iteration))
     first_half.save(tmp_path / "halves" / "checkpoint.pt", None)
     torch.manual_seed(99)
-    assert train(TINY, dataset, tmp_path / "halves", resume=True)
+    assert train(TINY, dataset, tmp_path / "halves", Conduct(resume=True))
 
     whole = load_checkpoint(tmp_path / "whole" / "checkpoint.pt")
     halves = load_checkpoint(tmp_path / "halves" / "checkpoint.pt")
     assert whole.iteration == halves.iteration == 6
-    for one, other in ((whole.network, halves.network), (whole.classifier, halves.classifier)):
+    pairs = [(getattr(whole, n), getattr(halves, n)) for n in ("network", "average", "classifier")]
+    for one, other in pairs:
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert torch.equal(whole.random_state, halves.random_state)
@@ -195,6 +179,24 @@ def test_a_signal_saves_and_stops(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_training_ends_when_its_time_is_up(dataset: Dataset, tmp_path: Path) -> None:
+    assert not train(TINY, dataset, tmp_path, Conduct(pieces=True, deadline=0.0))
+    assert not (tmp_path / "checkpoint.pt").exists()
+    assert load_checkpoint(tmp_path / "checkpoint.pt").iteration == 1
+    with pytest.raises(ConfigError, match="--resume"):
+        train(TINY, dataset, tmp_path)
+    assert train(replace(TINY, iterations=2), dataset, tmp_path, Conduct(resume=True))
+    assert load_checkpoint(tmp_path / "checkpoint.pt").iteration == 2
+
+
+def test_minutes_lie_ahead() -> None:
+    assert deadline_in(None) == math.inf
+    assert 0 < deadline_in(1.0) - time.monotonic() <= 60
+    for wrong in (0.0, -1.0, math.nan):
+        with pytest.raises(ConfigError, match="--minutes"):
+            deadline_in(wrong)
+
+
 def test_signals_are_left_alone_outside_the_main_thread() -> None:
     seen: list[bool] = []
 
@@ -214,9 +216,9 @@ def test_a_finished_training_is_not_overwritten(dataset: Dataset, tmp_path: Path
         train(TINY, dataset, tmp_path)
     other = replace(TINY, network=NetworkConfig(channels=(2, 2, 4), dimensions=4))
     with pytest.raises(ConfigError, match="network"):
-        train(other, dataset, tmp_path, resume=True)
+        train(other, dataset, tmp_path, Conduct(resume=True))
     with pytest.raises(ConfigError, match="subjects"):
-        train(TINY, dataset.of(dataset.subjects[:2]), tmp_path, resume=True)
+        train(TINY, dataset.of(dataset.subjects[:2]), tmp_path, Conduct(resume=True))
 
 
 def test_log_and_metrics(dataset: Dataset, tmp_path: Path) -> None:
@@ -230,11 +232,22 @@ def test_log_and_metrics(dataset: Dataset, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text()) == plain(TINY)
 
 
+def test_scalars_for_tensorboard(dataset: Dataset, tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(replace(TINY, iterations=1), dataset, tmp_path, Conduct(scalars=True))
+    events = reader.EventAccumulator(str(tmp_path / "scalars"))
+    events.Reload()
+    (event,) = events.Scalars("train/loss")
+    logged = json.loads((tmp_path / "log.jsonl").read_text())
+    assert event.step == 1
+    assert event.value == pytest.approx(logged["loss"])
+
+
 def test_log_lines_beyond_the_checkpoint_are_forgotten(dataset: Dataset, tmp_path: Path) -> None:
     Training(TINY, dataset.subjects).save(tmp_path / "checkpoint.pt", None)
     lines = ['{"iteration": 0}', '{"iteration": 20}']
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
-    train(TINY, dataset, tmp_path, resume=True)
+    train(TINY, dataset, tmp_path, Conduct(resume=True))
     logged = [json.loads(x)["iteration"] for x in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert logged == [0, 6]
 
@@ -272,7 +285,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(dataset: Dataset, tmp_path: Path) -> None:
     Training(TINY, dataset.subjects).save(tmp_path / "checkpoint.pt", None)
     checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
-    del checkpoint.network["neck.running_mean"]
+    del checkpoint.average["neck.running_mean"]
     save_checkpoint(checkpoint, tmp_path / "checkpoint.pt")
     with pytest.raises(ModelFileError, match=r"neck\.running_mean"):
         load_network(tmp_path / "checkpoint.pt")

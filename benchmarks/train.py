@@ -1,0 +1,131 @@
+"""Iterations a second of the training loop, beside a plain eager float32 loop of the same network.
+
+    python benchmarks/train.py --config model/configs/demo.yaml
+
+Both loops learn from the same batches, in turn, so that whatever else the machine does meets both.
+The batches come from random walks in memory: drawing and augmenting them is timed by itself, since
+the loop does it in a thread meanwhile.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.config import TrainConfig, load_config
+from model.dataset import Dataset, Sample
+from model.gaitset import GaitSet
+from model.layers import Classifier
+from model.losses import cross_entropy, triplet_loss
+from model.network import MetaGait, NetworkConfig
+from model.sampler import Batch, Sampler
+from model.training import Training, computes_in_bfloat16
+
+SUBJECTS = 64
+
+
+class RandomWalk:
+    """A source in memory, so that no disk is measured."""
+
+    def __init__(self, seed: int, frames: int, size: tuple[int, int]) -> None:
+        generator = np.random.default_rng(seed)
+        self._walk = (generator.random((frames, *size)) > 0.7).astype(np.uint8) * 255
+
+    def read(self) -> NDArray[np.uint8]:
+        """Return the walk."""
+        return self._walk
+
+
+class PlainLoop:
+    """What one would write first: float32, the default memory layout, the same losses."""
+
+    def __init__(self, config: TrainConfig, ids: int) -> None:
+        self.config = config
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = config.network
+        made = MetaGait(network) if isinstance(network, NetworkConfig) else GaitSet(network)
+        self.network = made.to(self.device)
+        self.classifier = Classifier(network.parts, network.dimensions, ids).to(self.device)
+        parameters = [*self.network.parameters(), *self.classifier.parameters()]
+        self.optimiser = torch.optim.Adam(parameters, lr=config.optimiser.learning_rate)
+
+    def step(self, batch: Batch) -> None:
+        """Learn from one batch."""
+        arrays = (batch.silhouettes, batch.lengths, batch.labels)
+        silhouettes, lengths, labels = (torch.from_numpy(a).to(self.device) for a in arrays)
+        embedding = self.network(silhouettes, lengths)
+        loss = triplet_loss(embedding, labels, self.config.loss.margin).loss
+        loss = loss + cross_entropy(self.classifier(embedding), labels)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        float(loss.detach())
+
+
+def main() -> None:
+    """Print one line a loop, and the share of an iteration that drawing its batch would take."""
+    arguments = parsed()
+    config = load_config(arguments.config)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    dataset = random_dataset(config)
+    sampler = Sampler(dataset, config.sampler, config.seed)
+    ours = Training(replace(config, start=None), dataset.subjects)
+    plain = PlainLoop(config, len(dataset.subjects))
+    timed: dict[str, list[float]] = {"ours": [], "plain": [], "drawing": []}
+    for iteration in range(arguments.iterations + 1):
+        batch = sampler.batch(iteration)
+        timed["drawing"].append(seconds(lambda i=iteration: sampler.batch(i)))
+        timed["ours"].append(seconds(lambda b=batch: ours.step(b)))
+        timed["plain"].append(seconds(lambda b=batch: plain.step(b)))
+    # The first round compiles, allocates and warms caches.
+    medians = {name: float(np.median(values[1:])) for name, values in timed.items()}
+    narrow = computes_in_bfloat16(config.precision, ours.device)
+    shape = f"{config.sampler.subjects}×{config.sampler.samples}×{config.sampler.frames}"
+    print(f"{config.name}, {shape}, {ours.device}, {torch.get_num_threads()} threads")
+    print(f"ours   {1 / medians['ours']:7.3f} it/s  {'bfloat16' if narrow else 'float32'}")
+    print(f"plain  {1 / medians['plain']:7.3f} it/s  float32")
+    print(f"ratio  {medians['plain'] / medians['ours']:7.2f}")
+    print(
+        f"drawing a batch: {medians['drawing'] / medians['ours']:.1%} of an iteration, in a thread"
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("model/configs/demo.yaml"))
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--threads", type=int)
+    return parser.parse_args()
+
+
+def random_dataset(config: TrainConfig) -> Dataset:
+    """Return random walks, twice as long as a clip, of enough subjects for a batch."""
+    frames, size = 2 * config.sampler.frames, config.network.size
+    return Dataset(
+        tuple(
+            Sample(f"{s:03}", f"nm-{k:02}", "090", frames, RandomWalk(8 * s + k, frames, size))
+            for s in range(max(SUBJECTS, config.sampler.subjects))
+            for k in range(4)
+        ),
+        size,
+    )
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call, to its end on a GPU as well."""
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

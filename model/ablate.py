@@ -1,0 +1,182 @@
+"""`metagait ablate`: train every row of an ablation by the same budget, and fill its tables.
+
+    metagait ablate model/configs/ablation.yaml --rows metagait,gaitgl --seeds 1,2,3
+
+Each row and seed has its own folder, `<output>/<row>/seed-<n>`, and resumes where it stopped; one
+that is scored is not touched again. `<output>/ablation.md` is written anew after each.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.ablation import Ablation, load_ablation, seeded
+from model.ablation_report import KINDS, Draws, Results, report
+from model.caches import BENCHMARK, training_dataset, walkers_dataset
+from model.checkpoint import load_network
+from model.config import TrainConfig, plain
+from model.dataset import Dataset
+from model.distances import flat_distances
+from model.embed import embed, encode_with
+from model.errors import ConfigError
+from model.protocols import closed_set
+from model.train import RUNS, Conduct, deadline_in, train
+
+RESULT = "rank-one.npz"
+
+
+def ablate(
+    ablation: Ablation,
+    rows: dict[str, TrainConfig],
+    seeds: tuple[int, ...],
+    output: Path,
+    *,
+    dataset: Dataset,
+    benchmark: Dataset,
+    deadline: float = math.inf,
+    command: str = "metagait ablate",
+) -> bool:
+    """Train and score `rows` with each seed; return False when it was ended before.
+
+    `deadline` is the `time.monotonic()` at which to stop, `command` what the tables name.
+
+    Raises:
+        ConfigError: `output` holds runs of another budget or network.
+
+    """
+    check_budget(ablation, output)
+    for seed in seeds:
+        for row, config in rows.items():
+            folder = output / row / f"seed-{seed}"
+            print(f"{row}, seed {seed}: {folder}", flush=True)
+            if not run_one(seeded(config, seed), folder, dataset, benchmark, deadline):
+                return False
+            text = report(ablation, results_in(output, ablation), len(benchmark.subjects), command)
+            (output / "ablation.md").write_text(text)
+    return True
+
+
+def run_one(
+    config: TrainConfig,
+    folder: Path,
+    dataset: Dataset,
+    benchmark: Dataset,
+    deadline: float = math.inf,
+) -> bool:
+    """Train one row with one seed and score it, as far as that is not done yet.
+
+    Raises:
+        ConfigError: the folder holds a run of another network.
+
+    """
+    check_network(config, folder)
+    if (folder / RESULT).exists():
+        return True
+    if not train(config, dataset, folder, Conduct(resume=True, deadline=deadline)):
+        return False
+    draws = score(folder / "checkpoint.pt", benchmark)
+    unfinished = folder / f"unfinished-{RESULT}"
+    np.savez(unfinished, rank_one=draws)
+    unfinished.replace(folder / RESULT)
+    return True
+
+
+def score(checkpoint: Path, benchmark: Dataset) -> Draws:
+    """Rank-1 of a checkpoint by kind of probe, measured and then in every draw: `[B, 3]`."""
+    embedded = embed(benchmark, encode_with(load_network(checkpoint)))
+    found = closed_set(flat_distances, embedded.embeddings, embedded.labels)
+    draws: Draws = np.stack([found[kind].draws("rank-1") for kind in KINDS], axis=1)
+    return draws
+
+
+def results_in(output: Path, ablation: Ablation) -> Results:
+    """Read what earlier and later calls scored under `output`."""
+    results: dict[str, dict[int, Draws]] = {}
+    for row in ablation.rows:
+        for path in sorted((output / row).glob(f"seed-*/{RESULT}")):
+            with np.load(path, allow_pickle=False) as scored:
+                results.setdefault(row, {})[int(path.parent.name[5:])] = scored["rank_one"]
+    return results
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `metagait ablate`."""
+    parser.add_argument("config", type=Path, help="model/configs/ablation.yaml")
+    parser.add_argument("--base", type=Path, help="training configuration instead of the file's")
+    parser.add_argument("--rows", help="names of rows, separated by commas (default: all)")
+    parser.add_argument("--seeds", default="1", help="separated by commas (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, help="instead of the base's, for every row")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as many as cores)")
+    parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so long")
+    parser.add_argument("--output", type=Path, default=RUNS / "ablation", help="%(default)s")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, score and tabulate; 130 when a signal or `--minutes` ended it before the last row."""
+    deadline = deadline_in(arguments.minutes)
+    ablation = load_ablation(arguments.config, arguments.base)
+    if arguments.iterations is not None:
+        ablation = ablation.shortened(arguments.iterations)
+    rows = ablation.of(tuple((arguments.rows or ",".join(ablation.rows)).split(",")))
+    seeds = _seeds(arguments.seeds)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    config = next(iter(rows.values()))
+    finished = ablate(
+        ablation,
+        rows,
+        seeds,
+        arguments.output,
+        dataset=training_dataset(config.data, config.network.size, RUNS),
+        benchmark=walkers_dataset(BENCHMARK, RUNS, "benchmark"),
+        deadline=deadline,
+        command=_command(arguments),
+    )
+    print(f"tables: {arguments.output / 'ablation.md'}", flush=True)
+    return 0 if finished else 130
+
+
+def _seeds(asked: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(seed) for seed in asked.split(","))
+    except ValueError:
+        raise ConfigError(f"--seeds: expected numbers as 1,2,3, got {asked!r}") from None
+
+
+def check_budget(ablation: Ablation, output: Path) -> None:
+    """Refuse to mix budgets in one folder: a table compares rows only if all were trained alike.
+
+    Raises:
+        ConfigError: the folder was begun with other data, settings or iterations.
+
+    """
+    path = output / "budget.json"
+    budget = ablation.budget()
+    if path.exists() and json.loads(path.read_text()) != budget:
+        raise ConfigError(f"expected a new output folder, or the budget in {path}, got another one")
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(budget, indent=1))
+
+
+def check_network(config: TrainConfig, folder: Path) -> None:
+    """Refuse to go on with a row whose network has changed since.
+
+    Raises:
+        ConfigError: the folder holds a run of another network.
+
+    """
+    path = folder / "config.json"
+    if path.exists() and json.loads(path.read_text())["network"] != plain(config)["network"]:
+        raise ConfigError(
+            f"expected a new output folder, or the network in {path}, got another one"
+        )
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    options = {name: getattr(arguments, name) for name in ("base", "rows", "seeds", "iterations")}
+    given = [f"--{name} {value}" for name, value in options.items() if value is not None]
+    return " ".join(["metagait ablate", str(arguments.config), *given])

@@ -1,0 +1,46 @@
+"""Weights to begin a training with, from a checkpoint or from an exported ONNX file.
+
+An exported file keeps the names of the parameters, so the weights that ship can be taken further on
+other data without the checkpoint that they came from.
+"""
+
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import numpy_helper
+
+from model.averaging import Weights
+from model.checkpoint import load_checkpoint
+from model.errors import ModelFileError
+from model.networks import Network
+
+
+def start_from(path: Path, network: Network) -> None:
+    """Load the weights in `path`, a `.pt` checkpoint or an `.onnx` file, into `network`.
+
+    Raises:
+        ModelFileError: the file cannot be read, or its weights are not those of such a network.
+
+    """
+    weights = _from_onnx(path) if path.suffix == ".onnx" else load_checkpoint(path).average
+    wanted = network.state_dict()
+    # A count of batches steers nothing here, and a file for inference does not hold it.
+    needed = {key for key in wanted if not key.endswith("num_batches_tracked")}
+    wrong = sorted(
+        key for key in needed if key not in weights or weights[key].shape != wanted[key].shape
+    )
+    if wrong:
+        raise ModelFileError(
+            f"expected weights of this network in {path}, got none of the right shape for "
+            f"{', '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''}"
+        )
+    network.load_state_dict({key: weights[key] for key in needed}, strict=False)
+
+
+def _from_onnx(path: Path) -> Weights:
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+        return {i.name: torch.tensor(numpy_helper.to_array(i)) for i in graph.initializer}
+    except Exception as error:  # onnx.load raises whatever its parsers meet in a foreign file
+        raise ModelFileError(f"expected an ONNX model in {path}, got: {error}") from error

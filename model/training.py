@@ -1,0 +1,152 @@
+"""The parts of a training that learn, one step of it, and how they are saved and brought back."""
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.averaging import WeightAverage
+from model.checkpoint import Checkpoint, current_commit, save_checkpoint, weights_of
+from model.config import TrainConfig
+from model.distributed import Group
+from model.errors import ConfigError
+from model.layers import Classifier
+from model.losses import cross_entropy, triplet_loss
+from model.networks import Network, build_network
+from model.progress import Figures
+from model.sampler import Batch
+from model.start import start_from
+
+
+class Training:
+    """Network, classifier and optimiser of a configuration, on the device that there is.
+
+    `group` is this process among those that train together: it computes its rows of each batch,
+    and every process ends a step with the same weights.
+    """
+
+    def __init__(
+        self, config: TrainConfig, subjects: tuple[str, ...], group: Group | None = None
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.subjects = subjects
+        self.group = group or Group()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network: Network = build_network(config.network).to(self.device)
+        self.average = WeightAverage(self.network, config.average)
+        parts, dimensions = config.network.parts, config.network.dimensions
+        self.classifier = Classifier(parts, dimensions, len(subjects)).to(self.device)
+        self.parameters = [*self.network.parameters(), *self.classifier.parameters()]
+        rate, decay = config.optimiser.learning_rate, config.optimiser.weight_decay
+        self.optimiser = torch.optim.Adam(self.parameters, lr=rate, weight_decay=decay)
+        self.iteration = 0
+        forward = self.network.forward_parts
+        self._forward_parts = torch.compile(forward) if config.compile else forward
+
+    def begin_from(self, path: Path) -> None:
+        """Begin with the weights in `path`, see `start_from`."""
+        start_from(path, self.network)
+        self.average.load(self.network.state_dict())
+
+    def step(self, batch: Batch) -> Figures:
+        """Learn from one batch (paper, Eq. 9), of which `batch` holds this process's rows."""
+        for options in self.optimiser.param_groups:
+            options["lr"] = self.config.optimiser.rate(self.iteration, self.config.iterations)
+        loss, figures = self._loss(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.group.add_up(self.network.parameters())
+        self.group.average(self.classifier.parameters())
+        if self.config.optimiser.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.optimiser.clip_norm)
+        self.optimiser.step()
+        self.iteration += 1
+        self.average.update(self.iteration)
+        return figures
+
+    def save(self, path: Path, figures: Figures | None, *, pieces: bool = False) -> None:
+        """Write a checkpoint; of several processes only the first one does."""
+        if self.group.rank:
+            return
+        checkpoint = Checkpoint(
+            config=self.config,
+            iteration=self.iteration,
+            subjects=self.subjects,
+            network=weights_of(self.network),
+            average={key: value.cpu() for key, value in self.average.weights.items()},
+            classifier=weights_of(self.classifier),
+            optimiser=self.optimiser.state_dict(),
+            random_state=torch.get_rng_state(),
+            commit=current_commit(),
+            metrics=asdict(figures) if figures else {},
+        )
+        save_checkpoint(checkpoint, path, pieces=pieces)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on where a checkpoint stopped.
+
+        Raises:
+            ConfigError: it is of another network or other subjects.
+
+        """
+        if checkpoint.config.network != self.config.network:
+            raise ConfigError(
+                f"network: expected the checkpoint's {checkpoint.config.network}, "
+                f"got {self.config.network}"
+            )
+        if checkpoint.subjects != self.subjects:
+            raise ConfigError(
+                f"data: expected the checkpoint's {len(checkpoint.subjects)} subjects, "
+                f"got {len(self.subjects)} others"
+            )
+        self.network.load_state_dict(checkpoint.network)
+        self.average.load(checkpoint.average)
+        self.classifier.load_state_dict(checkpoint.classifier)
+        self.optimiser.load_state_dict(checkpoint.optimiser)
+        torch.set_rng_state(checkpoint.random_state)
+        self.iteration = checkpoint.iteration
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Figures]:
+        silhouettes, lengths, labels = (
+            torch.from_numpy(array).to(self.device, non_blocking=True)
+            for array in (batch.silhouettes, batch.lengths, batch.labels)
+        )
+        with self._precision():
+            own = self._forward_parts(silhouettes, lengths)
+        # From here on every process works on the whole batch: the neck's statistics and the
+        # triplets are those of one process.
+        embedding = self.network.neck(self.group.gathered(own.float()))
+        labels = self.group.gathered(labels)
+        triplet = triplet_loss(embedding, labels, self.config.loss.margin)
+        weight = self.config.loss.cross_entropy
+        entropy = cross_entropy(self.classifier(embedding), labels) if weight else torch.zeros(())
+        loss = triplet.loss + weight * entropy
+        return loss, Figures(
+            loss=float(loss.detach()),
+            triplet=float(triplet.loss.detach()),
+            cross_entropy=float(entropy.detach()),
+            nonzero=float(triplet.nonzero_share),
+            distance=float(triplet.mean_distance),
+        )
+
+    def _precision(self) -> AbstractContextManager[object]:
+        narrow = computes_in_bfloat16(self.config.precision, self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)
+
+
+def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Say whether to compute in bfloat16: "auto" does where the hardware has it.
+
+    It has the range of float32, so no loss is scaled; float16, which would need that, is not used.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older versions cannot tell; float32 is then the safe answer.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
