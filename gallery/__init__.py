@@ -24,6 +24,7 @@ from gallery.errors import (
     InvalidSetting,
     InvalidSilhouettes,
     InvalidSubject,
+    JobNotFound,
     KeyNotFound,
     ModelFileMissing,
     ModelMismatch,
@@ -31,6 +32,7 @@ from gallery.errors import (
     RebuildError,
     RebuildFailed,
     RebuildRefused,
+    RebuildStopped,
     ReceiptNotFound,
     SampleNotFound,
     SilhouettesNotKept,
@@ -44,10 +46,12 @@ from gallery.errors import (
 )
 from gallery.gallery import Gallery
 from gallery.generations import Model
+from gallery.jobs import Job, JobLog
 from gallery.keys import ApiKey, KeyStore, is_secret_of, parse_key
 from gallery.master_keys import read_master_key
 from gallery.model_files import ModelFiles
 from gallery.open_set import Interval
+from gallery.rebuild import RebuildReport
 from gallery.records import (
     Candidate,
     Conflict,
@@ -96,6 +100,9 @@ __all__ = [
     "InvalidSetting",
     "InvalidSilhouettes",
     "InvalidSubject",
+    "Job",
+    "JobLog",
+    "JobNotFound",
     "KeyNotFound",
     "KeyStore",
     "MasterKey",
@@ -108,6 +115,8 @@ __all__ = [
     "RebuildError",
     "RebuildFailed",
     "RebuildRefused",
+    "RebuildReport",
+    "RebuildStopped",
     "Receipt",
     "ReceiptNotFound",
     "Sample",

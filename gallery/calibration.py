@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, delete, insert, select
 
+from gallery.audit import LOCAL, Entry, append
 from gallery.errors import CalibrationRefused
 from gallery.generations import lock, now, read_head, record
 from gallery.open_set import (
@@ -63,7 +64,7 @@ class Calibration:
         return aggregation == self.aggregation and subjects <= _OUTGROWN * self.subjects
 
 
-def calibrate(store: Store, target_fpir: float) -> Calibration:
+def calibrate(store: Store, target_fpir: float, actor: str = LOCAL) -> Calibration:
     """Measure the live generation, and keep the result with it in the place of an earlier one.
 
     Raises:
@@ -92,6 +93,8 @@ def calibrate(store: Store, target_fpir: float) -> Calibration:
         connection.execute(insert(calibrations).values(row))
         # A numbered change, so that every process looks again before its next answer.
         record(connection, store.gallery_id, CALIBRATED, [])
+        entry = Entry("calibrate", "done", actor, head.generation)
+        append(connection, store.gallery_id, [entry])
     return measured
 
 

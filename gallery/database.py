@@ -3,7 +3,9 @@
 Everything that is particular to SQLite stands here and nowhere else.
 """
 
+import fcntl
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
 
 from gallery.ciphers import Vault
-from gallery.errors import StoreError, StoreFull, StoreUnavailable
+from gallery.errors import RebuildRefused, StoreError, StoreFull, StoreUnavailable
 
 FILE_NAME = "metagait.db"
 
@@ -41,6 +43,7 @@ class Database:
     """A SQLite file (in a folder) or a database by SQLAlchemy URL."""
 
     def __init__(self, location: str | Path, vault: Vault | None = None) -> None:
+        self._location = location
         self.vault = vault or Vault()
         self.engine = _engine(_url(location), self.vault)
         self._is_sqlite = self.engine.dialect.name == "sqlite"
@@ -74,6 +77,39 @@ class Database:
         if not self._is_sqlite:  # where a writing transaction is alone anyway
             connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
+    @contextmanager
+    def alone(self, work: str, number: int) -> Iterator[None]:
+        """Do work that only one process may do at a time; a killed one is let go of at once.
+
+        Raises:
+            RebuildRefused: somebody does it already.
+
+        """
+        with self._locked_file(work, number) if self._is_sqlite else self._locked_row(work, number):
+            yield
+
+    @contextmanager
+    def _locked_file(self, work: str, number: int) -> Iterator[None]:
+        path = Path(str(self.engine.url.database)).with_name(f"{work}-{number}.lock")
+        with path.open("w", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _is_done_already(work) from None
+            yield
+
+    @contextmanager
+    def _locked_row(self, work: str, number: int) -> Iterator[None]:
+        key = zlib.crc32(work.encode()) - 2**31, number
+        with _in_our_words(), self.engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            if not connection.scalar(select(func.pg_try_advisory_lock(*key))):
+                raise _is_done_already(work)
+            try:
+                yield
+            finally:
+                connection.execute(select(func.pg_advisory_unlock(*key)))
+
     def scrub(self) -> bool:
         """Leave no erased bytes in the write-ahead log; False when a reader still holds it."""
         if not self._is_sqlite:
@@ -99,6 +135,10 @@ class Database:
         """What `scrub` does to erased bytes: `overwritten`, or `vacuumed` by a server."""
         return "overwritten" if self._is_sqlite else "vacuumed"
 
+    def again(self) -> "Database":
+        """Connect to the same database once more."""
+        return Database(self._location, self.vault)
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -121,6 +161,10 @@ def vault_of(connection: Connection) -> Vault:
     """Give what the database of a connection seals and opens contents with."""
     vault: Vault = connection.get_execution_options()[_VAULT]
     return vault
+
+
+def _is_done_already(work: str) -> RebuildRefused:
+    return RebuildRefused(f"expected one {work} of a gallery at a time, got a second one")
 
 
 def _url(location: str | Path) -> str:

@@ -19,13 +19,15 @@ GalleryError
 │   ├── SampleNotFound       no such sample
 │   ├── KeyNotFound          no API key of that id
 │   ├── SilhouettesNotKept   the sample is there, its silhouettes were never given
+│   ├── JobNotFound          no such job of this gallery
 │   └── ModelFileMissing     the file of a model that a generation was made with
 ├── TooManyKeys              two API keys of that name are live already
 ├── CalibrationRefused       the gallery cannot show what a threshold would promise
 ├── EnrolmentConflict        a new sample is nearer to somebody else than to its own subject
 ├── ModelMismatch            the gallery was embedded by another model
 ├── RebuildError             a rebuild or rollback that cannot go on
-│   ├── RebuildRefused       it would lose samples, so it does not start
+│   ├── RebuildRefused       it would lose samples, or another one runs, so it does not start
+│   ├── RebuildStopped       somebody stopped it; what it embedded is kept
 │   └── RebuildFailed        what the new model made does not pass the checks
 ├── IndexUnavailable         the search engine cannot be used now
 │   └── EngineMissing        what it needs is not here: a library, a GPU, a right setting
@@ -117,6 +119,10 @@ class SilhouettesNotKept(NotFound):
     """The sample was enrolled by its embedding alone."""
 
 
+class JobNotFound(NotFound):
+    """The gallery has no such job."""
+
+
 class ModelFileMissing(NotFound):
     """The data folder does not keep the file of a model that a generation was made with."""
 
@@ -143,6 +149,10 @@ class RebuildError(GalleryError):
 
 class RebuildRefused(RebuildError):
     """Going on would lose samples, so nothing was changed."""
+
+
+class RebuildStopped(RebuildError):
+    """Somebody stopped it; the next one with the same model goes on from there."""
 
 
 class RebuildFailed(RebuildError):

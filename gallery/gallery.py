@@ -44,6 +44,7 @@ from gallery.generations import (
     was_replaced,
 )
 from gallery.index import ExactIndex, VectorIndex
+from gallery.jobs import JobLog
 from gallery.listing import describe_subject, list_subjects, record_consent
 from gallery.packing import pack_silhouettes, sample_id
 from gallery.records import (
@@ -368,14 +369,14 @@ class Gallery:
         """
         return change_settings(self._store, changes)
 
-    def calibrate(self, target_fpir: float) -> Calibration:
+    def calibrate(self, target_fpir: float, *, actor: str = LOCAL) -> Calibration:
         """Measure the threshold that names a stranger in `target_fpir` of the searches; keep it.
 
         Raises:
             CalibrationRefused: the target is no rate, or the gallery has too few subjects for it.
 
         """
-        return calibrate(self._store, target_fpir)
+        return calibrate(self._store, target_fpir, actor)
 
     def calibration(self) -> Calibration | None:
         """Read what was measured with the generation that answers; None when nothing was."""
@@ -385,6 +386,10 @@ class Gallery:
     def views(self, sample_ids: Sequence[str]) -> Mapping[str, float]:
         """Read the views, in degrees, of those samples whose metadata name one."""
         return views_of(self._store, sample_ids)
+
+    def jobs(self) -> JobLog:
+        """Open the rebuilds of this gallery, to be closed by themselves."""
+        return JobLog(self._store.again())
 
     def live_model(self) -> Model:
         """Read which model's generation is live; another process may have switched to it."""

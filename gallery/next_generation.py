@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, delete, func, select
 
+from gallery.audit import LOCAL, Entry, append
 from gallery.contents import STORED_SILHOUETTES, insert_embeddings, silhouettes_from
 from gallery.errors import RebuildFailed, RebuildRefused
 from gallery.generations import (
@@ -99,13 +100,14 @@ def add_embeddings(
         insert_embeddings(connection, generation, [rows[p] for p in places], vectors[places])
 
 
-def switch(store: Store, generation: int) -> bool:
+def switch(store: Store, generation: int, actor: str = LOCAL) -> bool:
     """Make a whole generation live; False, and nothing changed, when it misses a sample."""
     with store.database.writing() as connection:
         lock(connection, store.gallery_id)
         if _missing(connection, store.gallery_id, generation).samples:
             return False
         make_live(connection, store.gallery_id, generation)
+        note(connection, store.gallery_id, "rebuild", generation, actor=actor)
         return True
 
 
@@ -136,6 +138,7 @@ def roll_back(store: Store) -> Model:
                 "only those"
             )
         make_live(connection, store.gallery_id, found.id)
+        note(connection, store.gallery_id, "rollback", found.id)
         return read_head(connection, store.gallery_id).model
 
 
@@ -147,8 +150,24 @@ def drop_others(store: Store) -> int:
             generations.c.gallery == store.gallery_id, generations.c.state.in_((BUILDING, OLD))
         )
         dropped = connection.execute(delete(generations).where(is_other)).rowcount
+        live = read_head(connection, store.gallery_id).generation
+        note(connection, store.gallery_id, "drop", live, generations=dropped)
     store.database.scrub()
     return int(dropped)
+
+
+def note(
+    connection: Connection,
+    gallery: int,
+    action: str,
+    generation: int,
+    *,
+    actor: str = LOCAL,
+    **counts: int,
+) -> None:
+    """Write into the audit log what was done with a generation."""
+    entry = Entry(action, "done", actor, generation, counts=counts)
+    append(connection, gallery, [entry])
 
 
 def is_live(store: Store, model: Model) -> bool:

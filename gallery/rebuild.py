@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import next_generation
+from gallery.audit import LOCAL
 from gallery.checks import check_limit
 from gallery.embedding import Progress, WalkEncoder, embed_missing
 from gallery.errors import RebuildFailed
@@ -17,6 +18,7 @@ from gallery.generations import Model
 from gallery.index import ExactIndex
 from gallery.store import Store
 
+REBUILD = "rebuild"
 # Every tenth embedding is looked up in an index of all; its own distance is zero but for rounding.
 _CHECK_EVERY = 10
 _CHECK_HITS = 5
@@ -48,6 +50,7 @@ def rebuild(
     sha256: str | None = None,
     batch: int = 16,
     progress: Progress = silent,
+    actor: str = LOCAL,
 ) -> RebuildReport:
     """Embed every sample with the encoder's model, check the result, and make it live.
 
@@ -57,22 +60,25 @@ def rebuild(
         sha256: of the model's file, when the data folder keeps it for a running service.
         batch: walks in one call of the encoder.
         progress: called after each batch.
+        actor: who asked: the id of an API key, or `local`.
 
     Raises:
         InvalidLimit: `batch` is below 1.
-        RebuildRefused: samples keep no silhouettes, so that they would be lost.
+        RebuildRefused: samples keep no silhouettes, so that they would be lost, or the gallery is
+            being rebuilt already.
         RebuildFailed: the encoder's or the store's answer is wrong; the live generation stays.
 
     """
     check_limit(batch)
     model = Model(encoder.facts.model_id, encoder.facts.embedding_length)
-    generation = next_generation.begin(store, model, sha256)
-    if next_generation.is_live(store, model):
-        return RebuildReport(generation, model.model_id, 0, 0, switched=False)
-    embedded = embed_missing(store, generation, encoder, batch, progress)
-    checked = _check_self_search(store, generation, model)
-    while not next_generation.switch(store, generation):
-        embedded += embed_missing(store, generation, encoder, batch, progress)
+    with store.database.alone(REBUILD, store.gallery_id):
+        generation = next_generation.begin(store, model, sha256)
+        if next_generation.is_live(store, model):
+            return RebuildReport(generation, model.model_id, 0, 0, switched=False)
+        embedded = embed_missing(store, generation, encoder, batch, progress)
+        checked = _check_self_search(store, generation, model)
+        while not next_generation.switch(store, generation, actor):
+            embedded += embed_missing(store, generation, encoder, batch, progress)
     return RebuildReport(generation, model.model_id, embedded, checked, switched=True)
 
 

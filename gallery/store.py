@@ -136,6 +136,10 @@ class Store:
         """
         return cls(database, name, find_gallery(database, name), owns_database=False)
 
+    def again(self) -> Self:
+        """Open the same gallery once more, to be closed by itself."""
+        return type(self)(self.database.again(), self.name, self.gallery_id)
+
     def close(self) -> None:
         """Close the database, if this store opened it; nothing is left to be written."""
         if self._owns_database:

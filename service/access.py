@@ -41,6 +41,10 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "read_gallery": "read",
     "change_gallery": "admin",
     "calibrate": "admin",
+    "rebuild": "admin",
+    "list_jobs": "admin",
+    "read_job": "admin",
+    "cancel_job": "admin",
 }
 """Operation id -> what its caller needs."""
 

@@ -16,10 +16,11 @@ from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import CloseConnections, Draining
 from service.errors import StartError
+from service.jobs import RebuildJobs
 from service.keyring import KeyRing, is_loopback
 from service.metrics import Measured, Metrics
 from service.rooms import Rooms
-from service.routes import galleries, health, metrics, page, people, walks
+from service.routes import galleries, health, jobs, metrics, page, people, walks
 from service.security import Security
 from service.serving import Serving
 from service.settings import Settings
@@ -73,15 +74,8 @@ def create_app(
         lifespan=_lifespan(given),
     )
     problems.install(app)
-    for router in (
-        walks.router,
-        people.router,
-        galleries.router,
-        health.router,
-        metrics.router,
-        page.router,
-    ):
-        app.include_router(router)
+    for module in (walks, people, galleries, jobs, health, metrics, page):
+        app.include_router(module.router)
     app.mount("/web", page.files())
     access.check_guarded(app)
     app.add_middleware(Security)
@@ -159,6 +153,10 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
         stack.callback(gallery.close)
     keys = KeyStore.open(settings.store())
     stack.callback(keys.close)
+    log = gallery.jobs()
+    stack.callback(log.close)
+    rebuilds = RebuildJobs(settings, log)
+    stack.callback(rebuilds.close)
     return Rooms(
         settings=settings,
         limits=settings.limits(encoder.facts.max_frames),
@@ -166,6 +164,7 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
         gallery=gallery,
         batcher=_batcher(settings, encoder, given.metrics),
         keys=KeyRing(keys.all, open_without_keys=is_loopback(settings.host)),
+        jobs=rebuilds,
         decoders=_threads(settings.decode_threads, "decoder", stack),
         gallery_threads=_threads(_GALLERY_THREADS, "gallery", stack),
         admission=Admission(

@@ -18,6 +18,9 @@ ServiceError
 │   ├── MissingScopeError        the key was not made for this
 │   ├── ForeignGalleryError      the key was made for other galleries
 │   ├── RateLimitedError         the key has asked as often as it may
+│   ├── UnknownModelError        a model that this service may not rebuild with
+│   ├── UnusableModelError       a file that is no model that runs here
+│   ├── JobRunningError          a second rebuild while one runs
 │   ├── GalleryNotServedError    a gallery that is not served here
 │   └── CrossOriginError         a page of another site tried to change something here
 ├── BusyError                no room for another walk now; come back in a moment
@@ -112,6 +115,18 @@ class RateLimitedError(RequestError):
 
 class CrossOriginError(RequestError):
     """A page of another site tried to change something here."""
+
+
+class UnknownModelError(RequestError):
+    """Neither a model that the gallery had, nor a file of the models folder."""
+
+
+class UnusableModelError(RequestError):
+    """The file is no model that runs here."""
+
+
+class JobRunningError(RequestError):
+    """A rebuild was asked for while one runs."""
 
 
 class GalleryNotServedError(RequestError):

@@ -31,6 +31,11 @@ class Caller:
     galleries: frozenset[str] | None
     """None for every one."""
 
+    @property
+    def actor(self) -> str:
+        """Who it is in the audit log: the id of the key, or `local`."""
+        return self.key_id or self.name
+
     def may(self, scope: str) -> bool:
         """Tell whether the key has a scope."""
         return self.scopes is None or scope in self.scopes

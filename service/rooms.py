@@ -19,6 +19,7 @@ from service.batcher import Batcher
 from service.decision import Threshold, in_force
 from service.draining import Draining
 from service.errors import TooFewFramesError
+from service.jobs import RebuildJobs
 from service.keyring import KeyRing
 from service.limits import Limits
 from service.metrics import Metrics
@@ -49,6 +50,7 @@ class Rooms:
     gallery: Gallery
     batcher: Batcher
     keys: KeyRing
+    jobs: RebuildJobs
     decoders: Executor
     gallery_threads: Executor
     admission: Admission

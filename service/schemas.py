@@ -10,6 +10,7 @@ import gallery
 from model.silhouettes import FrameReport
 from service import decision
 from service.decision import Answer, Basis, Reason
+from service.jobs import Watched
 
 SAMPLE_ID = "5f0c6a2e9d3b4871a6e0c1d2f3b4a596"
 
@@ -354,6 +355,46 @@ class GalleryDetail(_Body):
     model: Model
     settings: GallerySettings
     calibration: Calibration | None
+
+
+class RebuildWanted(BaseModel):
+    """Which model to rebuild with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(
+        None,
+        max_length=300,
+        examples=["metagait-demo-0123456789ab"],
+        description="the id of a model that the gallery had, or the name of an .onnx file in the "
+        "folder METAGAIT_MODELS; without it the model of METAGAIT_MODEL",
+    )
+
+
+class Job(_Body):
+    """A rebuild that was asked for."""
+
+    job_id: str = Field(examples=["3f1c9a0d7be24455"])
+    kind: str = Field(examples=["rebuild"])
+    model_id: str = Field(examples=["metagait-demo-0123456789ab"])
+    state: Literal["running", "done", "failed", "cancelled", "interrupted"]
+    done: int = Field(examples=[1200], description="samples embedded")
+    total: int = Field(examples=[4000])
+    eta_s: float | None = Field(examples=[93.5], description="seconds left, where it can be told")
+    message: str = Field(examples=[""], description="how it ended")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, watched: Watched) -> Self:
+        """Show a job."""
+        return cls(**vars(watched.job), eta_s=watched.eta_s)
+
+
+class Jobs(_Body):
+    """The latest jobs, the last one first."""
+
+    jobs: tuple[Job, ...]
 
 
 def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:

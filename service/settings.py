@@ -31,6 +31,12 @@ class Settings(BaseSettings):
         None, description="file that holds that URL, where the environment should not"
     )
     model: Path = Field(SHIPPED_MODEL, description="ONNX model file; default: the shipped weights")
+    models: Path | None = Field(
+        None, description="folder of model files that `POST /rebuild` may take"
+    )
+    rebuild_threads: int = Field(
+        1, ge=1, description="CPU threads of a rebuild that runs inside the service"
+    )
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where the model runs; `auto` takes CUDA when there is one"
     )

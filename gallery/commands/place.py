@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from gallery.database import FILE_NAME
 from gallery.errors import StoreUnavailable
+from gallery.master_keys import read_master_key
 from gallery.model_files import ModelFiles
 from gallery.store import Store
 
 _DATA, _DATABASE, _GALLERY = "METAGAIT_DATA", "METAGAIT_DATABASE", "METAGAIT_GALLERY"
+_MASTER_KEY_FILE = "METAGAIT_MASTER_KEY_FILE"
 _DATABASE_FILE = "METAGAIT_DATABASE_FILE"
 
 
@@ -21,6 +23,7 @@ class Place(NamedTuple):
     data: Path
     database: str | None
     gallery: str
+    master_key_file: Path | None
 
     @property
     def model_files(self) -> ModelFiles:
@@ -32,15 +35,18 @@ class Place(NamedTuple):
 
         Raises:
             StoreUnavailable: there is none, or it cannot be opened.
+            WrongMasterKey: it is encrypted under another master key than the one given.
 
         """
+        key_file = self.master_key_file
+        master_key = None if key_file is None else read_master_key(key_file)
         if self.database is not None:
-            return Store.open(self.database, self.gallery)
+            return Store.open(self.database, self.gallery, master_key=master_key)
         if not (self.data / FILE_NAME).is_file():
             raise StoreUnavailable(
                 f"expected a gallery in the folder {self.data}, got no {FILE_NAME} there"
             )
-        return Store.open(self.data, self.gallery)
+        return Store.open(self.data, self.gallery, master_key=master_key)
 
 
 def configure_place(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +67,11 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
         default=environ.get(_GALLERY, "main"),
         help=f"name of the gallery ({_GALLERY}, else main)",
     )
+    parser.add_argument(
+        "--master-key-file",
+        default=environ.get(_MASTER_KEY_FILE) or None,
+        help=f"file of the master key, where the store is encrypted ({_MASTER_KEY_FILE})",
+    )
 
 
 def _database(environ: Mapping[str, str]) -> str | None:
@@ -77,4 +88,10 @@ def _database(environ: Mapping[str, str]) -> str | None:
 
 def place_of(arguments: argparse.Namespace) -> Place:
     """Read what `configure_place` declared."""
-    return Place(Path(arguments.data), arguments.database, arguments.gallery)
+    key_file = arguments.master_key_file
+    return Place(
+        data=Path(arguments.data),
+        database=arguments.database,
+        gallery=arguments.gallery,
+        master_key_file=None if key_file is None else Path(key_file),
+    )

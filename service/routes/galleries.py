@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from service import schemas
-from service.access import GuardedRoute
+from service.access import CallerHere, GuardedRoute
 from service.errors import GalleryNotServedError
 from service.problems import responses
 from service.rooms import Rooms, RoomsHere
@@ -34,12 +34,14 @@ async def change_gallery(
 
 
 @router.post("/calibrate", operation_id="calibrate", responses=responses(409, 422, 503, 507))
-async def calibrate(rooms: RoomsHere, wanted: schemas.CalibrationWanted) -> schemas.Calibration:
+async def calibrate(
+    rooms: RoomsHere, caller: CallerHere, wanted: schemas.CalibrationWanted
+) -> schemas.Calibration:
     """Choose the threshold with the gallery's own samples; it decides from then on.
 
     It is refused when the gallery has too few subjects to promise the rate: at least 3 / rate.
     """
-    measured = await rooms.ask(rooms.gallery.calibrate, wanted.target_fpir)
+    measured = await rooms.ask(rooms.gallery.calibrate, wanted.target_fpir, actor=caller.actor)
     return schemas.Calibration.model_validate(measured)
 
 

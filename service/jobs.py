@@ -1,0 +1,200 @@
+"""Rebuilds that run inside the service, one at a time, in a thread beside the requests."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from gallery import Job, JobLog, ModelFiles, RebuildStopped
+from model.encoder import Encoder, OnnxEncoder
+from model.errors import ModelError
+from service.errors import JobRunningError, UnknownModelError, UnusableModelError
+from service.keyring import LOCAL
+from service.settings import Settings
+
+_LOG = logging.getLogger("metagait.service")
+# Each note of the progress is a transaction; a watcher does not look more often.
+_NOTE_EVERY_S = 1.0
+_SUFFIX = ".onnx"
+OpenModel = Callable[[Path], Encoder]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A job, and how many seconds it still takes where that can be told."""
+
+    job: Job
+    eta_s: float | None
+
+
+class _Running:
+    """The job at work, and what it tells of itself."""
+
+    def __init__(self, job: Job, actor: str) -> None:
+        self.job = job
+        self.actor = actor
+        self.stopped_as: Literal["cancelled", "interrupted"] | None = None
+        self._began: tuple[float, int] | None = None
+        self._noted = 0.0
+
+    def eta_s(self) -> float | None:
+        if self._began is None:
+            return None
+        began, done_before = self._began
+        done = self.job.done - done_before
+        return (
+            (time.monotonic() - began) / done * (self.job.total - self.job.done) if done else None
+        )
+
+    def is_noted_again(self, done: int, total: int) -> bool:
+        """Take in the progress; tells whether it is time to write it down."""
+        at = time.monotonic()
+        self.job = replace(self.job, done=done, total=total)
+        self._began = self._began or (at, done)
+        if at - self._noted < _NOTE_EVERY_S and done < total:
+            return False
+        self._noted = at
+        return True
+
+
+class RebuildJobs:
+    """Starts, shows and stops rebuilds of the gallery that is served.
+
+    Any thread may call any method; those that may raise StoreUnavailable or StoreFull say nothing
+    of it. What a stopped rebuild embedded is kept, and a later one to the same model goes on.
+    """
+
+    def __init__(
+        self, settings: Settings, log: JobLog, open_model: OpenModel | None = None
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._open_model = open_model or self._open_onnx
+        self._lock = threading.Lock()
+        self._running: _Running | None = None
+        self._thread: threading.Thread | None = None
+        log.end_left_over()
+
+    def start(self, model: str | None, actor: str = LOCAL.actor) -> Watched:
+        """Begin to rebuild the gallery.
+
+        Args:
+            model: the id of a model whose file the data folder keeps, or a file of the models
+                folder, by its name in there; None for the model of the settings.
+            actor: who asks, for the audit log.
+
+        Raises:
+            UnknownModelError: it is neither.
+            UnusableModelError: the file is no model that runs here.
+            JobRunningError: a rebuild runs already.
+
+        """
+        with self._lock:
+            if self._running is not None:
+                raise JobRunningError(
+                    f"expected one rebuild at a time, got a second one while "
+                    f"{self._running.job.job_id} runs"
+                )
+            path = self._path_of(model)
+            encoder = self._opened(path)
+            running = self._running = _Running(self._log.add(encoder.facts.model_id), actor)
+            self._thread = threading.Thread(
+                target=self._work, args=(running, path, encoder), name="rebuild"
+            )
+            self._thread.start()
+        return Watched(running.job, None)
+
+    def get(self, job_id: str) -> Watched:
+        """Show how a job stands; raises JobNotFound."""
+        running = self._running
+        if running is not None and running.job.job_id == job_id:
+            return Watched(running.job, running.eta_s())
+        return Watched(self._log.get(job_id), None)
+
+    def latest(self) -> tuple[Watched, ...]:
+        """List the latest jobs, the last one first."""
+        return tuple(self.get(job.job_id) for job in self._log.latest())
+
+    def cancel(self, job_id: str) -> Watched:
+        """Stop a job after the batch that it is at; one that is over stays as it ended."""
+        running = self._running
+        if running is not None and running.job.job_id == job_id:
+            running.stopped_as = "cancelled"
+        return self.get(job_id)
+
+    def close(self) -> None:
+        """Stop what runs, so that a later start can go on with it, and wait until it has."""
+        running, thread = self._running, self._thread
+        if running is not None:
+            running.stopped_as = running.stopped_as or "interrupted"
+        if thread is not None:
+            thread.join()
+
+    def _work(self, running: _Running, path: Path, encoder: Encoder) -> None:
+        job_id = running.job.job_id
+        try:
+            with closing(encoder):
+                message = self._rebuild(running, path, encoder)
+            self._log.end(job_id, "done", message)
+        except RebuildStopped as stopped:
+            self._log.end(job_id, running.stopped_as or "interrupted", str(stopped))
+        except Exception as error:
+            # Nobody waits for this thread: whatever it is has to be found in the job.
+            _LOG.warning("the rebuild %s failed: %r", job_id, error)
+            said = str(error) if getattr(error, "for_people", False) else "an error of the service"
+            self._log.end(job_id, "failed", said)
+        finally:
+            self._running = None
+
+    def _rebuild(self, running: _Running, path: Path, encoder: Encoder) -> str:
+
+        def progress(done: int, total: int) -> None:
+            if running.is_noted_again(done, total):
+                self._log.progress(running.job.job_id, done, total)
+            if running.stopped_as is not None and done < total:
+                raise RebuildStopped(
+                    f"stopped at {done} of {total} samples; a rebuild to the same model goes on "
+                    "from there"
+                )
+
+        sha256 = ModelFiles.of(self._settings.data).add(path, encoder.facts.model_id)
+        report = self._log.rebuild(encoder, sha256=sha256, progress=progress, actor=running.actor)
+        if not report.switched:
+            return "nothing to do: that model is live already"
+        return f"generation {report.generation} is live, {report.embedded} samples embedded"
+
+    def _path_of(self, model: str | None) -> Path:
+        if model is None:
+            return self._settings.model
+        kept = ModelFiles.of(self._settings.data)
+        if model in kept.ids():
+            return kept.find(model)
+        folder = self._settings.models
+        path = None if folder is None else (folder / model).resolve()
+        # Resolved first, so that neither `..` nor a link leads out of the folder.
+        if folder is None or path is None or not path.is_relative_to(folder.resolve()):
+            raise _unknown(model)
+        if path.suffix != _SUFFIX or not path.is_file():
+            raise _unknown(model)
+        return path
+
+    def _opened(self, path: Path) -> Encoder:
+        try:
+            return self._open_model(path)
+        except ModelError as error:
+            raise UnusableModelError(str(error)) from error
+
+    def _open_onnx(self, path: Path) -> Encoder:
+        settings = self._settings
+        return OnnxEncoder.open(path, provider=settings.provider, threads=settings.rebuild_threads)
+
+
+def _unknown(model: str) -> UnknownModelError:
+    return UnknownModelError(
+        "expected the id of a model that the gallery had, or the name of an .onnx file in the "
+        f"folder METAGAIT_MODELS, got {model[:200]!r}"
+    )

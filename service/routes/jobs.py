@@ -1,0 +1,52 @@
+"""Rebuilding the gallery with another model, while the service answers."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from service import schemas
+from service.access import CallerHere, GuardedRoute
+from service.problems import responses
+from service.rooms import RoomsHere
+
+router = APIRouter(tags=["gallery"], route_class=GuardedRoute)
+
+_JOB = "/jobs/{job_id}"
+JobId = Annotated[str, Path(description="the id that `POST /rebuild` answered")]
+
+
+@router.post(
+    "/rebuild",
+    operation_id="rebuild",
+    status_code=202,
+    responses=responses(404, 409, 422, 503, 507),
+)
+async def rebuild(
+    rooms: RoomsHere, caller: CallerHere, wanted: schemas.RebuildWanted, response: Response
+) -> schemas.Job:
+    """Begin to embed every sample with another model, beside the generation that answers.
+
+    When all are embedded and checked the service moves to the new generation by itself.
+    """
+    watched = await rooms.ask(rooms.jobs.start, wanted.model, caller.actor)
+    response.headers["Location"] = f"/jobs/{watched.job.job_id}"
+    return schemas.Job.of(watched)
+
+
+@router.get("/jobs", operation_id="list_jobs", responses=responses(503))
+async def list_jobs(rooms: RoomsHere) -> schemas.Jobs:
+    """List the latest rebuilds, the last one first."""
+    latest = await rooms.ask(rooms.jobs.latest)
+    return schemas.Jobs(jobs=tuple(schemas.Job.of(watched) for watched in latest))
+
+
+@router.get(_JOB, operation_id="read_job", responses=responses(404, 503))
+async def read_job(rooms: RoomsHere, job_id: JobId) -> schemas.Job:
+    """Show how a rebuild stands."""
+    return schemas.Job.of(await rooms.ask(rooms.jobs.get, job_id))
+
+
+@router.delete(_JOB, operation_id="cancel_job", status_code=202, responses=responses(404, 503))
+async def cancel_job(rooms: RoomsHere, job_id: JobId) -> schemas.Job:
+    """Stop a rebuild after the batch that it is at; what it embedded is kept for a later one."""
+    return schemas.Job.of(await rooms.ask(rooms.jobs.cancel, job_id))

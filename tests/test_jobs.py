@@ -1,0 +1,197 @@
+"""Rebuilds inside the service: started, watched, stopped, and left over by a killed process."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gallery import Gallery, JobLog
+from gallery.store import Store
+from model.encoder import OnnxEncoder
+from service.app import create_app
+from service.errors import JobRunningError, UnknownModelError, UnusableModelError
+from service.jobs import RebuildJobs
+from service.settings import Settings
+from tests.caller import Caller, calling
+from tests.fakes import npy, walker
+from tests.tiny_models import tiny_model
+
+BUILDS = {"ann": 8, "ben": 13, "cem": 18}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("models")
+    tiny_model(made / "a.onnx", "tiny-a", dimensions=11)
+    tiny_model(made / "b.onnx", "tiny-b", dimensions=4, factor=-3.0)
+    (made / "broken.onnx").write_bytes(b"no model")
+    (made / "notes.txt").write_text("no model")
+    return made
+
+
+@pytest.fixture
+def with_models(settings: Settings, folder: Path) -> Settings:
+    return settings.model_copy(update={"model": folder / "a.onnx", "models": folder})
+
+
+def id_of(path: Path) -> str:
+    return OnnxEncoder.open(path).facts.model_id
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def identify(client: Caller, build: int) -> dict[str, object]:
+    body = {"sequence": ("w", npy(walker(build)))}
+    answer = client.post("/identify", files=body).json()
+    return {"model": answer["model"]["model_id"], "subject": answer["candidates"][0]["subject"]}
+
+
+def test_a_rebuild_over_http_is_watched_until_the_service_has_moved(
+    with_models: Settings, folder: Path
+) -> None:
+    with calling(create_app(with_models)) as client:
+        for subject, build in BUILDS.items():
+            body = {"sequence": ("w", npy(walker(build)))}
+            assert client.post("/enroll", data={"subject": subject}, files=body).is_success
+        asked = client.post("/rebuild", json={"model": "b.onnx"})
+        assert asked.status_code == 202
+        url = asked.headers["location"]
+        assert asked.json()["model_id"] == id_of(folder / "b.onnx")
+        wait_until(lambda: client.get(url).json()["state"] != "running")
+        job = client.get(url).json()
+        assert (job["state"], job["done"], job["total"]) == ("done", 3, 3)
+        assert "3 samples embedded" in job["message"]
+        wait_until(lambda: identify(client, 8)["model"] == id_of(folder / "b.onnx"))
+        assert identify(client, BUILDS["ben"])["subject"] == "ben"
+        assert [one["job_id"] for one in client.get("/jobs").json()["jobs"]] == [job["job_id"]]
+
+        # Back again, by the id of a model that the gallery had.
+        again = client.post("/rebuild", json={"model": id_of(folder / "a.onnx")})
+        wait_until(lambda: client.get(again.headers["location"]).json()["state"] == "done")
+        wait_until(lambda: identify(client, 8)["model"] == id_of(folder / "a.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "code"),
+    [
+        ("../models/b.onnx", 404, "unknown_model"),
+        ("/etc/passwd", 404, "unknown_model"),
+        ("notes.txt", 404, "unknown_model"),
+        ("none.onnx", 404, "unknown_model"),
+        ("broken.onnx", 422, "unusable_model"),
+    ],
+)
+def test_only_models_of_the_folder_are_taken(
+    with_models: Settings, model: str, status: int, code: str
+) -> None:
+    (with_models.data).mkdir()
+    outside = with_models.model_copy(update={"models": with_models.models})
+    with calling(create_app(outside)) as client:
+        refused = client.post("/rebuild", json={"model": model})
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+        assert client.get("/jobs").json() == {"jobs": []}
+        assert client.get("/jobs/x").status_code == client.delete("/jobs/x").status_code == 404
+
+
+class SlowEncoder:
+    """A tiny model that encodes one walk, and then waits to be let on."""
+
+    def __init__(self, path: Path, wait: Callable[[], None]) -> None:
+        self._encoder = OnnxEncoder.open(path, threads=1)
+        self.facts = self._encoder.facts
+        self.provider = self._encoder.provider
+        self.encode = lambda walks: (wait(), self._encoder.encode(walks))[1]
+
+    def close(self) -> None:
+        self._encoder.close()
+
+
+@pytest.fixture
+def log(with_models: Settings) -> Iterator[JobLog]:
+    encoder = OnnxEncoder.open(with_models.model)
+    facts = encoder.facts
+    gallery = Gallery.open(
+        with_models.data, model_id=facts.model_id, embedding_length=facts.embedding_length
+    )
+    for number in range(20):  # two batches
+        walk = walker(8 + number, height=60 + number)[:, 16:80, 14:58]
+        gallery.enroll(f"s{number}", encoder.encode([walk])[0], silhouettes=walk)
+    opened = gallery.jobs()
+    gallery.close()
+    yield opened
+    opened.close()
+
+
+def test_a_rebuild_is_cancelled_between_batches_and_a_later_one_goes_on(
+    with_models: Settings, log: JobLog
+) -> None:
+    def cancel_first() -> None:
+        if not cancelled:
+            cancelled.append(jobs.cancel(jobs.latest()[0].job.job_id))
+
+    cancelled: list[object] = []
+    jobs = RebuildJobs(with_models, log, lambda path: SlowEncoder(path, cancel_first))
+    job_id = jobs.start("b.onnx").job.job_id
+    wait_until(lambda: log.get(job_id).state != "running")
+    job = log.get(job_id)
+    assert (job.state, job.done, job.total) == ("cancelled", 16, 20)
+    assert "goes on from there" in job.message
+    assert jobs.cancel(job_id).job.state == "cancelled"
+    wait_until(lambda: _may_start(jobs))
+    jobs.close()
+    last = log.latest()[0]
+    assert (last.state, last.message) == ("done", "generation 2 is live, 4 samples embedded")
+
+
+def _may_start(jobs: RebuildJobs) -> bool:
+    try:
+        job_id = jobs.start("b.onnx").job.job_id
+    except JobRunningError:  # the thread of the one before is ending
+        return False
+    wait_until(lambda: jobs.get(job_id).job.state == "done")
+    return True
+
+
+def test_one_at_a_time_and_the_end_of_the_service_interrupts_it(
+    with_models: Settings, log: JobLog
+) -> None:
+    def end_the_service() -> None:
+        with pytest.raises(JobRunningError, match="one rebuild at a time"):
+            jobs.start("b.onnx")
+        running = jobs.latest()[0]
+        assert (running.job.state, running.eta_s) == ("running", None)
+        jobs._running.stopped_as = "interrupted"  # type: ignore[union-attr] # what close() does
+
+    jobs = RebuildJobs(with_models, log, lambda path: SlowEncoder(path, end_the_service))
+    job_id = jobs.start("b.onnx").job.job_id
+    jobs.close()
+    assert log.get(job_id).state == "interrupted"
+
+
+def test_a_job_whose_process_was_killed_is_interrupted_unless_somebody_rebuilds(
+    with_models: Settings, log: JobLog
+) -> None:
+    left = log.add("tiny-b")
+    store = Store.open(with_models.data)
+    with store.database.alone("rebuild", store.gallery_id):
+        RebuildJobs(with_models, log)
+        assert log.get(left.job_id).state == "running"
+    store.close()
+    RebuildJobs(with_models, log)
+    assert log.get(left.job_id).state == "interrupted"
+    assert "goes on from there" in log.get(left.job_id).message
+
+
+def test_a_model_is_named_by_its_file_only(with_models: Settings, log: JobLog) -> None:
+    jobs = RebuildJobs(with_models, log)
+    for name in ("..", "", "b", "/b.onnx"):
+        with pytest.raises(UnknownModelError):
+            jobs.start(name)
+    with pytest.raises(UnusableModelError):
+        jobs.start("broken.onnx")
