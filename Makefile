@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 DATA   ?= ./data
+# The training whose pictures `make pictures` draws.
+RUN    ?= runs/demo
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -10,7 +12,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c cons
 # The packages of this repository that the command line and the tests read.
 LINTED := metagait.py gallery model service docker tests benchmarks
 
-.PHONY: serve demo train-demo samples test check clean
+.PHONY: serve demo train-demo pictures samples test check clean
 
 serve: $(VENV)/.serving
 	$(BIN)/metagait serve --host $(HOST) --port $(PORT) --data $(DATA)
@@ -26,6 +28,9 @@ train-demo: $(VENV)/.complete
 # The walkers that the web page offers to try.
 samples: $(VENV)/.serving
 	$(BIN)/python -m model.walkers.web_samples service/web/samples
+
+pictures: $(VENV)/.complete
+	$(BIN)/metagait plot cmc det tsne attention curves --model $(RUN)/checkpoint.pt --log $(RUN)/log.jsonl --output docs/pictures
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest

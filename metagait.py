@@ -24,7 +24,8 @@ COMMANDS = {
     "convert": ("model.convert", "make a packed cache of an OpenGait tree of .pkl files"),
     "train": ("model.train", "train a network from a configuration"),
     "ablate": ("model.ablate", "train and score every row of an ablation, into one table"),
-    "evaluate": ("model.evaluate", "print the CASIA-B table of a model"),
+    "evaluate": ("model.evaluate", "print the tables of models: closed and open set"),
+    "plot": ("model.plots.command", "draw pictures of models and trainings"),
     "export": ("model.export", "write a checkpoint as ONNX, with its facts inside"),
 }
 

@@ -1,0 +1,1 @@
+"""Pictures of models and trainings, drawn without a display (`metagait plot`)."""

@@ -1,0 +1,142 @@
+"""`metagait plot`: pictures of models and trainings.
+
+    metagait plot cmc det tsne --model model/weights/metagait.onnx --output pictures
+    metagait plot attention curves --model runs/walkers/checkpoint.pt \
+        --log runs/walkers/log.jsonl --output pictures
+
+Every picture is named after what it shows. The samples of cmc, det and tsne are embedded once a
+call, those of `metagait evaluate`: the benchmark walkers where there is no `--data`.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from model.caches import BENCHMARK
+from model.checkpoint import load_network
+from model.distances import flat_distances
+from model.embed import Embedded, Embedder, embed, gei_embedder, open_embedder
+from model.encoder import SHIPPED_MODEL
+from model.errors import ConfigError
+from model.evaluate import add_data_arguments, chosen_dataset
+from model.evaluation import check_size
+from model.open_set import search, splits
+from model.plots.attention import draw_attention
+from model.plots.embeddings import SUBJECTS, Cloud, draw_tsne
+from model.plots.identification import Identified, draw_cmc, draw_det
+from model.plots.style import save
+from model.plots.training import draw_curves, read_log
+from model.protocols import PROTOCOLS, Protocol, closed_set
+from model.silhouettes import align
+from model.walkers import render_walk
+
+KINDS = ("cmc", "det", "tsne", "attention", "curves")
+_OF_EMBEDDINGS = ("cmc", "det", "tsne")
+# One person three ways, from the side.
+_SHOWN = {"normal": "nm-01", "with a bag": "bg-01", "in a coat": "cl-01"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `metagait plot`."""
+    parser.add_argument("what", nargs="+", choices=KINDS, metavar="WHAT", help=", ".join(KINDS))
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        type=Path,
+        default=[SHIPPED_MODEL],
+        metavar="FILE",
+        help="ONNX files or checkpoints (default: the shipped weights); attention takes the first, "
+        "which then must be a checkpoint",
+    )
+    parser.add_argument(
+        "--log", nargs="+", type=Path, metavar="FILE", help="log.jsonl of trainings, for curves"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("pictures"), metavar="DIR", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--stage", default="a1", help="attention: stage of the network (default %(default)s)"
+    )
+    add_data_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw what was asked for, and say where it is."""
+    wanted = tuple(dict.fromkeys(arguments.what))
+    if "curves" in wanted and not arguments.log:
+        raise ConfigError("expected --log with the log.jsonl of a training for curves, got none")
+    if "attention" in wanted and arguments.model[0].suffix == ".onnx":
+        raise ConfigError(
+            f"expected a checkpoint as the first --model for attention, got {arguments.model[0]}; "
+            f"an ONNX file does not show its maps"
+        )
+    figures = _of_embeddings(arguments, [what for what in wanted if what in _OF_EMBEDDINGS])
+    if "attention" in wanted:
+        network = load_network(arguments.model[0])
+        walks = shown_walks(network.config.size)
+        figures["attention"] = draw_attention(walks, network, arguments.stage)
+    if "curves" in wanted:
+        figures["curves"] = draw_curves({_run_name(path): read_log(path) for path in arguments.log})
+    for what in wanted:
+        path = arguments.output / f"{what}.png"
+        save(figures[what], path)
+        print(path)
+    return 0
+
+
+def shown_walks(size: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
+    """Walks of one benchmark walker, aligned, by what to call them."""
+    return {
+        name: align(render_walk(BENCHMARK.first, condition, 90), size).silhouettes
+        for name, condition in _SHOWN.items()
+    }
+
+
+def _of_embeddings(arguments: argparse.Namespace, wanted: Sequence[str]) -> dict[str, Figure]:
+    """Draw what is drawn from embeddings; nothing is embedded when none of it is wanted."""
+    if not wanted:
+        return {}
+    embedders = [open_embedder(path) for path in arguments.model]
+    dataset, _ = chosen_dataset(arguments, embedders)
+    people = dataset.subjects[:SUBJECTS]
+    if wanted == ["tsne"]:
+        dataset = dataset.of(people)
+    identified, clouds = [], []
+    for embedder in (gei_embedder(dataset.size), *embedders):
+        check_size(dataset, embedder)
+        embedded = embed(dataset, embedder.encode, progress=True)
+        if {"cmc", "det"} & {*wanted}:
+            identified.append(_identified(embedder, embedded, PROTOCOLS[arguments.protocol]))
+        if "tsne" in wanted:
+            clouds.append(_cloud(embedder, embedded, people))
+    figures = {}
+    if "cmc" in wanted:
+        figures["cmc"] = draw_cmc(identified)
+    if "det" in wanted:
+        figures["det"] = draw_det(identified)
+    if "tsne" in wanted:
+        figures["tsne"] = draw_tsne(clouds)
+    return figures
+
+
+def _identified(embedder: Embedder, embedded: Embedded, protocol: Protocol) -> Identified:
+    """Search closed and open set by the flattened distance, as the gallery does."""
+    embeddings, labels = embedded.embeddings, embedded.labels
+    first, second = (search(flat_distances, half) for half in splits(embeddings, labels, protocol))
+    closed = closed_set(flat_distances, embeddings, labels, protocol)
+    return Identified(embedder.name, closed, first.joined(second))
+
+
+def _cloud(embedder: Embedder, embedded: Embedded, people: Sequence[str]) -> Cloud:
+    labels = embedded.labels
+    shown = np.isin(labels.subjects, np.array(people, np.str_))
+    return Cloud(embedder.name, embedded.embeddings[shown], labels.where(shown))
+
+
+def _run_name(log: Path) -> str:
+    """Name a training after its folder."""
+    return log.resolve().parent.name
