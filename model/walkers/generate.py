@@ -40,13 +40,28 @@ class Subject:
     style: Style
 
 
-def draw_subject(subject: int, settings: WalkerSettings) -> Subject:
+@dataclass(frozen=True)
+class Casting:
+    """Whose body and clothes, and whose way of walking, a walk is made with; none: its subject's.
+
+    For ablations: with one body for all, only the motion tells who walks.
+    """
+
+    body_of: int | None = None
+    style_of: int | None = None
+
+
+OWN = Casting()
+"""Everybody as they are."""
+
+
+def draw_subject(subject: int, settings: WalkerSettings, casting: Casting = OWN) -> Subject:
     """Return the walker of a number, 1 or more."""
     if subject < 1:
         raise ConfigError(f"expected a subject number of 1 or more, got {subject}")
     return Subject(
-        draw_body(stream(settings.seed, Stream.BODY, subject)),
-        draw_style(stream(settings.seed, Stream.STYLE, subject)),
+        draw_body(stream(settings.seed, Stream.BODY, casting.body_of or subject)),
+        draw_style(stream(settings.seed, Stream.STYLE, casting.style_of or subject)),
     )
 
 
@@ -58,7 +73,12 @@ def render_walk(
 
 
 def render_walks(
-    subject: int, condition: str, views: Sequence[int], settings: WalkerSettings | None = None
+    subject: int,
+    condition: str,
+    views: Sequence[int],
+    settings: WalkerSettings | None = None,
+    *,
+    casting: Casting = OWN,
 ) -> dict[int, NDArray[np.uint8]]:
     """Return one walk seen by several cameras at once.
 
@@ -67,6 +87,7 @@ def render_walks(
         condition: one of `CONDITIONS`.
         views: degrees from 0 (towards the camera) to 180 (away); `VIEWS` are CASIA-B's.
         settings: None is the calibrated benchmark.
+        casting: whose body and way of walking, where not the subject's own.
 
     Returns:
         for every view masks uint8 `[T, H, W]`, 0 background and 255 body. Frames of different
@@ -78,7 +99,7 @@ def render_walks(
     """
     settings = settings or WalkerSettings()
     check_walk(condition, views)
-    surface = _walk_surface(subject, condition, settings)
+    surface = _walk_surface(subject, condition, settings, casting)
     return {view: _look(surface, subject, condition, view, settings) for view in views}
 
 
@@ -98,9 +119,11 @@ def check_walk(condition: str, views: Sequence[int]) -> None:
             raise ConfigError(f"expected views from 0 to 180 degrees, got {view}")
 
 
-def _walk_surface(subject: int, condition: str, settings: WalkerSettings) -> Surface:
-    walker = draw_subject(subject, settings)
-    outfit = draw_outfit(settings.seed, subject, condition)
+def _walk_surface(
+    subject: int, condition: str, settings: WalkerSettings, casting: Casting
+) -> Surface:
+    walker = draw_subject(subject, settings, casting)
+    outfit = draw_outfit(settings.seed, casting.body_of or subject, condition)
     rng = stream(settings.seed, Stream.SESSION, subject, CONDITIONS.index(condition))
     # Sessions in coats differ more than others, for a coat hangs differently every day.
     scale = settings.session_scale * (_COAT_SESSION if outfit.coat is not None else 1.0)

@@ -1,0 +1,24 @@
+"""One line of the table that `metagait walkers --check` prints."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured, and where it must lie."""
+
+    what: str
+    measured: float
+    low: float
+    high: float
+
+    @property
+    def good(self) -> bool:
+        """Whether it lies there."""
+        return self.low <= self.measured <= self.high
+
+    def line(self, width: int) -> str:
+        """Lay it out, `width` characters for what it is."""
+        verdict = "ok  " if self.good else "FAIL"
+        expected = f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
+        return f"{verdict}  {self.what:{width}s}  {self.measured:8.2f}  expected {expected}"
