@@ -271,7 +271,7 @@ class ModelFacts(_Body):
     width: int = Field(examples=[44])
     parts: int = Field(examples=[64])
     dimensions: int = Field(examples=[128])
-    preprocessing_id: str = Field(examples=["gaitset-align-1"])
+    preprocessing_id: str = Field(examples=["metagait-align-2"])
 
 
 class UploadLimits(_Body):

@@ -26,7 +26,7 @@ def facts(**changes: object) -> ModelFacts:
         "size": SIZE,
         "parts": PARTS,
         "dimensions": DIMENSIONS,
-        "preprocessing_id": "gaitset-align-1",
+        "preprocessing_id": "metagait-align-2",
         "max_frames": 300,
         "threshold": THRESHOLD,
     }

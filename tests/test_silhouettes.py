@@ -93,3 +93,66 @@ def test_unusable_frames_are_refused_with_a_sentence(frames: list[Frame], says: 
 def test_an_unknown_size_is_refused() -> None:
     with pytest.raises(SilhouetteError, match="expected a size"):
         align([frame()], (32, 22))
+
+
+def crossing(step: int, frames: int = 20, *, top: int = 20) -> list[Frame]:
+    """Draw a body with one arm on its left side that moves `step` columns a frame."""
+    start = 40 if step >= 0 else 200
+    walk = []
+    for i in range(frames):
+        picture = frame(140, 260, left=start + i * step, top=top)
+        picture[top + 30 : top + 36, start + i * step - 12 : start + i * step] = 255
+        walk.append(picture)
+    return walk
+
+
+def test_a_walk_to_the_right_becomes_its_mirror_image() -> None:
+    leftwards = align(crossing(-5)).silhouettes
+    rightwards = align([picture[:, ::-1] for picture in crossing(-5)]).silhouettes
+    assert np.abs(leftwards.astype(int) - rightwards).max() <= 1, "the same walk, seen in a mirror"
+    arm = align(crossing(-5)).silhouettes[0, 26]
+    assert np.flatnonzero(arm)[0] < 44 - 1 - np.flatnonzero(arm)[-1], "the arm stays on the left"
+    mirrored = align(crossing(5)).silhouettes[0, 26]
+    assert np.flatnonzero(mirrored)[0] > 44 - 1 - np.flatnonzero(mirrored)[-1]
+
+
+@pytest.mark.parametrize("places", [[0] * 20, [0, 3, -3, 2, -2] * 4, [0] * 19 + [30]])
+def test_a_walk_that_does_not_cross_the_picture_is_left_as_it_is(places: list[int]) -> None:
+    walk = [frame(140, 260, left=100 + place) for place in places]
+    single = align_frame(walk[0], (64, 44))
+    np.testing.assert_array_equal(align(walk).silhouettes[0], single)
+
+
+def test_specks_far_from_the_body_do_not_spoil_the_crop() -> None:
+    spoilt = frame()
+    spoilt[2:5, 3:9] = 255
+    spoilt[110:113, 150:158] = 255
+    np.testing.assert_array_equal(align([spoilt]).silhouettes, align([frame()]).silhouettes)
+
+
+def test_a_head_cut_off_by_the_segmenter_still_belongs_to_the_body() -> None:
+    cut = frame()
+    cut[36:42] = 0
+    rows = align([cut]).silhouettes[0].max(axis=1)
+    assert rows[0] == 255, "the head is at the top"
+    assert rows[14] == 0, "the gap below it stays"
+
+
+def test_frames_that_show_a_part_of_the_body_are_dropped_and_counted() -> None:
+    walk = [frame() for _ in range(12)]
+    walk[5][:60] = 0
+    aligned = align(walk)
+    assert aligned.report.dropped == {"incomplete": 1}
+    assert aligned.report.used == 11
+
+
+def test_a_body_that_slowly_grows_is_whole_in_every_frame() -> None:
+    walk = [
+        np.kron(np.ones((20 + i, 8), np.uint8) * 255, np.ones((1, 2), np.uint8)) for i in range(60)
+    ]
+    assert align([np.pad(picture, 20) for picture in walk]).report.used == 60
+
+
+def test_a_walk_of_nothing_but_unequal_frames_is_kept() -> None:
+    walk = [np.pad(np.full((20 + 60 * (i % 2), 10), 255, np.uint8), 5) for i in range(9)]
+    assert align(walk).report.used >= 5
