@@ -106,11 +106,14 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Triplet and cross-entropy loss, summed (paper, Eq. 9)."""
+    """Triplet and cross-entropy loss, summed (paper, Eq. 9), and a contrastive one on request."""
 
     margin: float = 0.2
     cross_entropy: float = 1.0
     """Weight of the cross-entropy; 0 leaves it and the classifier out."""
+    contrastive: float = 0.0
+    """Weight of the contrastive loss of whole embeddings, which the paper does not have."""
+    temperature: float = 0.1
 
 
 @dataclass(frozen=True)

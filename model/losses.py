@@ -56,3 +56,23 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over walks and parts: logits `[N, P, ids]`, labels `[N]`."""
     walks, parts, ids = logits.shape
     return F.cross_entropy(logits.reshape(walks * parts, ids), labels.repeat_interleave(parts))
+
+
+def contrastive_loss(embedding: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrastive loss of whole embeddings (Khosla et al., NeurIPS 2020, Eq. 2).
+
+    Not in the paper. The other losses look at one part at a time, the gallery at all of them
+    together; this one learns what the gallery asks.
+
+    Args:
+        embedding: `[N, P, D]`, every part of length 1.
+        labels: subject of each walk, integer `[N]`.
+        temperature: what the cosine similarities are divided by.
+
+    """
+    walks = F.normalize(embedding.float().flatten(1), dim=1)  # N,P*D
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    same = (labels[:, None] == labels[None, :]) & ~itself
+    similarity = (walks @ walks.T / temperature).masked_fill(itself, -torch.inf)
+    likelihood = F.log_softmax(similarity, dim=1).masked_fill(~same, 0)
+    return -(likelihood.sum(dim=1) / same.sum(dim=1).clamp(min=1)).mean()

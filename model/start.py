@@ -35,7 +35,8 @@ def start_from(path: Path, network: Network) -> None:
             f"expected weights of this network in {path}, got none of the right shape for "
             f"{', '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''}"
         )
-    network.load_state_dict({key: weights[key] for key in needed}, strict=False)
+    known = {key: weights[key] for key in wanted if key in weights}
+    network.load_state_dict(known, strict=False)
 
 
 def _from_onnx(path: Path) -> Weights:

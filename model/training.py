@@ -14,7 +14,7 @@ from model.config import TrainConfig
 from model.distributed import Group
 from model.errors import ConfigError
 from model.layers import Classifier
-from model.losses import cross_entropy, triplet_loss
+from model.losses import contrastive_loss, cross_entropy, triplet_loss
 from model.networks import Network, build_network
 from model.progress import Figures
 from model.sampler import Batch
@@ -125,6 +125,9 @@ class Training:
         weight = self.config.loss.cross_entropy
         entropy = cross_entropy(self.classifier(embedding), labels) if weight else torch.zeros(())
         loss = triplet.loss + weight * entropy
+        if self.config.loss.contrastive:
+            contrastive = contrastive_loss(embedding, labels, self.config.loss.temperature)
+            loss = loss + self.config.loss.contrastive * contrastive
         return loss, Figures(
             loss=float(loss.detach()),
             triplet=float(triplet.loss.detach()),

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from model.losses import cross_entropy, pairwise_distances, triplet_loss
+from model.losses import contrastive_loss, cross_entropy, pairwise_distances, triplet_loss
 
 
 def naive_triplet(embedding: torch.Tensor, labels: list[int], margin: float) -> tuple[float, float]:
@@ -70,3 +71,28 @@ def test_cross_entropy_is_the_mean_over_walks_and_parts() -> None:
             row = [math.exp(float(v)) for v in logits[n, p]]
             total -= math.log(row[labels[n]] / sum(row))
     assert float(cross_entropy(logits, torch.tensor(labels))) == pytest.approx(total / 6)
+
+
+def test_contrastive_loss_is_the_naive_sum() -> None:
+    embedding = F.normalize(torch.randn(6, 3, 5, generator=torch.manual_seed(4)), dim=2)
+    labels = torch.tensor([0, 0, 1, 1, 1, 2])
+    walks = embedding.flatten(1) / 3**0.5
+    terms = []
+    for i in range(6):
+        others = [j for j in range(6) if j != i]
+        total = sum(math.exp(float(walks[i] @ walks[j]) / 0.1) for j in others)
+        own = [j for j in others if labels[j] == labels[i]]
+        if own:
+            shares = [math.exp(float(walks[i] @ walks[j]) / 0.1) / total for j in own]
+            terms.append(-sum(math.log(share) for share in shares) / len(own))
+    # The walk without another one of its subject has nothing to be drawn to.
+    assert float(contrastive_loss(embedding, labels, 0.1)) == pytest.approx(
+        sum(terms) / 6, rel=1e-5
+    )
+
+
+def test_contrastive_loss_has_finite_gradients_for_twins() -> None:
+    embedding = F.normalize(torch.ones(4, 2, 3), dim=2).requires_grad_()
+    contrastive_loss(embedding, torch.tensor([0, 0, 1, 1])).backward()
+    assert embedding.grad is not None
+    assert torch.isfinite(embedding.grad).all()

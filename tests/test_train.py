@@ -25,10 +25,13 @@ from model.config import (
     plain,
 )
 from model.dataset import Dataset, Sample
+from model.encoder import SHIPPED_MODEL, OnnxEncoder
 from model.errors import ConfigError, ModelFileError
 from model.gaitset import GaitSet, GaitSetConfig
-from model.network import NetworkConfig
+from model.network import MetaGait, NetworkConfig
+from model.networks import build_network
 from model.sampler import Sampler
+from model.start import start_from
 from model.stopping import stop_signals
 from model.train import Conduct, deadline_in, train
 from model.training import Training, computes_in_bfloat16
@@ -346,3 +349,60 @@ def test_a_checkpoint_in_pieces_is_the_same_checkpoint(dataset: Dataset, tmp_pat
     assert all(torch.equal(joined.network[key], whole.network[key]) for key in whole.network)
     save_checkpoint(whole, path)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_the_average_follows_the_weights(dataset: Dataset) -> None:
+    training = Training(replace(TINY, average=0.9), dataset.subjects)
+    expected = training.network.stem.weight.detach().clone()
+    sampler = Sampler(dataset, TINY.sampler, 1)
+    for iteration in range(3):
+        training.step(sampler.batch(iteration))
+        decay = min(0.9, iteration / (iteration + 10))
+        expected = decay * expected + (1 - decay) * training.network.stem.weight.detach()
+    torch.testing.assert_close(training.average.weights["stem.weight"], expected)
+    counts = training.average.weights["neck.num_batches_tracked"]
+    assert int(counts) == 3
+
+
+def test_an_export_takes_the_average_and_a_resume_both(dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(TINY, average=0.9)
+    train(config, dataset, tmp_path / "whole")
+    once = replace(config, iterations=4)
+    train(once, dataset, tmp_path / "halves")
+    whole = load_checkpoint(tmp_path / "whole" / "checkpoint.pt")
+    exported = load_network(tmp_path / "whole" / "checkpoint.pt").state_dict()
+    torch.testing.assert_close(exported["stem.weight"], whole.average["stem.weight"])
+    assert not torch.equal(whole.average["stem.weight"], whole.network["stem.weight"])
+    assert load_checkpoint(tmp_path / "halves" / "checkpoint.pt").average.keys() == exported.keys()
+
+
+def test_a_training_begins_with_given_weights(dataset: Dataset, tmp_path: Path) -> None:
+    train(replace(TINY, iterations=2), dataset, tmp_path / "first")
+    begun = Training(TINY, dataset.subjects)
+    begun.begin_from(tmp_path / "first" / "checkpoint.pt")
+    expected = load_checkpoint(tmp_path / "first" / "checkpoint.pt").average
+    torch.testing.assert_close(begun.network.state_dict(), expected)
+    torch.testing.assert_close(begun.average.weights, expected)
+
+
+def test_weights_that_do_not_fit_are_no_start(dataset: Dataset, tmp_path: Path) -> None:
+    train(replace(TINY, iterations=1), dataset, tmp_path)
+    wider = build_network(NetworkConfig(channels=(4, 4, 4), dimensions=4))
+    with pytest.raises(ModelFileError, match="none of the right shape for a0"):
+        start_from(tmp_path / "checkpoint.pt", wider)
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(ModelFileError, match="expected an ONNX model"):
+        start_from(tmp_path / "text.onnx", wider)
+
+
+def test_the_weights_that_ship_can_be_taken_further() -> None:
+    network = build_network(load_config(CONFIGS / "demo.yaml").network)
+    assert isinstance(network, MetaGait)
+    before = network.stem.weight.detach().clone()
+    start_from(SHIPPED_MODEL, network)
+    assert not torch.equal(before, network.stem.weight)
+    walk = np.random.default_rng(0).integers(0, 256, (9, 64, 44), np.uint8)
+    expected = OnnxEncoder.open(SHIPPED_MODEL, provider="cpu").encode([walk])[0]
+    with torch.inference_mode():
+        ours = network.eval()(torch.from_numpy(walk)[None], torch.tensor([9]))
+    np.testing.assert_allclose(ours.flatten().numpy(), expected, atol=1e-4)
