@@ -157,11 +157,17 @@ def load_config(path: Path) -> TrainConfig:
     """
     content = read_yaml(path)
     if isinstance(content, dict) and "extends" in content:
-        base = read_yaml(path.with_name(f"{content.pop('extends')}.yaml"))
+        base = read_yaml(_beside(path, content.pop("extends")))
         if isinstance(base, dict) and "extends" in base:
             raise ConfigError(f"{path}: expected to extend a file that extends none, got a chain")
         content = _over(base, content)
     return build(TrainConfig, content)
+
+
+def _beside(path: Path, name: Any) -> Path:
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ConfigError(f"extends: expected the name of a file beside {path}, got {name!r}")
+    return path.with_name(f"{name}.yaml")
 
 
 def read_yaml(path: Path) -> Any:

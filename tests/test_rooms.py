@@ -62,6 +62,24 @@ def test_walkers_need_numpy_and_opencv_only(path: Path) -> None:
     assert not {room(module) for module in imports(path)} & HEAVY
 
 
+@pytest.mark.parametrize("path", files("model/dataset"), ids=str)
+def test_datasets_need_numpy_and_opencv_only(path: Path) -> None:
+    assert not {room(module) for module in imports(path)} & HEAVY
+
+
+def test_pickles_are_read_by_one_command_only() -> None:
+    """Service and gallery are held off already; the rest of the model room is here."""
+    allowed = {
+        "model.dataset.unpickle": {"model/dataset/opengait.py"},
+        "model.dataset.opengait": {"model/convert.py"},
+        "pickle": {"model/dataset/unpickle.py"},
+    }
+    for path in (p for name in ("model", "gallery", "service") for p in files(name)):
+        name = path.relative_to(ROOT).as_posix()
+        for module in imports(path) & set(allowed):
+            assert name in allowed[module]
+
+
 @pytest.mark.parametrize(
     "module",
     ["service.app", "service.serve", "gallery.commands.rebuild", "model.encoder", "metagait"],

@@ -168,4 +168,6 @@ _STAND_INS = {
     # Only ever named, as an argument of _reconstruct.
     ("numpy", "ndarray"): _StandIn(_Array),
     ("_codecs", "encode"): _StandIn(_encode),
+    # Protocol 2 has no other way to write no bytes.
+    ("__builtin__", "bytes"): _StandIn(lambda: b""),
 }
