@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
 from model.config import DataConfig, WalkersConfig, plain
 from model.dataset import (
     Dataset,
@@ -22,7 +20,8 @@ from model.dataset import (
     open_packed,
     pack,
 )
-from model.errors import ConfigError
+from model.errors import ConfigError, DatasetError
+from model.parallel import progress_bar
 from model.silhouettes import PREPROCESSING_ID
 from model.walkers import write_packed
 
@@ -40,7 +39,8 @@ VALIDATION = WalkersConfig(
 
 def walkers_dataset(config: WalkersConfig, folder: Path, label: str) -> Dataset:
     """Open the cache of these walkers under `folder`, and generate it first when it is new."""
-    path = folder / f"{label}-{_digest(json.dumps(plain(config), sort_keys=True))}"
+    made_from = f"{json.dumps(plain(config), sort_keys=True)} {PREPROCESSING_ID}"
+    path = folder / f"{label}-{_digest(made_from)}"
     with _one_maker(path) as made:
         if not made:
             _generate(config, path)
@@ -67,11 +67,11 @@ def packed(path: Path, size: tuple[int, int], runs: Path, layout: str | None = N
     """Open a packed cache, or the one of a raw dataset, which is made in `runs` when it is new.
 
     Raises:
-        DatasetError: the folder is no dataset.
+        DatasetError: the folder is no dataset, or a packed cache of another size.
 
     """
     if is_packed(path):
-        return open_packed(path)
+        return _of_size(open_packed(path), size, path)
     kind = layout_of(path, layout)
     scan = kind.scan(path)
     stamps = [portion.stamp() for portion in scan.portions]
@@ -80,24 +80,25 @@ def packed(path: Path, size: tuple[int, int], runs: Path, layout: str | None = N
     with _one_maker(cache) as made:
         if not made:
             print(f"packing {path} ({kind.name}) into {cache}", flush=True)
-            with tqdm(total=len(scan.portions), unit="portion") as bar:
-
-                def advance(_: str) -> None:
-                    bar.update()
-
-                workers = os.cpu_count() or 1
+            workers = os.cpu_count() or 1
+            with progress_bar(len(scan.portions), "portion") as advance:
                 pack(scan, cache, size, layout=kind, workers=workers, progress=advance)
     return open_packed(cache)
+
+
+def _of_size(dataset: Dataset, size: tuple[int, int], path: Path) -> Dataset:
+    if dataset.size != size:
+        raise DatasetError(
+            f"expected silhouettes of {size} in {path}, got a packed cache of {dataset.size}; "
+            f"pack the dataset again with --size {size[0]}x{size[1]}"
+        )
+    return dataset
 
 
 def _generate(config: WalkersConfig, path: Path) -> None:
     print(f"generating {config.subjects} walkers into {path}", flush=True)
     subjects = range(config.first, config.first + config.subjects)
-    with tqdm(subjects, unit="subject") as bar:
-
-        def advance(_: int) -> None:
-            bar.update()
-
+    with progress_bar(len(subjects), "subject") as advance:
         write_packed(
             path,
             subjects,

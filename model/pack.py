@@ -9,11 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from model.dataset import LAYOUTS, Dataset, Layout, layout_of, open_packed, pack
 from model.dataset.raw import Scan
 from model.errors import DatasetError
+from model.parallel import progress_bar
 from model.silhouettes import PREPROCESSING_ID, SIZES
 
 
@@ -53,20 +52,10 @@ def pack_with(arguments: argparse.Namespace, layout: Layout, scan: Scan) -> int:
     if arguments.report and not arguments.report.parent.is_dir():
         raise DatasetError(f"expected a folder for the report, got {arguments.report.parent}")
     size = SIZES[[f"{height}x{width}" for height, width in SIZES].index(arguments.size)]
-    with tqdm(total=len(scan.portions), unit="portion") as bar:
-
-        def advance(_: str) -> None:
-            bar.update()
-
-        pack(
-            scan,
-            arguments.target,
-            size,
-            layout=layout,
-            workers=arguments.workers,
-            progress=advance,
-        )
-    dataset = open_packed(arguments.target)
+    target, workers = arguments.target, arguments.workers
+    with progress_bar(len(scan.portions), "portion") as advance:
+        pack(scan, target, size, layout=layout, workers=workers, progress=advance)
+    dataset = open_packed(target)
     facts = _facts(dataset, layout)
     print(f"{facts['samples']} samples of {facts['subjects']} subjects, {facts['frames']} frames")
     for line in dataset.report.lines():

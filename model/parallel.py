@@ -1,12 +1,14 @@
-"""One function over many items in several processes, results in the order of the items."""
+"""Work on many items: in several processes, in their order, and with a bar for who watches."""
 
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
+from tqdm import tqdm
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -30,6 +32,17 @@ def mapped(make: Callable[[_Item], _Made], items: Sequence[_Item], workers: int)
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@contextmanager
+def progress_bar(total: int, unit: str) -> Iterator[Callable[[object], None]]:
+    """Show a bar, and yield what advances it by one, whatever it is called with."""
+    with tqdm(total=total, unit=unit) as bar:
+
+        def advance(_: object) -> None:
+            bar.update()
+
+        yield advance
 
 
 def _one_thread() -> None:

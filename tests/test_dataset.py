@@ -3,6 +3,7 @@
 import json
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from metagait import main
-from model.caches import packed
+from model.caches import packed, training_dataset, walkers_dataset
+from model.config import DataConfig, WalkersConfig
 from model.dataset import (
     Dataset,
     PackedWriter,
@@ -28,6 +30,7 @@ from model.dataset.layouts import CASIA_B, OU_MVLP
 from model.dataset.raw import decode, in_order
 from model.errors import DatasetError
 from model.silhouettes import PREPROCESSING_ID, align
+from model.walkers import WalkerSettings
 from tests.datasets import body, png, walk, write_cache, write_sample, write_tar
 
 SIZES = ((64, 44), (128, 88))
@@ -476,6 +479,34 @@ def test_a_raw_dataset_is_packed_once_and_again_when_it_changes(
     write_sample(tmp_path / "raw", "ann/coat/front", walk())
     assert len(packed(tmp_path / "raw", (64, 44), runs).samples) == len(first.samples) + 1
     assert len(list((runs / "cache").glob("raw-*"))) == 2
+
+
+def test_many_who_want_the_same_cache_make_it_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = WalkersConfig(
+        subjects=1, conditions=("nm-01",), views=(90,), settings=WalkerSettings(frames=3)
+    )
+    with ThreadPoolExecutor(3) as threads:
+        opened = list(
+            threads.map(lambda _: walkers_dataset(few, tmp_path, "few").samples, range(3))
+        )
+    assert opened[0] == opened[1] == opened[2]
+    assert capsys.readouterr().out.count("generating") == 1
+
+
+def test_training_sees_the_half_that_trains(tmp_path: Path) -> None:
+    cache = tmp_path / "packed"
+    write_cache(numbered("001", "024", "025", "100"), cache)
+    for config, subjects in (
+        (DataConfig(str(cache), partition="st"), ("001", "024")),
+        (DataConfig(str(cache), train_subjects=3), ("001", "024", "025")),
+        (DataConfig(str(cache), train_ids=("100", "007")), ("100",)),
+        (DataConfig(str(cache)), ("001", "024", "025", "100")),
+    ):
+        assert training_dataset(config, (64, 44), tmp_path).subjects == subjects
+    with pytest.raises(DatasetError, match="--size 128x88"):
+        training_dataset(DataConfig(str(cache)), (128, 88), tmp_path)
 
 
 def test_partitions_of_casia_b_go_by_number() -> None:

@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from model.errors import ConfigError
+from model.parallel import progress_bar
 from model.walkers.check import print_check
 from model.walkers.packed import write_casia_b, write_packed
 from model.walkers.settings import CONDITIONS, VIEWS, WalkerSettings
@@ -78,11 +77,7 @@ def subject_range(text: str) -> range:
 def _write(arguments: argparse.Namespace, settings: WalkerSettings) -> None:
     write = write_packed if arguments.packed else write_casia_b
     subjects = arguments.subjects or range(1, 21)
-    with tqdm(total=len(subjects), unit="subject") as bar:
-
-        def advance(_: int) -> None:
-            bar.update()
-
+    with progress_bar(len(subjects), "subject") as advance:
         write(
             arguments.output,
             subjects,
