@@ -20,8 +20,8 @@ from gallery.packing import unpack_silhouettes
 from gallery.store import Store
 
 _BATCHES_IN_A_WINDOW = 8
-# Embeddings in one transaction: 2 MiB of 8,192 numbers. A kill costs at most two of these.
-_WRITE_TOGETHER = 64
+# Embeddings in one transaction: 1 MiB of 8,192 numbers. A kill costs at most two of these.
+_WRITE_TOGETHER = 32
 
 Progress = Callable[[int, int], None]
 """Told how many samples of how many are embedded; what it raises stops the work."""

@@ -5,24 +5,15 @@ A service goes on answering meanwhile. A rebuild that was killed is continued by
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gallery import next_generation
 from gallery.audit import LOCAL
 from gallery.checks import check_limit
 from gallery.embedding import Progress, WalkEncoder, embed_missing
-from gallery.errors import RebuildFailed
-from gallery.following import chunks
-from gallery.generations import Model
-from gallery.index import ExactIndex
+from gallery.generations import Head, Model
+from gallery.self_search import check_self_search
 from gallery.store import Store
 
 REBUILD = "rebuild"
-# Every tenth embedding is looked up in an index of all; its own distance is zero but for rounding.
-_CHECK_EVERY = 10
-_CHECK_HITS = 5
-_ZERO = 1e-6
 
 
 @dataclass(frozen=True)
@@ -76,38 +67,7 @@ def rebuild(
         if next_generation.is_live(store, model):
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
         embedded = embed_missing(store, generation, encoder, batch, progress)
-        checked = _check_self_search(store, generation, model)
+        checked = check_self_search(store, Head(generation, model, 0))
         while not next_generation.switch(store, generation, actor):
             embedded += embed_missing(store, generation, encoder, batch, progress)
     return RebuildReport(generation, model.model_id, embedded, checked, switched=True)
-
-
-def _check_self_search(store: Store, generation: int, model: Model) -> int:
-    """Look every tenth stored embedding up among all; returns how many were looked up."""
-    index = ExactIndex(model.embedding_length)
-    probes: list[tuple[int, NDArray[np.float32]]] = []
-    with store.database.reading() as connection:
-        for chunk in chunks(connection, generation, model):
-            index.add(chunk.rows, chunk.embeddings)
-            picked = slice(None, None, _CHECK_EVERY)
-            probes += zip(chunk.rows[picked].tolist(), chunk.embeddings[picked], strict=True)
-        embedded = store.counts(connection, generation).embedded
-    if len(index) != embedded:
-        raise RebuildFailed(
-            f"expected an index of {embedded} embeddings in generation {generation}, "
-            f"got one of {len(index)}"
-        )
-    for row, vector in probes:
-        _check_finds_itself(index, row, vector)
-    return len(probes)
-
-
-def _check_finds_itself(index: ExactIndex, row: int, vector: NDArray[np.float32]) -> None:
-    squared, rows = index.search(vector, min(_CHECK_HITS, len(index)))
-    # Where more samples than that are equal, it need not be among the first.
-    hits = rows[squared <= _ZERO]
-    if row not in hits and len(hits) < _CHECK_HITS:
-        raise RebuildFailed(
-            f"expected sample row {row} to find itself at distance 0, got row {rows[0]} at "
-            f"distance {float(squared[0]) ** 0.5:.6g}"
-        )

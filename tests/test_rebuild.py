@@ -1,7 +1,10 @@
 import argparse
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +13,15 @@ import pytest
 from gallery import Gallery, ModelMismatch, RebuildFailed, RebuildRefused, StoreUnavailable
 from gallery.commands.rebuild import configure, run
 from gallery.embedding import in_batches
+from gallery.following import Chunk
 from gallery.generations import Model
 from gallery.next_generation import Walk, begin, drop_others, roll_back, switch
 from gallery.packing import PackedSilhouettes
 from gallery.rebuild import rebuild
+from gallery.self_search import _SelfSearch
 from gallery.store import Store
+
+ROOT = Path(__file__).parent.parent
 
 
 class FakeEncoder:
@@ -258,9 +265,55 @@ def test_a_generation_that_changed_on_the_disk_fails_the_self_search(tmp_path, s
         nan = np.full(6, np.nan, "<f4").tobytes()
         changed = "UPDATE embeddings SET vector = ? WHERE generation = 2"
         assert raw.execute(changed, [nan]).rowcount == 12
-    with pytest.raises(RebuildFailed, match="find itself"):
+    with pytest.raises(RebuildFailed, match="got others in sample row 1: drop"):
         rebuild(store, new_encoder(), batch=12)
     assert store.head().model.model_id == "model-old"
+
+
+def test_a_sample_that_finds_another_nearer_fails_the_self_search():
+    def chunk(*values):
+        rows = np.arange(1, len(values) + 1)
+        vectors = np.array([[value, 0.0] for value in values], np.float32)
+        return Chunk(rows, vectors, ["s"] * len(values), ["x"] * len(values))
+
+    search = _SelfSearch([chunk(1.0, 2.0)], 2)
+    search.see(chunk(1.0, 2.0, 3.0))
+    search.check()
+    moved = _SelfSearch([chunk(1.0, 2.0)], 2)
+    moved.see(chunk(1.0, 5.0, 2.5))  # what is stored of the second is not what was read of it
+    with pytest.raises(RebuildFailed, match="row 2 to find itself, got row 3 nearer"):
+        moved.check()
+
+
+REBUILD_SLOWLY = """
+import sys, time
+from tests.test_rebuild import new_encoder
+from gallery.rebuild import rebuild
+from gallery.store import Store
+
+rebuild(Store.open(sys.argv[1]), new_encoder(lambda walks: time.sleep(0.02)), batch=4,
+        progress=lambda done, total: print(done, flush=True))
+"""
+
+
+def test_a_rebuild_that_was_killed_is_continued_by_the_next(tmp_path):
+    gallery = open_gallery(tmp_path, OLD)
+    for seed in range(90):
+        enroll(gallery, OLD, seed)
+    gallery.close()
+    command = [sys.executable, "-c", REBUILD_SLOWLY, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert any(int(line) >= 80 for line in process.stdout)
+        process.kill()
+    with closing(Store.open(tmp_path)) as store:
+        encoder = new_encoder()
+        report = rebuild(store, encoder)
+    assert report.switched
+    assert report.embedded <= 90 - 32, "what was written before the kill is not embedded again"
+    upgraded = open_gallery(tmp_path, encoder)
+    assert_finds(upgraded, encoder, range(0, 90, 9))
+    assert upgraded.status().in_sync
+    upgraded.close()
 
 
 def test_a_rollback_that_would_lose_samples_is_refused_and_says_how_to_go_on(tmp_path, store):

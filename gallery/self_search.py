@@ -1,0 +1,91 @@
+"""Whether a generation can be searched: samples find themselves, and every number is finite.
+
+The embeddings stream by once, so that memory holds the looked-up ones and one block of the others.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import RebuildFailed
+from gallery.following import Chunk, chunks, chunks_of, roster
+from gallery.generations import Head
+from gallery.store import Store
+
+_CHECK_EVERY = 10
+# Of a gallery with more than ten times as many samples, so many are looked up, evenly spread.
+_MOST_CHECKED = 1024
+# Squared distances by a matrix product, as shares of the squared length: rounding of float32.
+_ROUNDING = 1e-5
+
+
+def check_self_search(store: Store, head: Head) -> int:
+    """Look every tenth embedding of a generation up among all; returns how many were looked up.
+
+    Raises:
+        RebuildFailed: one finds another nearer than itself, a number is not finite, or the store
+            counts other embeddings than it gives.
+
+    """
+    with store.database.reading() as connection:
+        rows = [row for roll in roster(connection, head.generation) for row in roll.rows.tolist()]
+        every = max(_CHECK_EVERY, -(-len(rows) // _MOST_CHECKED))
+        probes = list(chunks_of(connection, head, rows[::every]))
+        search = _SelfSearch(probes, head.model.embedding_length)
+        seen = 0
+        for chunk in chunks(connection, head.generation, head.model):
+            search.see(chunk)
+            seen += len(chunk.rows)
+        embedded = store.counts(connection, head.generation).embedded
+    if seen != embedded:
+        raise RebuildFailed(
+            f"expected {embedded} embeddings in generation {head.generation}, got {seen}"
+        )
+    search.check()
+    return len(rows[::every])
+
+
+class _SelfSearch:
+    """The nearest that was seen of each probe, and how near it is to itself."""
+
+    def __init__(self, probes: list[Chunk], length: int) -> None:
+        self._rows = np.concatenate([np.empty(0, np.int64), *(one.rows for one in probes)])
+        vectors = [np.empty((0, length), np.float32), *(one.embeddings for one in probes)]
+        self._probes = np.concatenate(vectors)
+        self._squares = np.einsum("ij,ij->i", self._probes, self._probes)
+        self._nearest = np.full(len(self._rows), np.inf)
+        self._who = np.zeros(len(self._rows), np.int64)
+        self._own = np.full(len(self._rows), np.inf)
+
+    def see(self, chunk: Chunk) -> None:
+        _check_finite(chunk)
+        squared = self._squared(chunk.embeddings)
+        places = squared.argmin(axis=1)
+        nearest = squared[np.arange(len(squared)), places]
+        nearer = nearest < self._nearest
+        self._nearest[nearer], self._who[nearer] = nearest[nearer], chunk.rows[places[nearer]]
+        probe, sample = np.nonzero(self._rows[:, None] == chunk.rows[None])
+        self._own[probe] = squared[probe, sample]
+
+    def check(self) -> None:
+        lost = self._own > self._nearest + _ROUNDING * self._squares
+        if lost.any():
+            place = int(lost.argmax())
+            raise RebuildFailed(
+                f"expected sample row {self._rows[place]} to find itself, got row "
+                f"{self._who[place]} nearer"
+            )
+
+    def _squared(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        lengths = np.einsum("ij,ij->i", vectors, vectors)
+        squared: NDArray[np.float32] = self._squares[:, None] + lengths[None]
+        squared -= 2 * (self._probes @ vectors.T)
+        return squared
+
+
+def _check_finite(chunk: Chunk) -> None:
+    finite = np.isfinite(chunk.embeddings).all(axis=1)
+    if not finite.all():
+        raise RebuildFailed(
+            f"expected embeddings of finite numbers, got others in sample row "
+            f"{chunk.rows[~finite][0]}: drop that generation and rebuild"
+        )
