@@ -91,7 +91,11 @@ class Database:
     @contextmanager
     def _locked_file(self, work: str, number: int) -> Iterator[None]:
         path = Path(str(self.engine.url.database)).with_name(f"{work}-{number}.lock")
-        with path.open("w", encoding="ascii") as file:
+        try:
+            opened = path.open("w", encoding="ascii")
+        except OSError as error:
+            raise StoreUnavailable(f"expected to write {path}, got: {error.strerror}") from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

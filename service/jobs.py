@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gallery import Job, JobLog, ModelFiles, RebuildStopped
+from gallery import GalleryError, Job, JobLog, ModelFiles, RebuildStopped
 from model.encoder import Encoder, OnnxEncoder
 from model.errors import ModelError
 from service.errors import JobRunningError, UnknownModelError, UnusableModelError
@@ -77,7 +77,10 @@ class RebuildJobs:
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self._thread: threading.Thread | None = None
-        log.end_left_over()
+        try:
+            log.end_left_over()
+        except GalleryError as error:
+            _LOG.warning("jobs of a service that was killed may still say they run: %s", error)
 
     def start(self, model: str | None, actor: str = LOCAL.actor) -> Watched:
         """Begin to rebuild the gallery.
