@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model.config import DataConfig, TrainConfig
-from model.dataset import Dataset, Sample
+from model.dataset import Dataset, Sample, layout_of, pack
 from model.distances import flat_distances, part_distances
 from model.embed import Embedder, embed, encode_with, gei_embedder, open_embedder
 from model.errors import DatasetError, ModelFileError
@@ -26,7 +26,7 @@ from model.sampler import SamplerConfig
 from model.tables import markdown_table, text_table
 from model.threshold import calibrate
 from model.train import Training
-from tests.datasets import write_cache
+from tests.datasets import body, write_cache, write_sample
 
 TINY = NetworkConfig(channels=(2, 4, 4), dimensions=4)
 
@@ -244,6 +244,31 @@ def test_evaluate_command_on_checkpoints(
     assert (len(figures["rows"]), len(figures["differences"])) == (18, 6)
     with pytest.raises(ModelFileError, match="not there"):
         open_embedder(tmp_path / "nothing.onnx")
+
+
+def test_evaluate_command_on_an_ou_mvlp_tree(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root, out = tmp_path / "raw", tmp_path / "t.json"
+    for subject in range(1, 5):
+        for view in ("000", "015"):
+            for sequence in ("00", "01"):
+                # Subject 4 has no gallery sample at 015.
+                if (subject, view, sequence) != (4, "015", "01"):
+                    frames = [body(14 + 8 * subject + number) for number in range(3)]
+                    write_sample(root, f"Silhouette_{view}-{sequence}/{subject:05}", frames)
+    kind = layout_of(root)
+    pack(kind.scan(root), tmp_path / "packed", (64, 44), layout=kind)
+    arguments = ("--data", tmp_path / "packed", "--protocol", "oumvlp", "--json", out)
+    assert run_evaluate(parse(checkpoint, *arguments, "--partition", "oumvlp")) == 0
+    printed = capsys.readouterr().out
+    assert "2 subjects, 7 samples, 2 views" in printed
+    assert "gallery sequence 01" in printed
+    energy = [row for row in json.loads(out.read_text())["rows"] if "GEI" in row["method"]]
+    assert [row["unmated_fail"] for row in energy] == [False, True] * 2
+    assert {row["unmated"] for row in energy} == {2}
+    assert energy[0]["figures"]["rank-1"]["value"] == 1.0
+    assert energy[1]["figures"]["rank-1"]["value"] == 0.75
 
 
 def test_subjects_that_a_checkpoint_was_trained_on_are_left_out(
