@@ -98,6 +98,12 @@ def verify(connection: Connection, name: str) -> Verified:
     return Verified(name, number, previous)
 
 
+def hash_at(connection: Connection, name: str, number: int) -> str | None:
+    """Read the hash of one row of a gallery's log; None when there is no such row."""
+    query = select(audit.c.hash).join(galleries, galleries.c.id == audit.c.gallery)
+    return connection.scalar(query.where(galleries.c.name == name, audit.c.number == number))
+
+
 def export(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
     """Read a gallery's log row by row, oldest first, as JSON can hold it."""
     gallery = connection.execute(

@@ -1,7 +1,6 @@
 """Checks at the door of the gallery; behind it every value is trusted."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,18 +12,15 @@ from gallery.errors import (
     InvalidCapture,
     InvalidConsent,
     InvalidEmbedding,
-    InvalidGallery,
     InvalidLimit,
     InvalidMetadata,
     InvalidSilhouettes,
     InvalidSubject,
 )
 from gallery.records import Consent
-from gallery.schema import EMBEDDINGS_ONLY, KEEP
 
 SUBJECT_MAX_CHARACTERS = 128
 METADATA_MAX_BYTES = 16 * 1024
-_GALLERY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_subject(subject: str) -> None:
@@ -88,34 +84,6 @@ def check_limit(limit: int) -> None:
     """
     if limit < 1:
         raise InvalidLimit(f"expected a limit of 1 or more, got {limit}")
-
-
-def check_gallery(name: str) -> None:
-    """Refuse a gallery name that could not stand in a URL or on a command line.
-
-    Raises:
-        InvalidGallery: not 1..64 of letters, digits, `.`, `_`, `-`, beginning with one of the
-            first two.
-
-    """
-    if not _GALLERY.fullmatch(name):
-        raise InvalidGallery(
-            "expected a gallery name of 1 to 64 letters, digits, '.', '_' or '-', beginning with "
-            f"a letter or digit, got {name[:80]!a}"
-        )
-
-
-def check_retention(retention: str) -> None:
-    """Refuse a retention that is none.
-
-    Raises:
-        InvalidGallery: neither `keep` nor `embeddings-only`.
-
-    """
-    if retention not in (KEEP, EMBEDDINGS_ONLY):
-        raise InvalidGallery(
-            f"expected the retention {KEEP} or {EMBEDDINGS_ONLY}, got {retention[:80]!a}"
-        )
 
 
 def check_consent(consent: Consent) -> None:

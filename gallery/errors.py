@@ -10,10 +10,8 @@ GalleryError
 │   ├── InvalidLimit         a number of results below one
 │   ├── InvalidConsent       a consent without a basis, or that expires at no certain moment
 │   ├── InvalidCapture       a capture time that is no certain moment
-│   ├── InvalidGallery       a name or a retention that no gallery can have
 │   └── InvalidSetting       a gallery's setting that does not exist or takes other values
 ├── NotFound                 what was asked for is not in the gallery
-│   ├── GalleryNotFound      no such gallery
 │   ├── ReceiptNotFound      no such receipt
 │   ├── SubjectNotFound      no such subject
 │   ├── SampleNotFound       no such sample
@@ -31,6 +29,7 @@ GalleryError
 │   └── RebuildFailed        what the new model made does not pass the checks
 ├── IndexUnavailable         the search engine cannot be used now
 │   └── EngineMissing        what it needs is not here: a library, a GPU, a right setting
+├── BackupError              a backup that cannot be made, read or restored
 └── StoreError               the database does not do its part
     ├── StoreUnavailable     it cannot be opened, read or written now
     ├── StoreFull            there is no room left to write
@@ -87,16 +86,8 @@ class InvalidCapture(InvalidInput):
     """The capture time says no certain moment."""
 
 
-class InvalidGallery(InvalidInput):
-    """The name or the retention is none that a gallery can have."""
-
-
 class NotFound(GalleryError):
     """What was asked for is not in the gallery."""
-
-
-class GalleryNotFound(NotFound):
-    """The store has no such gallery."""
 
 
 class ReceiptNotFound(NotFound):
@@ -165,6 +156,10 @@ class IndexUnavailable(GalleryError):
 
 class EngineMissing(IndexUnavailable):
     """The engine that was asked for cannot run here: a library, a GPU or a setting is missing."""
+
+
+class BackupError(GalleryError):
+    """A backup cannot be made, is damaged, or cannot be restored here."""
 
 
 class StoreError(GalleryError):

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from gallery.errors import InvalidSetting
 from gallery.generations import lock, record
-from gallery.schema import EMBEDDINGS_ONLY, KEEP, galleries
+from gallery.schema import EMBEDDINGS_ONLY, KEEP, galleries, samples, silhouettes
 from gallery.store import Store
 
 NEAREST, MEAN = "nearest", "mean"
@@ -36,7 +36,8 @@ class GallerySettings:
     conflict: str = REPORT
     """What is done with a new sample that is nearer to somebody else than to its own subject."""
     retention: str = KEEP
-    """Whether silhouettes are kept, so that another model can embed them."""
+    """Whether silhouettes are kept, so that another model can embed them; `embeddings-only`
+    deletes those that are there."""
     index_kind: str = EXACT
     """The index that searches; a process takes a change when it starts."""
 
@@ -83,9 +84,20 @@ def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings
         changed = read_settings(connection, store.gallery_id).changed(changes)
         is_it = galleries.c.id == store.gallery_id
         connection.execute(update(galleries).where(is_it).values(**asdict(changed)))
+        if changed.retention == EMBEDDINGS_ONLY:
+            _forget_silhouettes(connection, store.gallery_id)
         # A numbered change, so that every process looks again before its next answer.
         record(connection, store.gallery_id, SETTINGS_CHANGED, [])
+    if changed.retention == EMBEDDINGS_ONLY:
+        store.database.scrub()
     return changed
+
+
+def _forget_silhouettes(connection: Connection, gallery: int) -> None:
+    """Delete the silhouettes of a gallery for good; no later setting brings them back."""
+    of_gallery = select(samples.c.id).where(samples.c.gallery == gallery)
+    connection.execute(delete(silhouettes).where(silhouettes.c.sample.in_(of_gallery)))
+    connection.execute(update(samples).where(samples.c.gallery == gallery).values(frames=0))
 
 
 def _check(name: str, value: Any) -> None:

@@ -39,7 +39,7 @@ from gallery.generations import (
     require_model,
 )
 from gallery.packing import PackedSilhouettes, unpack_silhouettes
-from gallery.preparing import find_gallery, find_or_make_gallery, prepare
+from gallery.preparing import find_or_make_gallery, prepare
 from gallery.records import Consent, Enrolment, Sample
 from gallery.schema import (
     EMBEDDINGS_ONLY,
@@ -98,13 +98,10 @@ class Kept(NamedTuple):
 class Store:
     """One named gallery in a database."""
 
-    def __init__(
-        self, database: Database, name: str, gallery_id: int, *, owns_database: bool = True
-    ) -> None:
+    def __init__(self, database: Database, name: str, gallery_id: int) -> None:
         self.database = database
         self.name = name
         self.gallery_id = gallery_id
-        self._owns_database = owns_database
 
     @classmethod
     def open(
@@ -126,24 +123,13 @@ class Store:
             database.close()
             raise
 
-    @classmethod
-    def beside(cls, database: Database, name: str) -> Self:
-        """Open another gallery of a database that is open already, and stays so.
-
-        Raises:
-            GalleryNotFound: the database holds none of this name.
-
-        """
-        return cls(database, name, find_gallery(database, name), owns_database=False)
-
     def again(self) -> Self:
         """Open the same gallery once more, to be closed by itself."""
         return type(self)(self.database.again(), self.name, self.gallery_id)
 
     def close(self) -> None:
-        """Close the database, if this store opened it; nothing is left to be written."""
-        if self._owns_database:
-            self.database.close()
+        """Close the database; nothing is left to be written."""
+        self.database.close()
 
     def head(self) -> Head:
         """Read what an index has to agree with."""

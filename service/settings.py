@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gallery import MasterKey, read_master_key
 from model.encoder import SHIPPED_MODEL
 from service.errors import SettingsError
 from service.limits import Limits
@@ -29,6 +30,9 @@ class Settings(BaseSettings):
     )
     database_file: Path | None = Field(
         None, description="file that holds that URL, where the environment should not"
+    )
+    master_key_file: Path | None = Field(
+        None, description="file of the key that silhouettes and embeddings are encrypted under"
     )
     model: Path = Field(SHIPPED_MODEL, description="ONNX model file; default: the shipped weights")
     models: Path | None = Field(
@@ -79,6 +83,15 @@ class Settings(BaseSettings):
         if budget < largest:
             raise ValueError(f"expected room for one body of {PREFIX}MAX_UPLOAD_MB, {largest}")
         return budget
+
+    def master_key(self) -> MasterKey | None:
+        """Read the master key; None where nothing is encrypted.
+
+        Raises:
+            WrongMasterKey: the file is not there, not private, or holds no key.
+
+        """
+        return None if self.master_key_file is None else read_master_key(self.master_key_file)
 
     def store(self) -> str | Path:
         """Where the gallery's store is: a URL, which may hold a password, or a folder.

@@ -1,0 +1,22 @@
+"""`metagait backup FILE`: write the whole store to one file, while the service runs."""
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+
+from gallery.backup import back_up
+from gallery.commands.place import configure_place, place_of
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the store and the file."""
+    parser.add_argument("file", type=Path, help="the new file")
+    configure_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Back every gallery of the store up."""
+    with closing(place_of(arguments).open_existing()) as store:
+        manifest = back_up(store.database, arguments.file)
+    print(f"Wrote {manifest.tables['samples']} samples to {arguments.file}.")
+    return 0

@@ -1,0 +1,29 @@
+"""`metagait consent`: list why people are in the gallery, or whose reason has expired."""
+
+import argparse
+from contextlib import closing
+
+from gallery.commands.place import configure_place, place_of
+from gallery.listing import consents_in
+from gallery.records import ConsentEntry
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare which consents to list."""
+    parser.add_argument("--expired", action="store_true", help="only those that have expired")
+    configure_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one consent a line, the soonest to expire first, with tabs between the fields."""
+    with closing(place_of(arguments).open_existing()) as store:
+        for entry in consents_in(store, expired=arguments.expired):
+            print(_line(entry))
+    return 0
+
+
+def _line(entry: ConsentEntry) -> str:
+    consent = entry.consent
+    expires = "never" if consent.expires is None else consent.expires.isoformat()
+    fields = (expires, entry.subject, entry.sample_id, consent.basis, consent.reference)
+    return "\t".join(field or "-" for field in fields)

@@ -1,0 +1,42 @@
+"""`metagait masterkey`: make the key that encryption at rest hangs on, change it, or apply it.
+
+metagait masterkey new FILE         make a key; METAGAIT_MASTER_KEY_FILE=FILE then encrypts
+metagait masterkey encrypt          seal the people who were enrolled before there was a key
+metagait masterkey rotate NEWFILE   wrap every subject's key with a new master key
+
+Stop the service before a rotation, and start it with the new file.
+"""
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+
+from gallery.commands.place import configure_place, place_of
+from gallery.errors import WrongMasterKey
+from gallery.master_keys import encrypt_plain, read_master_key, rotate, write_master_key
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the three things that can be done."""
+    parser.add_argument("action", choices=("new", "encrypt", "rotate"))
+    parser.add_argument("file", type=Path, nargs="?", help="the key file to make, or to change to")
+    configure_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make a key, or apply it to the store."""
+    if arguments.action != "encrypt" and arguments.file is None:
+        raise WrongMasterKey(f"expected a FILE after `{arguments.action}`, got none")
+    if arguments.action == "new":
+        key = write_master_key(arguments.file)
+        print(f"Made the master key {key.fingerprint} in {arguments.file}.")
+        print("Keep a copy apart from the data: without it nothing can be read again.")
+        return 0
+    with closing(place_of(arguments).open_existing()) as store:
+        if arguments.action == "encrypt":
+            print(f"Encrypted {encrypt_plain(store.database)} subjects.")
+        else:
+            new = read_master_key(arguments.file)
+            count = rotate(store.database, new)
+            print(f"Wrapped the keys of {count} subjects with {new.fingerprint}.")
+    return 0

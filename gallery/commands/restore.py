@@ -1,0 +1,41 @@
+"""`metagait restore FILE`: fill an empty data folder, or an empty database, from a backup."""
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+
+from gallery.backup import check, restore
+from gallery.commands.place import Place, configure_place, place_of
+from gallery.database import FILE_NAME, Database
+from gallery.errors import BackupError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the file and where to restore it to."""
+    parser.add_argument("file", type=Path, help="the backup")
+    parser.add_argument("--check", action="store_true", help="only read it and compare its hashes")
+    configure_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Restore, or only check."""
+    if arguments.check:
+        manifest = check(arguments.file)
+        print(f"{arguments.file} is whole: {manifest.tables['samples']} samples.")
+        return 0
+    manifest = check(arguments.file)  # before a folder is made for it
+    with closing(_empty(place_of(arguments))) as database:
+        restore(arguments.file, database)
+    print(f"Restored {manifest.tables['samples']} samples from {arguments.file}.")
+    return 0
+
+
+def _empty(place: Place) -> Database:
+    if place.database is not None:
+        return Database(place.database)
+    if (place.data / FILE_NAME).exists():
+        raise BackupError(
+            f"expected a folder without a gallery, got {place.data} with a {FILE_NAME}: "
+            "restore into another folder"
+        )
+    return Database(place.data)
