@@ -36,6 +36,8 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "list_subjects": "read",
     "read_subject": "read",
     "read_walk": "read",
+    "read_receipt": "read",
+    "record_consent": "enroll",
     "erase_subject": "erase",
     "erase_sample": "erase",
     "read_gallery": "read",

@@ -3,8 +3,13 @@
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
+from gallery import Consent
+from service import schemas
 from service.errors import InvalidFieldError
 
 DEFAULT_LIMIT = 5
@@ -31,6 +36,35 @@ def limit_of(fields: Mapping[str, str]) -> int | None:
     if not is_number or not 1 <= int(text) <= MAX_LIMIT:
         raise InvalidFieldError(f"expected `limit` from 1 to {MAX_LIMIT}, got {text[:20]!r}")
     return int(text)
+
+
+def captured_at_of(fields: Mapping[str, str]) -> datetime | None:
+    """Read `captured_at`, ISO 8601; the gallery checks that it has a time zone."""
+    text = fields.get("captured_at")
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidFieldError(
+            f"expected `captured_at` as a time after ISO 8601, got {text[:40]!r}"
+        ) from error
+
+
+def consent_of(fields: Mapping[str, str]) -> Consent | None:
+    """Read `consent`, a JSON object of `basis`, `reference` and `expires`."""
+    text = fields.get("consent")
+    if not text:
+        return None
+    try:
+        return schemas.Consent.model_validate_json(text).of_gallery()
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "consent"
+        raise InvalidFieldError(
+            f"expected `consent` as a JSON object of basis, reference and expires, got a wrong "
+            f"{where}: {fault['msg']}"
+        ) from error
 
 
 def metadata_of(fields: Mapping[str, str]) -> dict[str, Any] | None:

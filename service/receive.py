@@ -22,7 +22,7 @@ from service.errors import (
 from service.limits import Limits, check_frames
 from service.uploads import Upload
 
-TEXT_FIELDS = ("subject", "metadata", "limit")
+TEXT_FIELDS = ("subject", "metadata", "limit", "captured_at", "consent")
 _MAX_FIELD_BYTES = 64 * 1024
 
 

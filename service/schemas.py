@@ -203,6 +203,24 @@ class Subjects(_Body):
     )
 
 
+class Consent(_Body):
+    """Why a subject, or a sample, may be in the gallery."""
+
+    basis: str = Field(
+        examples=["consent"], min_length=1, max_length=64, description="in the operator's words"
+    )
+    reference: str | None = Field(
+        None, examples=["form 2026-017"], max_length=256, description="where the record is kept"
+    )
+    expires: datetime | None = Field(
+        None, description="from when on it does not hold; with a time zone"
+    )
+
+    def of_gallery(self) -> gallery.Consent:
+        """Make the gallery's record, which checks it."""
+        return gallery.Consent(self.basis, self.reference, self.expires)
+
+
 class Sample(_Body):
     """One enrolled walk."""
 
@@ -211,6 +229,8 @@ class Sample(_Body):
     frames: int = Field(examples=[60])
     metadata: dict[str, Any] = Field(examples=[{"view": "090", "condition": "nm-01"}])
     model_id: str = Field(examples=["metagait-demo-0123456789ab"])
+    captured_at: datetime | None = Field(None, description="when the walk was recorded")
+    consent: Consent | None = Field(None, description="to this sample; see the subject's as well")
 
     @classmethod
     def of(cls, sample: gallery.Sample) -> Self:
@@ -221,6 +241,8 @@ class Sample(_Body):
             frames=sample.frames,
             metadata=plain(sample.metadata),
             model_id=sample.model_id,
+            captured_at=sample.captured_at,
+            consent=None if sample.consent is None else Consent.model_validate(sample.consent),
         )
 
 
@@ -229,14 +251,48 @@ class SubjectDetail(_Body):
 
     subject: str = Field(examples=["p-017"])
     created_at: datetime
+    consent: Consent | None = None
     samples: tuple[Sample, ...]
 
 
+class Proof(_Body):
+    """What was looked for after an erasure, and how much of it was still there: nothing."""
+
+    checked_at: datetime
+    rows: int = Field(examples=[0], description="rows of the erased left in any table")
+    searches: int = Field(examples=[2], description="searches by the erased embeddings themselves")
+    found: int = Field(examples=[0], description="of these, how many still returned the erased")
+    indexed: int = Field(examples=[0], description="samples of the erased left in the index")
+    files: str = Field(
+        examples=["overwritten"],
+        description="`overwritten`, `pending` while somebody reads the log, or `vacuumed` by a "
+        "database server",
+    )
+
+
+class Receipt(_Body):
+    """What an erasure took away, and how it was checked; it names nobody."""
+
+    receipt_id: str = Field(examples=["c0ffee00c0ffee00c0ffee00c0ffee00"])
+    gallery: str = Field(examples=["main"])
+    subject_digest: str = Field(description="SHA-256 of salt and subject id, hex")
+    erased_at: datetime
+    subject_erased: bool = Field(description="false when the subject has other samples left")
+    samples: int = Field(examples=[2])
+    silhouettes: int = Field(examples=[2])
+    embeddings: dict[str, int] = Field(examples=[{"1": 2}], description="by generation")
+    consents: int = Field(examples=[0])
+    key_destroyed: bool = Field(description="the subject's key, where it was encrypted")
+    proof: Proof | None = Field(description="null when the service stopped before it had looked")
+
+
 class Erased(_Body):
-    """What was erased for good."""
+    """What was erased for good, with the receipt for it."""
 
     subject: str = Field(examples=["p-017"])
     samples: int = Field(examples=[2], description="how many samples")
+    salt: str = Field(description="told this once: with it the receipt's digest shows whose it is")
+    receipt: Receipt
 
 
 class Picture(_Body):
@@ -285,6 +341,17 @@ class UploadLimits(_Body):
     walk_pixels: int
 
 
+class KeptGallery(Gallery):
+    """The gallery, with what it keeps and what that makes impossible."""
+
+    retention: str = Field(examples=["keep"], description="`keep` or `embeddings-only`")
+    without_silhouettes: int = Field(
+        examples=[0], description="samples that no other model can embed: no rebuild while any"
+    )
+    encrypted: bool = Field(description="silhouettes and embeddings of new subjects are encrypted")
+    plain_subjects: int = Field(examples=[20], description="subjects that are not encrypted")
+
+
 class Info(_Body):
     """What runs here."""
 
@@ -294,7 +361,7 @@ class Info(_Body):
     )
     model: ModelFacts
     threshold: Threshold | None
-    gallery: Gallery
+    gallery: KeptGallery
     limits: UploadLimits
 
 

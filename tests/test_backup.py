@@ -227,7 +227,7 @@ def test_the_commands_back_up_check_restore_list_and_encrypt(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     assert main(["masterkey", "new", str(key)]) == 0
     assert main(["masterkey", "new"]) == 2
-    with_key = ["--data", str(new), "--master-key", str(key)]
+    with_key = ["--data", str(new), "--master-key-file", str(key)]
     assert main(["masterkey", "encrypt", *with_key]) == 0
     assert "Encrypted 3 subjects" in capsys.readouterr().out
     assert main(["masterkey", "new", str(tmp_path / "next.key")]) == 0

@@ -69,7 +69,7 @@ async def info(rooms: RoomsHere) -> schemas.Info:
         provider=rooms.encoder.provider,
         model=_model_facts(rooms),
         threshold=schemas.Threshold.of(threshold),
-        gallery=schemas.Gallery.model_validate(status),
+        gallery=schemas.KeptGallery.model_validate(status),
         limits=schemas.UploadLimits(
             upload_bytes=rooms.limits.upload_bytes,
             frames=rooms.limits.frames,

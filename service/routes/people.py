@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from service import schemas
-from service.access import GuardedRoute
+from service.access import CallerHere, GuardedRoute
 from service.problems import responses
 from service.rooms import RoomsHere
 from service.sprites import sprite
@@ -16,6 +16,7 @@ router = APIRouter(tags=["people"], route_class=GuardedRoute)
 # A subject id may hold a slash, so these paths take all that follows.
 _SUBJECT = "/subjects/{subject:path}"
 SubjectId = Annotated[str, Path(description="the caller's own id of the person")]
+ReceiptId = Annotated[str, Path(description="the id that an erasure answered")]
 SampleId = Annotated[str, Path(description="the id that an enrolment answered")]
 
 
@@ -24,15 +25,31 @@ async def list_subjects(
     rooms: RoomsHere,
     limit: Annotated[int, Query(ge=1, le=500, description="subjects in a page")] = 50,
     after: Annotated[str | None, Query(description="the last subject of the page before")] = None,
+    expired: Annotated[bool, Query(description="only those with a consent that expired")] = False,
 ) -> schemas.Subjects:
     """List the subjects in order of their ids, page by page."""
     # One more than asked for tells whether there is a next page.
-    found = await rooms.ask(rooms.gallery.subjects, limit=limit + 1, after=after)
+    found = await rooms.ask(rooms.gallery.subjects, limit=limit + 1, after=after, expired=expired)
     page = found[:limit]
     return schemas.Subjects(
         subjects=tuple(schemas.Subject.model_validate(subject) for subject in page),
         next=page[-1].subject if len(found) > limit else None,
     )
+
+
+# Before the path that takes all that follows.
+@router.put(
+    "/subjects/{subject:path}/consent",
+    operation_id="record_consent",
+    responses=responses(403, 404, 422, 503, 507),
+)
+async def record_consent(
+    rooms: RoomsHere, caller: CallerHere, subject: SubjectId, consent: schemas.Consent
+) -> schemas.Consent:
+    """Record why a subject may be here, in place of what was recorded before."""
+    given = consent.of_gallery()
+    await rooms.ask(rooms.gallery.set_consent, subject, given, actor=caller.actor)
+    return consent
 
 
 @router.get(_SUBJECT, operation_id="read_subject", responses=responses(404, 422, 503))
@@ -42,6 +59,7 @@ async def read_subject(rooms: RoomsHere, subject: SubjectId) -> schemas.SubjectD
     return schemas.SubjectDetail(
         subject=detail.subject,
         created_at=detail.created_at,
+        consent=None if detail.consent is None else schemas.Consent.model_validate(detail.consent),
         samples=tuple(schemas.Sample.of(sample) for sample in detail.samples),
     )
 
@@ -51,17 +69,25 @@ async def read_subject(rooms: RoomsHere, subject: SubjectId) -> schemas.SubjectD
     operation_id="erase_subject",
     responses=responses(403, 404, 422, 503),
 )
-async def erase_subject(rooms: RoomsHere, subject: SubjectId) -> schemas.Erased:
-    """Erase a subject with all its samples, silhouettes and embeddings, for good."""
-    return schemas.Erased.model_validate(await rooms.ask(rooms.gallery.erase_subject, subject))
+async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId) -> schemas.Erased:
+    """Erase a subject with all its samples, silhouettes and embeddings, and prove it."""
+    erasure = await rooms.ask(rooms.gallery.erase_subject, subject, actor=caller.actor)
+    return schemas.Erased.model_validate(erasure)
 
 
 @router.delete(
     "/samples/{sample_id}", operation_id="erase_sample", responses=responses(403, 404, 422, 503)
 )
-async def erase_sample(rooms: RoomsHere, sample_id: SampleId) -> schemas.Erased:
+async def erase_sample(rooms: RoomsHere, caller: CallerHere, sample_id: SampleId) -> schemas.Erased:
     """Erase one sample for good; its subject stays as long as it has another."""
-    return schemas.Erased.model_validate(await rooms.ask(rooms.gallery.erase_sample, sample_id))
+    erasure = await rooms.ask(rooms.gallery.erase_sample, sample_id, actor=caller.actor)
+    return schemas.Erased.model_validate(erasure)
+
+
+@router.get("/receipts/{receipt_id}", operation_id="read_receipt", responses=responses(404, 503))
+async def read_receipt(rooms: RoomsHere, receipt_id: ReceiptId) -> schemas.Receipt:
+    """Show the receipt of an erasure again; it names nobody."""
+    return schemas.Receipt.model_validate(await rooms.ask(rooms.gallery.receipt, receipt_id))
 
 
 @router.get(

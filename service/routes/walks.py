@@ -11,10 +11,18 @@ from starlette.requests import ClientDisconnect
 
 from gallery import Candidate, Enrolment, GalleryStatus, relation, view_of
 from service import schemas
-from service.access import GuardedRoute
+from service.access import CallerHere, GuardedRoute
 from service.batcher import Encoded
 from service.decision import Threshold, decide
-from service.fields import DEFAULT_LIMIT, MAX_LIMIT, limit_of, metadata_of, subject_of
+from service.fields import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    captured_at_of,
+    consent_of,
+    limit_of,
+    metadata_of,
+    subject_of,
+)
 from service.problems import responses
 from service.rooms import AlignedWalk, Rooms, RoomsHere, UploadHere
 from service.serving import Serving, ServingHere
@@ -120,13 +128,22 @@ class _Found:
         "subject",
         subject="the caller's own id of the person; created when new",
         metadata="a JSON object kept with the sample, for instance view and condition",
+        captured_at="when the walk was recorded: ISO 8601 with a time zone",
+        consent="a JSON object: `basis`, and optionally `reference` and `expires`",
     ),
 )
 async def enroll(
-    serving: ServingHere, rooms: RoomsHere, upload: UploadHere, request: Request, response: Response
+    serving: ServingHere,
+    rooms: RoomsHere,
+    caller: CallerHere,
+    upload: UploadHere,
+    *,
+    request: Request,
+    response: Response,
 ) -> schemas.Enrolled:
     """Enrol a walk. The sample is on disk and found by searches when the answer is given."""
     subject, metadata = subject_of(upload.fields), metadata_of(upload.fields)
+    captured_at, consent = captured_at_of(upload.fields), consent_of(upload.fields)
 
     async def enrolled(rooms: Rooms, probe: _Probe) -> schemas.Enrolled:
         started = time.perf_counter()
@@ -136,6 +153,9 @@ async def enroll(
             probe.encoded.embedding,
             silhouettes=probe.aligned.walk.silhouettes,
             metadata=metadata,
+            captured_at=captured_at,
+            consent=consent,
+            actor=caller.actor,
         )
         search_ms = (time.perf_counter() - started) * 1000
         response.status_code = 200 if enrolment.duplicate else 201
@@ -172,7 +192,9 @@ async def _enrolled(
 async def identify(
     serving: ServingHere,
     rooms: RoomsHere,
+    caller: CallerHere,
     upload: UploadHere,
+    *,
     request: Request,
     limit: Annotated[int | None, Query(ge=1, le=MAX_LIMIT)] = None,
 ) -> schemas.Identified:
@@ -187,9 +209,16 @@ async def identify(
             lambda: rooms.gallery.identify(probe.encoded.embedding, limit=max(2, wanted)),
             view,
         )
-        return schemas.Identified(
-            candidates=found.shown(wanted), margin=found.margin, **_judged(rooms, probe, found)
+        judged = _judged(rooms, probe, found)
+        shown = found.shown(wanted)
+        rooms.gallery.note_search(
+            "identify",
+            judged["decision"],
+            actor=caller.actor,
+            subject=shown[0].subject if judged["decision"] == "match" else None,
+            candidates=len(shown),
         )
+        return schemas.Identified(candidates=shown, margin=found.margin, **judged)
 
     return await _with_probe(serving, rooms, upload, request, identified)
 
@@ -205,7 +234,11 @@ async def identify(
     ),
 )
 async def verify(
-    serving: ServingHere, rooms: RoomsHere, upload: UploadHere, request: Request
+    serving: ServingHere,
+    rooms: RoomsHere,
+    caller: CallerHere,
+    upload: UploadHere,
+    request: Request,
 ) -> schemas.Verified:
     """Compare a walk with one subject's samples."""
     subject = subject_of(upload.fields)
@@ -217,12 +250,16 @@ async def verify(
             rooms, lambda: (rooms.gallery.verify(subject, probe.encoded.embedding),), view
         )
         (candidate,) = found.shown(1)
+        judged = _judged(rooms, probe, found)
+        rooms.gallery.note_search(
+            "verify", judged["decision"], actor=caller.actor, subject=subject, candidates=1
+        )
         return schemas.Verified(
             subject=candidate.subject,
             distance=candidate.distance,
             sample_id=candidate.sample_id,
             view=candidate.view,
-            **_judged(rooms, probe, found),
+            **judged,
         )
 
     return await _with_probe(serving, rooms, upload, request, verified)
