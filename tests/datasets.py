@@ -22,7 +22,7 @@ def body(height: int = 40, left: int = 30) -> np.ndarray:
 
 def walk(length: int = 16, first: int = 30) -> list[np.ndarray]:
     """Return pictures of a body that grows; it stays in its place."""
-    return [body(first + number) for number in range(length)]
+    return [body(first + number // 2) for number in range(length)]
 
 
 def png(picture: np.ndarray) -> bytes:

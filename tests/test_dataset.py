@@ -180,12 +180,12 @@ def test_everything_that_is_wrong_with_a_tree_is_listed(tmp_path: Path) -> None:
             "cy/coat/front/cy-coat-front-001.png (expected a whole PNG file, got a damaged one)",
             "cy/coat/front (none of its 1 pictures can be read)",
         ),
-        partial=("dee/walk/front (1 of 17 frames)",),
+        partial=("dee/walk/front (1 of 17 frames: empty)",),
         ignored=("eve/ (no <type>/<view> in it)", "readme.txt", "dee/walk/front/Thumbs.db"),
     )
     lines = report.lines(shown=1)
     assert "5 missing: ann/coat/front, …" in lines
-    assert "1 with frames that show no body: dee/walk/front (1 of 17 frames)" in lines
+    assert "1 with frames that show no whole body: dee/walk/front (1 of 17 frames: empty)" in lines
 
 
 DEE_LACKS = ("coat/front", "coat/side", "walk/side")

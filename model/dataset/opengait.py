@@ -10,6 +10,8 @@ What still differs from `align`, about 4 grey levels in the mean, all of it at t
 - OpenGait resizes with bicubic interpolation, `align` by area when it shrinks: harder outlines.
 - OpenGait cuts to the rows of any pixel above 0, `align` of those above 127. With binary masks this
   is the same.
+- `align` also drops frames in which a body is cut off by the picture's edge; here they cannot be
+  told from others.
 - Where somebody went is lost, so walks to the right are not mirrored. Name the views of such walks
   with `rightward`, and they are.
 - A tree of 64 rows holds too little for 128x88 and is refused.
@@ -60,7 +62,8 @@ class SubjectPickles:
             if file is None:
                 continue
             try:
-                frames = cut(_read(file), size)
+                loaded = _read(file)
+                frames = cut(_mirrored(loaded) if view in self.rightward else loaded, size)
             except DatasetError as error:
                 findings.broken.append(f"{name}/{file.name} ({error})")
                 continue
@@ -70,9 +73,8 @@ class SubjectPickles:
                 continue
             if len(shown) < len(frames):
                 dropped = len(frames) - len(shown)
-                findings.partial.append(f"{name} ({dropped} of {len(frames)} frames)")
-            walk = shown[:, :, ::-1] if view in self.rightward else shown
-            yield (self.name, condition, view), np.ascontiguousarray(walk)
+                findings.partial.append(f"{name} ({dropped} of {len(frames)} frames: empty)")
+            yield (self.name, condition, view), np.ascontiguousarray(shown)
 
 
 def opengait(rightward: Collection[str] = ()) -> Layout:
@@ -118,6 +120,11 @@ def cut(frames: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
         if (smaller := align_frame(picture, size)) is not None:
             frame[:] = smaller
     return walk
+
+
+def _mirrored(frames: NDArray[Any]) -> NDArray[Any]:
+    """Mirror squares; one column more brings the body's middle back to where it was."""
+    return np.roll(frames[..., ::-1], 1, axis=-1)
 
 
 def _pickle_of(folder: Path, name: str, findings: Findings) -> Path | None:

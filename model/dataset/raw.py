@@ -79,8 +79,9 @@ class Pictures:
         except SilhouetteError:
             findings.empty.append(f"{name} (no body in {len(frames)} pictures)")
             return
-        if dropped := walk.report.received - walk.report.used:
-            findings.partial.append(f"{name} ({dropped} of {len(frames)} frames)")
+        if reasons := ", ".join(walk.report.dropped):
+            dropped = walk.report.received - walk.report.used
+            findings.partial.append(f"{name} ({dropped} of {len(frames)} frames: {reasons})")
         yield self.place, walk.silhouettes
 
 

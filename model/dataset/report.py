@@ -36,7 +36,7 @@ class Report:
     broken: tuple[str, ...] = ()
     """Files and samples that could not be read; left out."""
     partial: tuple[str, ...] = ()
-    """Samples with some frames that show no body; used without those frames."""
+    """Samples with some frames that show no whole body; used without those frames."""
     ignored: tuple[str, ...] = ()
     """Files and folders that the layout has no place for."""
 
@@ -66,7 +66,7 @@ class Report:
         return cls(**{kind: tuple(names) for kind, names in content.items()})
 
 
-_WORDS = {"missing_subjects": "missing subjects", "partial": "with frames that show no body"}
+_WORDS = {"missing_subjects": "missing subjects", "partial": "with frames that show no whole body"}
 
 
 @dataclass
