@@ -77,8 +77,8 @@ def test_a_gallery_is_calibrated_as_loops_say(tmp_path, aggregation, count):
     gallery.close()
 
 
-def test_too_few_subjects_are_refused_with_what_they_could_show(tmp_path):
-    gallery = filled(tmp_path, *people(10, samples_each=2))
+def test_too_few_subjects_are_refused_with_what_they_could_show(location):
+    gallery = filled(location, *people(10, samples_each=2))
     with pytest.raises(CalibrationRefused, match=r"at least 300 .* got 10, which can show 0.3"):
         gallery.calibrate(0.01)
     for wrong in (0, 1, -0.1, 7):
@@ -88,8 +88,8 @@ def test_too_few_subjects_are_refused_with_what_they_could_show(tmp_path):
     gallery.close()
 
 
-def test_an_empty_gallery_is_refused(tmp_path):
-    gallery = Gallery.open(tmp_path, model_id="model-a", embedding_length=LENGTH)
+def test_an_empty_gallery_is_refused(location):
+    gallery = Gallery.open(location, model_id="model-a", embedding_length=LENGTH)
     with pytest.raises(CalibrationRefused, match="got 0"):
         gallery.calibrate(0.5)
     gallery.close()

@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import pytest
 
-from gallery import Gallery, GallerySettings, InvalidSetting
+from gallery import Gallery, GallerySettings, InvalidSetting, RebuildRefused
 from gallery.commands.settings import configure, run
 from gallery.settings import change_settings, read_settings
 from gallery.store import Store
@@ -52,6 +52,22 @@ def test_what_no_setting_takes_is_refused_and_nothing_changed(location, changes,
     with store.database.reading() as connection:
         assert read_settings(connection, store.gallery_id) == GallerySettings()
     store.close()
+
+
+def test_what_must_be_done_alone_is_refused_to_a_second_one(location):
+    one, other = Store.open(location), Store.open(location)
+    with one.database.alone("rebuild", one.gallery_id):
+        with (
+            pytest.raises(RebuildRefused, match="one rebuild of a gallery at a time"),
+            other.database.alone("rebuild", other.gallery_id),
+        ):
+            pass
+        with other.database.alone("rebuild", other.gallery_id + 1):
+            pass
+    with other.database.alone("rebuild", other.gallery_id):
+        pass
+    one.close()
+    other.close()
 
 
 def command(*words):
