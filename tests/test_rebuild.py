@@ -10,11 +10,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gallery import Gallery, ModelMismatch, RebuildFailed, RebuildRefused, StoreUnavailable
+from gallery import (
+    Gallery,
+    ModelMismatch,
+    RebuildFailed,
+    RebuildRefused,
+    StoreUnavailable,
+    WrongMasterKey,
+)
 from gallery.commands.rebuild import configure, run
 from gallery.embedding import in_batches
 from gallery.following import Chunk
 from gallery.generations import Model
+from gallery.master_keys import write_master_key
 from gallery.next_generation import Walk, begin, drop_others, roll_back, switch
 from gallery.packing import PackedSilhouettes
 from gallery.rebuild import rebuild
@@ -382,3 +390,26 @@ def test_the_command_makes_no_gallery_where_there_is_none(tmp_path):
     with pytest.raises(StoreUnavailable, match="expected a gallery in the folder"):
         run(arguments_of("--data", str(tmp_path / "nowhere"), "--rollback"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encrypted_gallery_is_rebuilt_and_returned_with_its_master_key(tmp_path, monkeypatch):
+    data, key_file = tmp_path / "data", tmp_path / "key"
+    key = write_master_key(key_file)
+    facts = OLD.facts
+    gallery = Gallery.open(
+        data, model_id=facts.model_id, embedding_length=facts.embedding_length, master_key=key
+    )
+    for seed in range(3):
+        enroll(gallery, OLD, seed)
+    encoder = new_encoder()
+    with closing(Store.open(data, master_key=key)) as store:
+        assert rebuild(store, encoder).embedded == 3
+        needles = [vector.tobytes() for vector in encoder.encode([walk(n) for n in range(3)])]
+    stored = b"".join(path.read_bytes() for path in data.iterdir())
+    assert not any(needle in stored for needle in needles)
+    with pytest.raises(WrongMasterKey, match="METAGAIT_MASTER_KEY_FILE"):
+        run(arguments_of("--data", str(data), "--rollback"))
+    monkeypatch.setenv("METAGAIT_MASTER_KEY_FILE", str(key_file))
+    assert run(arguments_of("--data", str(data), "--rollback")) == 0
+    assert_finds(gallery, OLD, range(3))
+    gallery.close()
