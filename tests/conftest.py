@@ -1,5 +1,6 @@
 """Fixtures: the real app and gallery, a fake encoder, a temporary folder, both databases."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,13 @@ from tests.fakes import FakeEncoder
 from tests.postgres import NoPostgresError, Server, serving
 
 _WITHOUT = pytest.StashKey[str]()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_torch_thread() -> None:
+    """Tests have tiny networks, whose threads only wait for each other on a busy machine."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture
