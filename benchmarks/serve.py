@@ -1,6 +1,6 @@
 """The served path against the raw encoder, in one run on one machine.
 
-    python benchmarks/serve.py [--seconds 5] [--rounds 3] [--frames 30] [--threads N]
+    python benchmarks/serve.py [--seconds 5] [--rounds 3] [--frames 30] [--callers 1 4 16 64]
 
 Starts `metagait serve` on a free loopback port. Every served round follows a raw one, in which the
 same encoder with the same threads embeds the same walk without any service, so that the ratios hold
@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,17 +29,19 @@ from model.encoder import OnnxEncoder, available_cpus
 from model.silhouettes import align
 from service.settings import Settings
 
-CONCURRENCIES = (1, 4, 16, 64)
+CALLERS = (1, 4, 16, 64)
 MOST_CALLERS = 256
 _WARM_UP = 3
 
 
 @dataclass
 class Timed:
-    """Seconds that each walk took, and of the whole."""
+    """Seconds that each walk took, and all together."""
 
     each: list[float] = field(default_factory=list)
     whole: float = 0
+    processor: float = 0
+    """Processor seconds, which other programs on the machine do not lengthen."""
 
     @property
     def rate(self) -> float:
@@ -50,6 +52,11 @@ class Timed:
     def median(self) -> float:
         """Median seconds of a walk."""
         return statistics.median(self.each)
+
+    @property
+    def cost(self) -> float:
+        """Processor seconds of a walk."""
+        return self.processor / len(self.each)
 
 
 @dataclass(frozen=True)
@@ -69,18 +76,19 @@ class Raw:
         return self._encode(seconds, self.batch)
 
     def _encode(self, seconds: float, count: int) -> Timed:
-        timed, started = Timed(), time.perf_counter()
-        while (timed.whole or 0) < seconds:
+        timed, started, spent = Timed(), time.perf_counter(), time.process_time()
+        while timed.whole < seconds:
             before = time.perf_counter()
             self.encoder.encode([self.walk] * count)
             timed.each += [(time.perf_counter() - before) / count] * count
             timed.whole = time.perf_counter() - started
+        timed.processor = time.process_time() - spent
         return timed
 
 
 def served(server: Server, request: Request, callers: int, seconds: float) -> Timed:
     """Let so many callers ask again and again, each as soon as it is answered."""
-    timed, started = Timed(), time.perf_counter()
+    timed, started, spent = Timed(), time.perf_counter(), server.processor_s()
 
     def call(_number: int) -> None:
         connection = Connection(server.port)
@@ -94,31 +102,43 @@ def served(server: Server, request: Request, callers: int, seconds: float) -> Ti
 
     together(callers, call)
     timed.whole = time.perf_counter() - started
+    timed.processor = server.processor_s() - spent
     return timed
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How long, how often, and by how many callers at once."""
+
+    seconds: float
+    rounds: int
+    callers: Sequence[int]
+
+
 def table(
-    server: Server, raw: Raw, bodies: Mapping[str, bytes], seconds: float, rounds: int
+    server: Server, raw: Raw, bodies: Mapping[str, bytes], plan: Plan
 ) -> tuple[list[str], float]:
     """Return the markdown table, and the best served rate."""
     lines = [
-        "| body | bytes | concurrency | walks/s | × raw throughput | median ms | × raw latency |",
-        "| --- | --: | --: | --: | --: | --: | --: |",
+        "| body | bytes | callers | walks/s | × raw | median ms | × raw | processor ms | × raw |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     best = 0.0
     for name, body in bodies.items():
         request = Request.upload("/identify", body)
-        for callers in CONCURRENCIES:
-            rates, latencies, last = [], [], Timed()
-            for _ in range(rounds):
-                single, batches = raw.one_by_one(seconds), raw.in_batches(seconds)
-                last = served(server, request, callers, seconds)
+        for callers in plan.callers:
+            rates, latencies, costs, last = [], [], [], Timed()
+            for _ in range(plan.rounds):
+                single, batches = raw.one_by_one(plan.seconds), raw.in_batches(plan.seconds)
+                last = served(server, request, callers, plan.seconds)
                 rates.append(last.rate / batches.rate)
                 latencies.append(last.median / single.median)
+                costs.append(last.cost / batches.cost)
                 best = max(best, last.rate)
             figures = (
                 f"{last.rate:.1f} | {statistics.median(rates):.2f} | {last.median * 1000:.0f} | "
-                f"{statistics.median(latencies):.2f}"
+                f"{statistics.median(latencies):.2f} | {last.cost * 1000:.0f} | "
+                f"{statistics.median(costs):.2f}"
             )
             lines.append(f"| {name} | {len(body):,} | {callers} | {figures} |")
             print(lines[-1], file=sys.stderr, flush=True)
@@ -184,6 +204,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5, help="length of a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="at once")
     parser.add_argument("--threads", type=int, default=available_cpus())
     arguments = parser.parse_args()
     walk = shipped_walk(arguments.frames)
@@ -191,13 +212,19 @@ def main() -> int:
     settings = Settings()
     raw = Raw(encoder, align(walk).silhouettes, max(1, settings.batch_frames // len(walk)))
     bodies = bodies_of(walk)
-    environment = {"METAGAIT_THREADS": str(arguments.threads), "METAGAIT_PROVIDER": "cpu"}
+    plan = Plan(arguments.seconds, arguments.rounds, arguments.callers)
+    environment = {
+        "METAGAIT_THREADS": str(arguments.threads),
+        "METAGAIT_PROVIDER": "cpu",
+        # Many callers may wait long on a slow machine, and are to be timed all the same.
+        "METAGAIT_QUEUE_TIMEOUT_S": "300",
+    }
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environment) as server:
         connection = Connection(server.port)
         for body in bodies.values():
             for _ in range(_WARM_UP):
                 connection.send(Request.upload("/identify", body))
-        lines, best = table(server, raw, bodies, arguments.seconds, arguments.rounds)
+        lines, best = table(server, raw, bodies, plan)
         request = Request.upload("/identify", bodies["npy"])
         found = overload(server, request, 2 * best, 4 * arguments.seconds)
     print(f"{encoder.facts.model_id}, {arguments.frames} frames, {arguments.threads} threads\n")

@@ -82,7 +82,7 @@ class Request:
 class Connection:
     """One kept connection to a server on this machine."""
 
-    def __init__(self, port: int, timeout_s: float = 120) -> None:
+    def __init__(self, port: int, timeout_s: float = 600) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
     def send(self, request: Request) -> tuple[int, bytes]:
@@ -130,6 +130,13 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
         return int(line.split()[1]) / 1024
+
+    def processor_s(self) -> float:
+        """Processor time that the process has taken, in seconds."""
+        assert self.process is not None
+        text = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
+        user, system = text.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _is_ready(self) -> bool:
         assert self.process is not None

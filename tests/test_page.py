@@ -9,7 +9,9 @@ import re
 import shutil
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,10 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from gallery import Gallery
+from gallery import Gallery, KeyStore
 from model.encoder import Threshold
 from model.silhouettes import align
+from service.access import SCOPES
 from service.app import create_app
 from service.routes.page import WEB
 from service.settings import Settings
@@ -27,6 +30,8 @@ from tests.fakes import FakeEncoder, mean_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_MS = 60_000
+# A running service follows its keys within two seconds.
+KEYS_SEEN_S = 3
 PHONE = {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.skipif(
@@ -182,6 +187,31 @@ def test_the_player_plays_steps_and_obeys_the_keyboard(page: Page) -> None:
     page.keyboard.press("Escape")
     page.locator("body").press("e")
     expect(page.locator("#subject")).to_be_focused()
+
+
+def test_a_key_is_asked_for_once_and_kept_for_the_tab(
+    browser: Browser, url: str, settings: Settings
+) -> None:
+    with closing(KeyStore.open(settings.store())) as keys:
+        _, secret = keys.create("page", SCOPES)
+    time.sleep(KEYS_SEEN_S)
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(url)
+    for entered in ("mg_wrong", secret):
+        expect(page.locator("#key-dialog")).to_be_visible(timeout=PATIENCE_MS)
+        page.locator("#key-field").fill(entered)
+        page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_class("ready", timeout=PATIENCE_MS)
+    expect(page.locator("#key")).to_have_class(re.compile("set"))
+    enrol(page, "Ada", "Monday")
+    page.reload()
+    expect(page.locator("#count")).to_have_text("1 people, 1 walks", timeout=PATIENCE_MS)
+    assert secret not in page.content()
+    assert page.evaluate("localStorage.length") == 0
+    assert context.cookies() == []
+    context.close()
 
 
 def test_a_file_of_ones_own_and_what_is_wrong_with_it(page: Page, tmp_path: Path) -> None:

@@ -11,8 +11,15 @@ export const headers = () => {
 
 export const hasKey = () => sessionStorage.getItem(PLACE) !== null;
 
-// Asks for a key; answers whether there is a new one to try.
-export async function askForKey() {
+let asking = null;
+
+// Asks for a key, once however many calls want one; answers whether there is a new one to try.
+export function askForKey() {
+  asking ??= ask().finally(() => (asking = null));
+  return asking;
+}
+
+async function ask() {
   const field = find("key-field");
   field.value = sessionStorage.getItem(PLACE) ?? "";
   const answer = await asked(find("key-dialog"));

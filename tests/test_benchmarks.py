@@ -1,0 +1,103 @@
+"""The benchmarks of the service judge: a soak sees a wrong answer, an overload a wrong status."""
+
+import importlib
+import json
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.silhouettes import align
+from service.limits import Limits
+from service.uploads import Upload, frames_of
+
+ROOT = Path(__file__).parents[1]
+LIMITS = Limits(upload_bytes=10**7, frames=100, frame_pixels=10**6, walk_pixels=10**8)
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+class Answering:
+    """A connection that always gives the same answer."""
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        self._answer = status, json.dumps(body).encode()
+
+    def send(self, _request: object) -> tuple[int, bytes]:
+        return self._answer
+
+
+def made(soak: ModuleType) -> Any:
+    return soak.Soak(server=None, people=[], rate=1, ends_at=0, pause=lambda _seconds: None)
+
+
+def candidates(*found: tuple[str, float]) -> dict[str, Any]:
+    return {"candidates": [{"subject": who, "distance": far} for who, far in found]}
+
+
+@pytest.mark.parametrize(
+    ("enrolled", "status", "body", "wrong"),
+    [
+        (True, 200, candidates(("ann", 0.0), ("ben", 3.0)), False),
+        (True, 200, candidates(("ben", 3.0), ("ann", 4.0)), True),
+        (True, 200, candidates(("ann", 3.0)), True),
+        (True, 200, candidates(), True),
+        (False, 200, candidates(("ben", 3.0)), False),
+        (False, 200, candidates(("ben", 3.0), ("ann", 4.0)), True),
+        (True, 500, {"code": "internal_error"}, True),
+        (True, 503, {"code": "busy"}, False),
+        (True, 409, {"code": "model_mismatch"}, True),
+    ],
+)
+def test_a_soak_sees_a_wrong_answer(
+    benchmark: Any, enrolled: bool, status: int, body: dict[str, Any], wrong: bool
+) -> None:
+    soak = benchmark("soak")
+    run, person = made(soak), soak.Person("ann", b"walk", enrolled)
+    run._identify(Answering(status, body), person)
+    assert bool(run.wrong) == wrong
+
+
+def test_a_soak_sees_who_is_missing_and_who_should_not_be_there(benchmark: Any) -> None:
+    soak = benchmark("soak")
+    run = made(soak)
+    run._read(Answering(404, {}), soak.Person("ann", b"", True))
+    run._erase(Answering(404, {}), soak.Person("ann", b"", True))
+    run._enroll(Answering(422, {}), soak.Person("ann", b""))
+    assert len(run.wrong) == 3
+
+
+def test_growing_memory_is_seen(benchmark: Any) -> None:
+    soak = benchmark("soak")
+    memory = [(float(second), 100.0 + second) for second in range(100)]
+    assert soak.grown(memory, 50) == (155.5, 193.5)
+
+
+def test_an_overload_is_told_by_its_statuses(benchmark: Any) -> None:
+    serve = benchmark("serve")
+    found = serve.Overload(20.0, Counter({200: 2, 503: 1}), [0.5, 1.5], [0.002])
+    text = " ".join(serve.told(found, 6.0))
+    assert "2 × 200, 1 × 503" in text
+    assert "p99 1.49 s; the places allow 6.00 s" in text
+    assert "Refused: median 2 ms" in text
+
+
+def test_the_walks_of_the_benchmark_are_read_alike_in_every_form(
+    benchmark: Any, tmp_path: Path
+) -> None:
+    serving, serve = benchmark("serving"), benchmark("serve")
+    walk = serving.shipped_walk(7)
+    assert walk.shape[0] == 7
+    for body in serve.bodies_of(walk).values():
+        file = tmp_path / "walk"
+        file.write_bytes(body)
+        with file.open("rb") as opened:
+            read = align(frames_of(Upload(sequence=opened), LIMITS)).silhouettes
+        np.testing.assert_array_equal(read, align(walk).silhouettes)
