@@ -45,6 +45,7 @@ from gallery.errors import (
 )
 from gallery.gallery import Gallery
 from gallery.generations import Model
+from gallery.indexes.choose import IndexChoice
 from gallery.jobs import Job, JobLog
 from gallery.keys import ApiKey, KeyStore, is_secret_of, parse_key
 from gallery.master_keys import read_master_key
@@ -86,6 +87,7 @@ __all__ = [
     "GalleryError",
     "GallerySettings",
     "GalleryStatus",
+    "IndexChoice",
     "IndexUnavailable",
     "Interval",
     "InvalidCapture",

@@ -43,7 +43,8 @@ from gallery.generations import (
     require_model,
     was_replaced,
 )
-from gallery.index import ExactIndex, VectorIndex
+from gallery.index import VectorIndex
+from gallery.indexes.choose import IndexChoice, open_index
 from gallery.jobs import JobLog
 from gallery.listing import describe_subject, list_subjects, record_consent
 from gallery.packing import pack_silhouettes, sample_id
@@ -101,7 +102,7 @@ class Gallery:
         model_id: str,
         embedding_length: int,
         name: str = "main",
-        index: VectorIndex | None = None,
+        index: VectorIndex | IndexChoice | None = None,
         master_key: MasterKey | None = None,
     ) -> Self:
         """Open a gallery for a model, making it where it is missing, and fill the index.
@@ -114,7 +115,8 @@ class Gallery:
             model_id: the model that makes the embeddings, as its file names it.
             embedding_length: numbers in a flattened embedding, P*D.
             name: which gallery of the database.
-            index: the index to fill, closed with the gallery; by default exact search by FAISS.
+            index: the index to fill, or which kind to open; closed with the gallery. By default
+                exact search by FAISS.
             master_key: encrypts silhouettes and embeddings; a store that has been opened with one
                 never opens without it again.
 
@@ -122,16 +124,23 @@ class Gallery:
             StoreUnavailable: the database cannot be opened.
             StoreTooNew: a newer version of metagait wrote it.
             WrongMasterKey: it is encrypted under another master key than the one given.
+            EngineMissing: the kind of index cannot run here.
+            IndexUnavailable: its folder or server cannot be used now.
 
         """
         store = Store.open(database, name, master_key=master_key)
         return cls.over(store, Model(model_id, embedding_length), index)
 
     @classmethod
-    def over(cls, store: Store, model: Model, index: VectorIndex | None = None) -> Self:
+    def over(
+        cls, store: Store, model: Model, index: VectorIndex | IndexChoice | None = None
+    ) -> Self:
         """Fill an index from a store; both are closed with the gallery, and on an error."""
-        index = ExactIndex(model.embedding_length) if index is None else index
-        gallery = cls(store, model, index)
+        try:
+            gallery = cls(store, model, _opened(index, store, model))
+        except BaseException:
+            store.close()
+            raise
         try:
             store.adopt(model)
             gallery._catch_up()
@@ -351,6 +360,8 @@ class Gallery:
             subjects=counts.subjects,
             samples=counts.samples,
             indexed=indexed,
+            index_kind=self._index.kind,
+            index_state=self._index.state,
             in_sync=self._seen == head and head.model == self._model and same_counts,
             **kept._asdict(),
         )
@@ -442,14 +453,15 @@ class Gallery:
         """Hold the index still, caught up with every write that was acknowledged before."""
         self._catch_up()
         with self._searching.shared():
-            if self._seen is None:
+            seen = self._seen
+            if seen is None:
                 raise StoreUnavailable(
                     "expected an index that agrees with the store, got one that could not follow "
                     "it; the next request starts it over"
                 )
-            require_model(self._seen, self._model)
+            require_model(seen, self._model)
             try:
-                yield self._seen
+                yield seen
             except IndexUnavailable:
                 # What it holds is in doubt: the next request starts it over.
                 self._seen = None
@@ -516,3 +528,11 @@ class Gallery:
         # Somebody may be reading the write-ahead log: then the next write or start does it.
         if self._must_scrub:
             self._must_scrub = not self._store.database.scrub()
+
+
+def _opened(index: VectorIndex | IndexChoice | None, store: Store, model: Model) -> VectorIndex:
+    if index is None or isinstance(index, IndexChoice):
+        choice = index or IndexChoice()
+        encrypted = store.database.vault.master is not None
+        return open_index(choice, store.name, *model, encrypted=encrypted)
+    return index

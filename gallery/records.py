@@ -178,5 +178,9 @@ class GalleryStatus:
     """Silhouettes and embeddings of new subjects are encrypted."""
     plain_subjects: int
     """Subjects whose silhouettes and embeddings are not encrypted."""
+    index_kind: str
+    """Which engine searches."""
+    index_state: str
+    """How it searches at present, for the person who reads it."""
     in_sync: bool
     """The index was compared with the store: same generation, same last change, same counts."""

@@ -101,6 +101,7 @@ def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
         model_id=facts.model_id,
         embedding_length=facts.embedding_length,
         name=settings.gallery,
+        index=settings.index_choice(),
         master_key=settings.master_key(),
     )
     if gallery.live_model().model_id == facts.model_id:

@@ -352,6 +352,13 @@ class KeptGallery(Gallery):
     plain_subjects: int = Field(examples=[20], description="subjects that are not encrypted")
 
 
+class Index(_Body):
+    """What searches the gallery."""
+
+    kind: str = Field(examples=["exact"])
+    state: str = Field(examples=["compares with every sample in memory"])
+
+
 class Info(_Body):
     """What runs here."""
 
@@ -362,6 +369,7 @@ class Info(_Body):
     model: ModelFacts
     threshold: Threshold | None
     gallery: KeptGallery
+    index: Index
     limits: UploadLimits
 
 

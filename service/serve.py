@@ -2,15 +2,18 @@
 
 import argparse
 import faulthandler
+import fcntl
 import logging
 import os
 import signal
 import socket
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import uvicorn
 
@@ -43,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with (
+        only_service(settings),
         closing(_listen(settings)) as listener,
         closing(open_encoder(settings)) as encoder,
         closing(open_gallery(settings, encoder.facts)) as gallery,
@@ -60,6 +64,38 @@ def run(arguments: argparse.Namespace) -> int:
         _serve(_Server(_uvicorn_config(app, settings), settings, draining), listener)
     faulthandler.cancel_dump_traceback_later()
     return 0
+
+
+@contextmanager
+def only_service(settings: Settings) -> Iterator[None]:
+    """Be the one service on a data folder; on a database by URL there may be several.
+
+    Raises:
+        StartError: another service runs on the folder, or it cannot be used.
+
+    """
+    if not isinstance(settings.store(), Path):
+        yield
+        return
+    with _opened_lock(settings.data) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(
+                f"expected to be the only service on the folder {settings.data}, got another that "
+                "runs on it: several share a PostgreSQL database, METAGAIT_DATABASE"
+            ) from error
+        yield
+
+
+def _opened_lock(folder: Path) -> IO[bytes]:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (folder / "service.lock").open("ab")
+    except OSError as error:
+        raise StartError(
+            f"expected {folder} to be a folder for the gallery, got: {error.strerror}"
+        ) from error
 
 
 def require_keys(settings: Settings) -> None:

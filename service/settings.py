@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gallery import MasterKey, read_master_key
+from gallery import IndexChoice, MasterKey, read_master_key
 from model.encoder import SHIPPED_MODEL
 from service.errors import SettingsError
 from service.limits import Limits
@@ -51,6 +51,16 @@ class Settings(BaseSettings):
         None, description="where there is no key at all, `serve` makes one and writes it here"
     )
     gallery: str = Field("main", min_length=1, max_length=64, description="name of the gallery")
+    index: Literal["exact", "compact", "gpu", "milvus"] = Field(
+        "exact", description="how the gallery is searched; see docs/search.md"
+    )
+    milvus_url: str | None = Field(
+        None, description="Milvus server for the index `milvus`; default: a file in the data folder"
+    )
+    milvus_token: SecretStr | None = Field(None, description="token, or user:password, for Milvus")
+    milvus_index_type: Literal["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"] = (
+        Field("FLAT", description="how Milvus searches; all but `FLAT` may miss the nearest")
+    )
     max_upload_mb: int = Field(64, ge=1, le=4096, description="size of one request body")
     upload_budget_mb: int = Field(
         256, ge=1, description="size of all bodies in work together; more are refused"
@@ -113,6 +123,17 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"{PREFIX}DATABASE_FILE: expected a database URL in {file}, got: {error.strerror}"
             ) from error
+
+    def index_choice(self) -> IndexChoice:
+        """Which index searches the gallery."""
+        token = self.milvus_token
+        return IndexChoice(
+            kind=self.index,
+            folder=self.data / "index",
+            milvus_url=self.milvus_url,
+            milvus_token="" if token is None else token.get_secret_value(),
+            milvus_type=self.milvus_index_type,
+        )
 
     def limits(self, model_frames: int) -> Limits:
         """What one upload may hold, for a model that takes `model_frames` frames."""

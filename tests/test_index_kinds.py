@@ -2,14 +2,18 @@
 
 from concurrent.futures import Executor, Future
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gallery.errors import IndexUnavailable
+from gallery.errors import EngineMissing, IndexUnavailable
 from gallery.index import ExactIndex
+from gallery.indexes.choose import IndexChoice, open_index
 from gallery.indexes.compact import CompactIndex
+from gallery.indexes.gpu import GpuIndex
+from gallery.indexes.milvus import MilvusIndex
 
 LENGTH = 24
 
@@ -31,14 +35,32 @@ def compact(folder, **changes):
     return CompactIndex(LENGTH, folder, **choices)
 
 
+def milvus(folder):
+    folder.mkdir()
+    return MilvusIndex(LENGTH, str(folder / "milvus.db"))
+
+
+def on_gpu(_folder):
+    try:
+        return GpuIndex(LENGTH)
+    except EngineMissing as error:
+        pytest.skip(f"no GPU: {error}")
+
+
 KINDS = {
     "exact": lambda _folder: ExactIndex(LENGTH),
     "compact": compact,
     "compact, never trained": lambda folder: compact(folder, first_at=10**9),
+    "gpu": on_gpu,
+    # The logic of the GPU kind over the processor's flat index, which takes the same calls.
+    "gpu, without one": lambda _folder: GpuIndex(LENGTH, faiss.IndexFlatL2),
+    "milvus": milvus,
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.milvus] * (name == "milvus")) for name in KINDS]
+)
 def index(request, tmp_path):
     opened = KINDS[request.param](tmp_path / "index")
     opened.begin("g1_a")
@@ -116,11 +138,12 @@ def test_without_a_name_it_holds_nothing_and_keeps_nothing(index):
     fill(index, range(60))
     assert index.begin(None).rows.size == 0
     assert len(index) == 0
-    assert index.begin("g1_a").rows.size == 0
+    if index.kind != "milvus":  # other replicas may still answer from its collection
+        assert index.begin("g1_a").rows.size == 0
 
 
 def test_it_says_what_it_is(index):
-    assert index.kind in {"exact", "compact"}
+    assert index.kind in {"exact", "compact", "gpu", "milvus"}
     assert index.state
 
 
@@ -133,6 +156,8 @@ def test_it_says_what_it_is(index):
 )
 def test_any_additions_and_removals_leave_what_numpy_has(index, seed, steps):
     rng = np.random.default_rng(seed)
+    if index.kind == "milvus":
+        pytest.skip("slow; the tests above add and remove as well")
     index.begin(None)  # the example before this one may have had the same seed
     index.begin(f"g{seed}")
     stored, next_row = {}, 0
@@ -328,6 +353,18 @@ def test_what_comes_and_goes_while_it_trains_is_right_afterwards(tmp_path):
     again.close()
 
 
+def test_empty_slots_are_never_compared(tmp_path):
+    index = compact(tmp_path)
+    index.begin("g1_a")
+    stored = fill(index, range(60))
+    index.remove(np.arange(5, 55))
+    stored = {row: vector for row, vector in stored.items() if row < 5 or row >= 55}
+    for probe in (*vectors(16, 5), np.zeros(LENGTH, np.float32)):
+        _, rows = index.search(probe, 2)
+        assert rows.tolist() == brute_force(stored, probe, 2)[1].tolist()
+    index.close()
+
+
 def test_every_answer_is_counted_and_whether_it_was_proven(tmp_path):
     index = compact(tmp_path)
     index.begin("g1_a")
@@ -337,3 +374,61 @@ def test_every_answer_is_counted_and_whether_it_was_proven(tmp_path):
     assert index.proofs == (10, 10)
     assert "10 of 10 answers proven exact" in index.state
     index.close()
+
+
+def test_the_gaps_of_removed_rows_are_closed_on_a_gpu():
+    index = GpuIndex(LENGTH, faiss.IndexFlatL2)
+    stored = fill(index, range(700))
+    index.remove(np.arange(100, 400))
+    for row in range(100, 400):
+        del stored[row]
+    assert index._flat.ntotal == 400
+    check(index, stored, vectors(14, 3), 5)
+
+
+def test_more_than_a_gpu_can_find_is_found_all_the_same():
+    index = GpuIndex(LENGTH, faiss.IndexFlatL2)
+    stored = fill(index, range(2300))
+    check(index, stored, vectors(15, 1), 2200)
+
+
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        ({"kind": "gpu"}, "expected a (FAISS with GPU support|GPU) for the index kind gpu"),
+        ({"kind": "fast"}, "expected an index kind of exact, compact, gpu, milvus, got 'fast'"),
+        ({"kind": "milvus", "milvus_type": "DISKANN"}, "expected a Milvus index type of FLAT, .*"),
+    ],
+)
+def test_a_kind_that_cannot_run_here_is_refused_and_not_replaced(tmp_path, choice, sentence):
+    if choice["kind"] == "gpu" and getattr(faiss, "get_num_gpus", int)():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(EngineMissing, match=sentence):
+        open_index(IndexChoice(folder=tmp_path, **choice), "main", "model-a", LENGTH)
+
+
+@pytest.mark.parametrize("kind", ["compact", "milvus"])
+def test_an_encrypted_gallery_gets_no_index_that_writes_embeddings_as_they_are(tmp_path, kind):
+    with pytest.raises(EngineMissing, match=f"exact or gpu for an encrypted gallery, got {kind}"):
+        open_index(IndexChoice(kind, tmp_path), "main", "model-a", LENGTH, encrypted=True)
+
+
+def test_milvus_refuses_what_it_cannot_hold():
+    with pytest.raises(EngineMissing, match="at most 32768 numbers for Milvus, got 40000"):
+        MilvusIndex(40_000, "nowhere.db")
+
+
+def test_the_files_of_a_model_that_answers_no_more_are_emptied(tmp_path):
+    choice = IndexChoice(kind="compact", folder=tmp_path)
+    first = open_index(choice, "main", "model-a", LENGTH)
+    first.begin("g1_a")
+    stored = fill(first, range(10))
+    second = open_index(choice, "main", "model-b", LENGTH)  # the first still answers
+    assert len(list(tmp_path.rglob("originals"))) == 1
+    second.close()
+    first.close()
+    open_index(choice, "main", "model-b", LENGTH).close()
+    wanted = stored[0].tobytes()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not any(wanted in path.read_bytes() for path in files)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.indexes.codes import CodeTable, Probe
+from gallery.indexes.codes import EMPTY, CodeTable, Probe
 from gallery.indexes.projection import Floats, Projection, squared_lengths
 from gallery.indexes.slots import PAGE, DamagedError, SlotFiles
 
@@ -80,6 +80,7 @@ class Cascade:
         slack = _SLACK * (probe.norm + self.table.longest)
         nearest = Nearest(k)
         promising = _promising(bounds, max(_FIRST, 2 * k))
+        promising = promising[bounds[promising] < EMPTY]
         order = np.argsort(self.table.second_bounds(probe, promising))[: max(_FIRST // 2, k)]
         self._compare(promising[order], vector, probe, nearest, slack)
         bounds[promising[order]] = np.inf
@@ -90,7 +91,7 @@ class Cascade:
         self, bounds: Floats, vector: Floats, probe: Probe, nearest: Nearest, slack: float
     ) -> bool:
         """Compare with whoever may be nearer than the k-th so far; False where that is too many."""
-        reach = nearest.farthest - probe.norm + slack
+        reach = min(nearest.farthest - probe.norm + slack, EMPTY)
         left = np.flatnonzero(bounds <= reach)
         proven = len(left) <= _BOUNDED
         if not proven:

@@ -14,10 +14,12 @@ from gallery.indexes.projection import Codes, Floats, squared_lengths
 
 HEAD = 46
 """Numbers of the head; with a length left out and a squared length they fill three cache lines."""
-BLOCK = 65_536
+BLOCK = 16_384
 """Slots that are reserved at a time, so that a growing gallery is never copied."""
 # Squared length that an empty slot pretends to, so that nothing is near it.
 _FAR = np.float32(1e30)
+EMPTY = 1e29
+"""Bounds from here on are those of empty slots."""
 
 
 class Probe(NamedTuple):

@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 # Directions beyond those wanted, and repetitions, that make the randomised search for them exact
 # enough (Halko, Martinsson, Tropp 2011, algorithm 4.4).
 _OVERSAMPLED = 16
-_POWER_ITERATIONS = 2
+_POWER_ITERATIONS = 1
 # Of the sample, what is held back to measure the energy kept.
 _HELD_BACK = 10
 

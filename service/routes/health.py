@@ -70,6 +70,7 @@ async def info(rooms: RoomsHere) -> schemas.Info:
         model=_model_facts(rooms),
         threshold=schemas.Threshold.of(threshold),
         gallery=schemas.KeptGallery.model_validate(status),
+        index=schemas.Index(kind=status.index_kind, state=status.index_state),
         limits=schemas.UploadLimits(
             upload_bytes=rooms.limits.upload_bytes,
             frames=rooms.limits.frames,

@@ -1,0 +1,85 @@
+"""Opens the kind of index that was chosen."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from gallery.errors import EngineMissing, IndexUnavailable
+from gallery.index import ExactIndex, VectorIndex
+from gallery.indexes.compact import CompactIndex
+from gallery.indexes.folder import Folder
+from gallery.indexes.gpu import GpuIndex
+from gallery.indexes.milvus import MilvusIndex
+
+# What writes embeddings to files of its own.
+_WRITING = {"compact", "milvus"}
+KINDS = ("exact", "compact", "gpu", "milvus")
+
+
+@dataclass(frozen=True)
+class IndexChoice:
+    """Which kind of index, and what it needs."""
+
+    kind: str = "exact"
+    folder: Path = Path("data") / "index"
+    """Where `compact` keeps its files, and `milvus` its own when it is given no URL."""
+    milvus_url: str | None = None
+    milvus_token: str = ""
+    milvus_type: str = "FLAT"
+
+
+def open_index(
+    choice: IndexChoice, gallery: str, model_id: str, length: int, *, encrypted: bool = False
+) -> VectorIndex:
+    """Open the index of a gallery for embeddings float32 `[length]` of a model.
+
+    Of an encrypted gallery nothing may be written anywhere that is not encrypted.
+
+    Raises:
+        EngineMissing: the kind cannot run here.
+        IndexUnavailable: its folder or server cannot be used now.
+
+    """
+    if encrypted and choice.kind in _WRITING:
+        raise EngineMissing(
+            f"expected the index kind exact or gpu for an encrypted gallery, got {choice.kind}, "
+            "which writes embeddings as they are"
+        )
+    if choice.kind == "exact":
+        return ExactIndex(length)
+    if choice.kind == "gpu":
+        return GpuIndex(length)
+    if choice.kind == "compact":
+        return CompactIndex(length, _folder(choice.folder / _short(gallery), _short(model_id)))
+    if choice.kind == "milvus":
+        url = choice.milvus_url or _milvus_file(choice.folder)
+        token, index_type = choice.milvus_token, choice.milvus_type
+        return MilvusIndex(length, url, token=token, index_type=index_type)
+    raise EngineMissing(f"expected an index kind of {', '.join(KINDS)}, got {choice.kind!r}")
+
+
+def _folder(of_gallery: Path, name: str) -> Path:
+    """Choose the folder of a model, and empty those of other models that nobody uses.
+
+    Nobody would take an erased sample out of them.
+    """
+    of_gallery.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for other in of_gallery.iterdir():
+        if other.name == name:
+            continue
+        try:
+            folder = Folder(other)
+        except IndexUnavailable:
+            continue  # another process answers from it still, and follows erasures itself
+        folder.empty()
+        folder.close()
+    return of_gallery / name
+
+
+def _milvus_file(folder: Path) -> str:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(folder / "milvus.db")
+
+
+def _short(name: str) -> str:
+    return blake2b(name.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,262 @@
+"""Search in Milvus: one server for several replicas, and galleries beyond one machine.
+
+Every generation is a collection of rows, marks and vectors. Each replica follows the store by
+itself and writes what it finds missing, so that none has to trust that another one did; writing
+twice and deleting twice change nothing. What the collection holds beyond what this replica has
+followed is left out of its answers: an erased sample that another replica is late to delete cannot
+come back.
+
+Milvus answers from deleted vectors no more, but takes them out of its own files only when it
+compacts them, which `close` and `remove` cannot force. Where the proof of an erasure has to include
+the index files, use another kind.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import EngineMissing, IndexUnavailable
+from gallery.index import Held
+
+INDEX_TYPES = ("FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
+"""What a collection may be indexed by: Milvus takes any word, and scans by an unknown one."""
+MAX_LENGTH = 32_768
+# Milvus returns so many at most, and takes so many rows in a call.
+_MOST = 16_384
+_PAGE = 1000
+# Bytes of vectors in one call: a server takes 64 MiB unless it was told otherwise.
+_CALL_BYTES = 16 * 1024 * 1024
+_SECONDS = 60.0
+_WIDEN = 8
+# What the approximate types look at, at least: clusters, and neighbours in the graph.
+_PROBES, _NEIGHBOURS = 64, 128
+_CLUSTERS = 1024
+_STRONG = "Strong"
+
+
+class MilvusIndex:
+    """A `VectorIndex` in Milvus; several processes may use the same server."""
+
+    kind = "milvus"
+
+    def __init__(
+        self,
+        length: int,
+        url: str,
+        *,
+        token: str = "",
+        index_type: str = "FLAT",
+        prefix: str = "metagait",
+    ) -> None:
+        if index_type not in INDEX_TYPES:
+            raise EngineMissing(
+                f"expected a Milvus index type of {', '.join(INDEX_TYPES)}, got {index_type!r}"
+            )
+        if length > MAX_LENGTH:
+            raise EngineMissing(
+                f"expected embeddings of at most {MAX_LENGTH} numbers for Milvus, got {length}"
+            )
+        self._length = length
+        self._url = url
+        self._type = index_type
+        self._prefix = prefix
+        self._collection = ""
+        self._rows: set[int] = set()
+        self._client, self._error = _connect(url, token)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def state(self) -> str:
+        """Say what searches where."""
+        return (
+            f"{self._type} in the collection {self._collection or 'none'}; erased vectors leave "
+            "Milvus's own files when it compacts them"
+        )
+
+    def begin(self, name: str | None, retired: Collection[str] = ()) -> Held:
+        """Hold what the generation's collection holds; collections that answer no more go."""
+        self._rows = set()
+        self._collection = ""
+        if name is None:
+            return Held.nothing()
+        with self._in_our_words():
+            for one in retired:
+                if self._client.has_collection(self._named(one), timeout=_SECONDS):
+                    self._client.drop_collection(self._named(one), timeout=_SECONDS)
+            self._collection = self._named(name)
+            self._make()
+            self._client.load_collection(self._collection, timeout=_SECONDS)
+            held = self._held()
+        self._rows = set(held.rows.tolist())
+        return held
+
+    def add(
+        self,
+        rows: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        marks: NDArray[np.int64],
+    ) -> None:
+        """Add rows int64 `[N]` with vectors float32 `[N, L]`, those that nobody else added yet."""
+        page = max(1, min(_PAGE, _CALL_BYTES // (4 * self._length)))
+        for start in range(0, len(rows), page):
+            here = slice(start, start + page)
+            self._add(rows[here].tolist(), vectors[here], marks[here].tolist())
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Remove rows int64 `[N]` from the collection; those that are not there are ignored."""
+        for start in range(0, len(rows), _PAGE):
+            page = rows[start : start + _PAGE].tolist()
+            with self._in_our_words():
+                self._client.delete(self._collection, ids=page, timeout=_SECONDS)
+            self._rows.difference_update(page)
+
+    def search(
+        self, vector: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Find the `k` rows nearest to a vector float32 `[L]`, at most 16,384 of them."""
+        wanted, limit = min(k, _MOST, len(self._rows)), min(k, _MOST)
+        while True:
+            squared, rows = self._nearest(vector, limit)
+            ours = [place for place, row in enumerate(rows) if row in self._rows][:wanted]
+            if len(ours) == wanted or limit == _MOST:
+                break
+            if len(rows) < limit:
+                self._check_count()
+                break
+            limit = min(_MOST, limit * _WIDEN)
+        return np.array(squared, np.float32)[ours], np.array(rows, np.int64)[ours]
+
+    def close(self) -> None:
+        """Close the connection; the collection stays."""
+        self._client.close()
+
+    def _named(self, name: str) -> str:
+        return f"{self._prefix}_{name}"
+
+    def _make(self) -> None:
+        """Make the collection, unless it is there or another replica is quicker."""
+        if self._client.has_collection(self._collection, timeout=_SECONDS):
+            return
+        from pymilvus import DataType
+
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("row", DataType.INT64, is_primary=True)
+        schema.add_field("mark", DataType.INT64)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self._length)
+        index = self._client.prepare_index_params()
+        index.add_index("vector", index_type=self._type, metric_type="L2", params=self._built())
+        try:
+            self._client.create_collection(
+                self._collection,
+                schema=schema,
+                index_params=index,
+                consistency_level=_STRONG,
+                timeout=_SECONDS,
+            )
+        except self._error:
+            if not self._client.has_collection(self._collection, timeout=_SECONDS):
+                raise
+
+    def _built(self) -> dict[str, Any]:
+        if self._type.startswith("HNSW"):
+            extra = {"sq_type": "SQ8"} if self._type == "HNSW_SQ" else {}
+            return {"M": 32, "efConstruction": 200, **extra}
+        return {"nlist": _CLUSTERS} if self._type.startswith("IVF") else {}
+
+    def _searched(self, limit: int) -> dict[str, Any]:
+        if self._type.startswith("HNSW"):
+            return {"ef": max(_NEIGHBOURS, 2 * limit)}
+        return {"nprobe": _PROBES} if self._type.startswith("IVF") else {}
+
+    def _held(self) -> Held:
+        """Read every row and mark of the collection, in the order of the rows."""
+        rows: list[int] = []
+        marks: list[int] = []
+        while True:
+            page = self._client.query(
+                self._collection,
+                filter=f"row > {rows[-1] if rows else -1}",
+                output_fields=["row", "mark"],
+                limit=_PAGE,
+                consistency_level=_STRONG,
+                timeout=_SECONDS,
+            )
+            found = sorted((one["row"], one["mark"]) for one in page)
+            if not found:
+                return Held(np.array(rows, np.int64), np.array(marks, np.int64))
+            rows += [row for row, _ in found]
+            marks += [mark for _, mark in found]
+
+    def _add(self, rows: list[int], vectors: NDArray[np.float32], marks: list[int]) -> None:
+        with self._in_our_words():
+            there = self._client.get(
+                self._collection, ids=rows, output_fields=["row", "mark"], timeout=_SECONDS
+            )
+            known = {(one["row"], one["mark"]) for one in there}
+            missing = [
+                {"row": row, "mark": mark, "vector": vector}
+                for row, mark, vector in zip(rows, marks, vectors, strict=True)
+                if (row, mark) not in known
+            ]
+            if missing:
+                self._client.upsert(self._collection, missing, timeout=_SECONDS)
+        self._rows.update(rows)
+
+    def _nearest(self, vector: NDArray[np.float32], limit: int) -> tuple[list[float], list[int]]:
+        with self._in_our_words():
+            (hits,) = self._client.search(
+                self._collection,
+                data=[vector],
+                limit=limit,
+                output_fields=["row"],
+                search_params={"metric_type": "L2", "params": self._searched(limit)},
+                consistency_level=_STRONG,
+                timeout=_SECONDS,
+            )
+            return [hit["distance"] for hit in hits], [hit["row"] for hit in hits]
+
+    def _check_count(self) -> None:
+        """Refuse to answer from a collection that somebody else emptied."""
+        with self._in_our_words():
+            found = self._client.query(
+                self._collection,
+                filter="",
+                output_fields=["count(*)"],
+                consistency_level=_STRONG,
+                timeout=_SECONDS,
+            )
+            count = int(found[0]["count(*)"])
+        if count < len(self._rows):
+            raise IndexUnavailable(
+                f"expected {len(self._rows)} rows in the Milvus collection {self._collection}, "
+                f"got {count}; it is filled again"
+            )
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            raise IndexUnavailable(f"expected Milvus to answer, got: {error}") from error
+
+
+def _connect(url: str, token: str) -> tuple[Any, type[Exception]]:
+    try:
+        from pymilvus import MilvusClient
+        from pymilvus.exceptions import MilvusException
+    except ImportError as error:
+        raise EngineMissing(
+            f"expected pymilvus for the index kind milvus, got: {error}; the extra 'milvus' "
+            "installs it"
+        ) from error
+    try:
+        return MilvusClient(url, token=token, timeout=_SECONDS), MilvusException
+    except (MilvusException, ImportError, OSError, ValueError) as error:
+        raise IndexUnavailable(
+            f"expected a Milvus server or file at {url}, got: {error}"
+        ) from error
