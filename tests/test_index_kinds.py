@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from gallery.errors import EngineMissing, IndexUnavailable
 from gallery.index import ExactIndex
 from gallery.indexes.choose import IndexChoice, open_index
-from gallery.indexes.compact import CompactIndex
+from gallery.indexes.codes import BLOCK, CodeTable
+from gallery.indexes.compact import DIMENSIONS, CompactIndex
 from gallery.indexes.gpu import GpuIndex
 from gallery.indexes.milvus import MilvusIndex
 
@@ -351,6 +352,12 @@ def test_what_comes_and_goes_while_it_trains_is_right_afterwards(tmp_path):
     assert sorted(held.rows.tolist()) == sorted(stored)
     check(again, stored, vectors(12, 5), 3)
     again.close()
+
+
+def test_a_sample_takes_about_a_kilobyte_of_memory():
+    table = CodeTable(DIMENSIONS)
+    table.reserve(5 * BLOCK)
+    assert table.memory_bytes / (5 * BLOCK) < 1.1 * 1024
 
 
 def test_empty_slots_are_never_compared(tmp_path):

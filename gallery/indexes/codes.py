@@ -48,6 +48,11 @@ class CodeTable:
         """Slots that are reserved."""
         return BLOCK * len(self._heads)
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all that is reserved."""
+        return sum(part.nbytes for part in (*self._heads, *self._tails))
+
     def reserve(self, slots: int) -> None:
         """Make room for so many slots in all; the new ones are empty."""
         while self.slots < slots:

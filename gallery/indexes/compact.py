@@ -93,6 +93,12 @@ class CompactIndex:
         return self._count
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory of the codes and rows."""
+        codes = 0 if self._cascade is None else self._cascade.table.memory_bytes
+        return codes + self._rows.nbytes
+
+    @property
     def state(self) -> str:
         """Say how it searches now."""
         if self._cascade is not None:
