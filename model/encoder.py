@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from model.errors import EncodeError, ModelFileError, ProviderError
+from model.manifest import read_model
 from model.silhouettes import PREPROCESSING_ID
 
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "metagait.onnx"
@@ -126,7 +127,7 @@ class OnnxEncoder:
             ProviderError: the provider that was asked for is not what would run.
 
         """
-        content = _read(Path(path))
+        content = read_model(Path(path))
         wanted = _choose(provider)
         try:
             session = onnxruntime.InferenceSession(
@@ -176,13 +177,6 @@ def available_cpus() -> int:
     return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"expected a model file at {path}: {error.strerror}") from error
-
-
 def _choose(provider: str) -> str:
     available = onnxruntime.get_available_providers()
     if provider == "auto":
@@ -226,9 +220,24 @@ def _facts(session: onnxruntime.InferenceSession, content: bytes, path: Path) ->
             f"{path} expects preprocessing {facts.preprocessing_id!r}, this version does "
             f"{PREPROCESSING_ID!r}: export the model again with this version"
         )
-    if [value.name for value in session.get_inputs()] != ["silhouettes", "lengths"]:
-        raise ModelFileError(f"{path} does not take the inputs silhouettes and lengths")
+    _check_interface(session, facts, path)
     return facts
+
+
+def _check_interface(session: onnxruntime.InferenceSession, facts: ModelFacts, path: Path) -> None:
+    """Compare what the graph takes and gives with what its facts say; free axes are None here."""
+    height, width = facts.size
+    expected = [
+        ("silhouettes", "tensor(uint8)", [None, None, height, width]),
+        ("lengths", "tensor(int64)", [None]),
+        ("embedding", "tensor(float)", [None, facts.parts, facts.dimensions]),
+    ]
+    got = [
+        (value.name, value.type, [axis if isinstance(axis, int) else None for axis in value.shape])
+        for value in (*session.get_inputs(), *session.get_outputs())
+    ]
+    if got != expected:
+        raise ModelFileError(f"expected {path} to take and give {expected}, got {got}")
 
 
 def _check_walk(walk: NDArray[np.uint8], position: int, facts: ModelFacts) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from model.checkpoint import load_checkpoint, load_network
 from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
 from model.errors import ExportError
+from model.manifest import write_manifest
 from model.networks import Network
 from model.silhouettes import PREPROCESSING_ID
 from model.threshold import calibrate_on_walkers
@@ -57,15 +58,17 @@ def export_onnx(
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, facts.to_json()
     content = model.SerializeToString()
+    digest = hashlib.sha256(content).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         unfinished.write_bytes(content)
         check_parity(network, unfinished)
         unfinished.replace(path)
+        write_manifest(path, digest)
     finally:
         unfinished.unlink(missing_ok=True)
-    return ModelFacts.from_json(facts.to_json(), hashlib.sha256(content).hexdigest())
+    return ModelFacts.from_json(facts.to_json(), digest)
 
 
 def check_parity(network: Network, path: Path) -> float:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.types import Message
 
 from service.errors import ForeignGalleryError, MissingScopeError
 from service.keyring import Caller
-from service.problems import responses
+from service.problems import answer_to, responses
 from service.rooms import Rooms, rooms_of
 
 Scope = Literal["identify", "enroll", "read", "erase", "review", "admin"]
@@ -27,10 +30,12 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "livez": PUBLIC,
     "readyz": PUBLIC,
     "page": PUBLIC,
+    "docs": PUBLIC,
     "info": ANY_KEY,
     "metrics": ANY_KEY,
     "enroll": "enroll",
     "identify": "identify",
+    "identify_batch": "identify",
     "verify": "identify",
     "preview": "identify",
     "list_subjects": "read",
@@ -50,8 +55,10 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
 }
 """Operation id -> what its caller needs."""
 
+JSON_BYTES = 64 * 1024
+"""Size of a body that is no upload."""
 # Not operations: the files of the web page, and what FastAPI adds by itself.
-_PUBLIC_PATHS = frozenset({"/web", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+_PUBLIC_PATHS = frozenset({"/web", "/openapi.json"})
 _SCHEME = {
     "type": "http",
     "scheme": "bearer",
@@ -72,7 +79,14 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             if need != PUBLIC:
                 request.state.caller = await _admitted(request, need)
-            return await handle(request)
+            # Uploads bound themselves; a body that FastAPI reads is bounded here.
+            try:
+                return await handle(request if self.body_field is None else _bounded(request))
+            except (HTTPException, RequestValidationError):
+                raise
+            except Exception as error:
+                # Answered here, a fault of ours still has its request id and its safe headers.
+                return answer_to(error)
 
         return guarded
 
@@ -113,6 +127,9 @@ def document(openapi: dict[str, Any]) -> None:
             if need != PUBLIC:
                 refusals = responses(401, 403, 429, 503)
                 operation["responses"] |= {str(status): refusals[status] for status in refusals}
+            if "application/json" in operation.get("requestBody", {}).get("content", {}):
+                bodies = responses(400, 413, 415, 422)
+                operation["responses"] |= {str(status): bodies[status] for status in bodies}
 
 
 def caller_of(request: Request) -> Caller:
@@ -122,6 +139,22 @@ def caller_of(request: Request) -> Caller:
 
 
 CallerHere = Annotated[Caller, Depends(caller_of)]
+
+
+def _bounded(request: Request) -> Request:
+    """Let no more of a JSON body in than `JSON_BYTES`."""
+    count = 0
+
+    async def receive() -> Message:
+        nonlocal count
+        message = await request.receive()
+        count += len(message.get("body", b""))
+        if count > JSON_BYTES:
+            # FastAPI hides any other error that comes from reading a body.
+            raise HTTPException(413, f"expected a body of at most {JSON_BYTES:,} bytes, got more")
+        return message
+
+    return Request(request.scope, receive)
 
 
 async def _admitted(request: Request, need: str) -> Caller:

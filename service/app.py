@@ -16,9 +16,12 @@ from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import CloseConnections, Draining
 from service.errors import StartError
+from service.idempotency import Answers
 from service.jobs import RebuildJobs
 from service.keyring import KeyRing, is_loopback
+from service.logs import RequestLog
 from service.metrics import Measured, Metrics
+from service.request_ids import RequestIds
 from service.rooms import Rooms
 from service.routes import galleries, health, jobs, metrics, page, people, walks
 from service.security import Security
@@ -43,8 +46,8 @@ class _Application(FastAPI):
         if self.openapi_schema is not None:
             return self.openapi_schema
         document = super().openapi()
-        document["components"]["schemas"]["Problem"] = problems.Problem.model_json_schema()
         access.document(document)
+        problems.share(document)
         return document
 
 
@@ -72,6 +75,8 @@ def create_app(
         description=_DESCRIPTION,
         version=health.installed_version(),
         lifespan=_lifespan(given),
+        docs_url=None,
+        redoc_url=None,
     )
     problems.install(app)
     for module in (walks, people, galleries, jobs, health, metrics, page):
@@ -81,6 +86,8 @@ def create_app(
     app.add_middleware(Security)
     app.add_middleware(CloseConnections, draining=given.draining)
     app.add_middleware(Measured, metrics=given.metrics)
+    app.add_middleware(RequestLog)
+    app.add_middleware(RequestIds)
     return app
 
 
@@ -173,6 +180,7 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
             walks=settings.queue_walks, body_bytes=settings.upload_budget_mb * 1024 * 1024
         ),
         draining=given.draining,
+        answers=Answers(),
         metrics=given.metrics,
     )
 

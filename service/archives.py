@@ -182,7 +182,7 @@ def _check_overlaps(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) ->
     spans = sorted((entry.header_offset, entry.compress_size) for entry in entries)
     ends = [offset + _LOCAL_HEADER + packed for offset, packed in spans]
     starts = [offset for offset, _ in spans[1:]] + [archive.start_dir]
-    if any(end > start for end, start in zip(ends, starts, strict=True) if entries):
+    if entries and any(end > start for end, start in zip(ends, starts, strict=True)):
         raise UnsafeArchiveError("expected entries that stand one after another, got overlaps")
 
 

@@ -1,34 +1,32 @@
-"""A typed Python client of a running service.
+"""A typed Python client of a running service, synchronous and asynchronous.
 
-    with Client("http://127.0.0.1:8000") as client:
+    with Client("http://127.0.0.1:8000", key="mg_…") as client:
         client.enroll("p-017", Path("walks/p-017.zip"))
         print(client.identify(silhouettes).decision)
 
-A walk is a file that the service reads, a folder of pictures, a list of pictures, or an array.
+    async with AsyncClient("http://127.0.0.1:8000") as client:
+        print((await client.identify(silhouettes)).decision)
+
+A walk is a file that the service reads, a folder of pictures, a list of pictures, or an array. A
+service that is busy (429 or 503) is asked again after the time that it names.
 """
 
-import io
-import json
-import zipfile
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, Any, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Self, TypeVar
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from service import schemas
-from service.archives import natural_key
-from service.errors import NoWalksError, RefusedError, UnreachableError
+from service import calls, schemas
+from service.calls import Call, WalkSource
+from service.errors import RefusedError, UnreachableError
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg"})
-FILES = frozenset({".zip", ".npy", ".npz"})
-
-WalkSource = Path | str | Sequence[Path] | NDArray[Any]
+RETRIES = 2
+"""How often a call is sent again when the service asks to come back later."""
+_LONGEST_WAIT_S = 30.0
+_COME_BACK = frozenset({429, 503})
 B = TypeVar("B", bound=BaseModel)
 
 
@@ -41,12 +39,13 @@ class Client:
         *,
         key: str | None = None,
         timeout_s: float = 60,
+        retries: int = RETRIES,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = url
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._retries = retries
         self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=timeout_s, transport=transport
+            base_url=url, headers=_headers(key), timeout=timeout_s, transport=transport
         )
 
     def __enter__(self) -> Self:
@@ -60,103 +59,175 @@ class Client:
         self._http.close()
 
     def enroll(
-        self, subject: str, walk: WalkSource, *, metadata: Mapping[str, Any] | None = None
+        self,
+        subject: str,
+        walk: WalkSource,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
     ) -> schemas.Enrolled:
-        """Enrol a walk of a subject, who is made when new."""
-        fields = {"subject": subject}
-        if metadata:
-            fields["metadata"] = json.dumps(metadata)
-        return self._send("/enroll", walk, fields, schemas.Enrolled)
+        """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
+        return self._do(calls.enroll(subject, walk, metadata, force=force))
 
     def identify(self, walk: WalkSource, *, limit: int = 5) -> schemas.Identified:
         """Find the subjects nearest to a walk."""
-        return self._send("/identify", walk, {"limit": str(limit)}, schemas.Identified)
+        return self._do(calls.identify(walk, limit))
+
+    def identify_batch(
+        self, walks: Sequence[WalkSource], *, limit: int = 5
+    ) -> tuple[schemas.BatchItem, ...]:
+        """Identify up to 64 walks in one call; each has its answer or its problem."""
+        return self._do(calls.identify_batch(walks, limit)).items
 
     def verify(self, subject: str, walk: WalkSource) -> schemas.Verified:
         """Compare a walk with one subject."""
-        return self._send("/verify", walk, {"subject": subject}, schemas.Verified)
+        return self._do(calls.verify(subject, walk))
 
     def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
         """List one page of subjects."""
-        query = {"limit": str(limit)} if after is None else {"limit": str(limit), "after": after}
-        return self._call("GET", "/subjects", schemas.Subjects, params=query)
+        return self._do(calls.subjects(limit, after))
 
     def subject(self, subject: str) -> schemas.SubjectDetail:
         """Show a subject with its samples."""
-        return self._call("GET", _subject_path(subject), schemas.SubjectDetail)
+        return self._do(calls.subject(subject))
 
     def erase_subject(self, subject: str) -> schemas.Erased:
         """Erase a subject and all its samples for good."""
-        return self._call("DELETE", _subject_path(subject), schemas.Erased)
+        return self._do(calls.erase_subject(subject))
 
     def erase_sample(self, sample_id: str) -> schemas.Erased:
         """Erase one sample for good."""
-        return self._call("DELETE", f"/samples/{quote(sample_id, safe='')}", schemas.Erased)
+        return self._do(calls.erase_sample(sample_id))
 
     def info(self) -> schemas.Info:
         """Ask what runs there."""
-        return self._call("GET", "/info", schemas.Info)
+        return self._do(calls.info())
 
     def ready(self) -> schemas.Ready:
-        """Ask whether the service is ready; RefusedError when it is not yet."""
-        return self._call("GET", "/readyz", schemas.Ready)
+        """Ask once whether the service is ready; RefusedError when it is not yet."""
+        return self._do(calls.ready())
 
-    def _send(self, path: str, walk: WalkSource, fields: dict[str, str], body: type[B]) -> B:
-        with ExitStack() as opened:
-            files = [(name, (name, file)) for name, file in _open(walk, opened)]
-            return self._call("POST", path, body, data=fields, files=files)
-
-    def _call(self, method: str, path: str, body: type[B], **options: Any) -> B:
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
-        if response.is_success:
-            return body.model_validate_json(response.content)
-        raise _refusal(response)
+    def _do(self, call: Call[B]) -> B:
+        for attempt in range(1 + self._retries):
+            try:
+                response = self._http.request(call.method, call.path, **call.options)
+            except httpx.TransportError as error:
+                raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
+            wait_s = _wait_s(response, call, attempt, self._retries)
+            if wait_s is None:
+                break
+            time.sleep(wait_s)
+        return _answer(response, call)
 
 
-def _subject_path(subject: str) -> str:
-    return f"/subjects/{quote(subject, safe='')}"
+class AsyncClient:
+    """Calls one service from an event loop. Every method raises as `Client`'s does."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 60,
+        retries: int = RETRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._url = url
+        self._retries = retries
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=_headers(key), timeout=timeout_s, transport=transport
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def enroll(
+        self,
+        subject: str,
+        walk: WalkSource,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        force: bool = False,
+    ) -> schemas.Enrolled:
+        """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
+        return await self._do(calls.enroll(subject, walk, metadata, force=force))
+
+    async def identify(self, walk: WalkSource, *, limit: int = 5) -> schemas.Identified:
+        """Find the subjects nearest to a walk."""
+        return await self._do(calls.identify(walk, limit))
+
+    async def identify_batch(
+        self, walks: Sequence[WalkSource], *, limit: int = 5
+    ) -> tuple[schemas.BatchItem, ...]:
+        """Identify up to 64 walks in one call; each has its answer or its problem."""
+        return (await self._do(calls.identify_batch(walks, limit))).items
+
+    async def verify(self, subject: str, walk: WalkSource) -> schemas.Verified:
+        """Compare a walk with one subject."""
+        return await self._do(calls.verify(subject, walk))
+
+    async def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
+        """List one page of subjects."""
+        return await self._do(calls.subjects(limit, after))
+
+    async def subject(self, subject: str) -> schemas.SubjectDetail:
+        """Show a subject with its samples."""
+        return await self._do(calls.subject(subject))
+
+    async def erase_subject(self, subject: str) -> schemas.Erased:
+        """Erase a subject and all its samples for good."""
+        return await self._do(calls.erase_subject(subject))
+
+    async def erase_sample(self, sample_id: str) -> schemas.Erased:
+        """Erase one sample for good."""
+        return await self._do(calls.erase_sample(sample_id))
+
+    async def info(self) -> schemas.Info:
+        """Ask what runs there."""
+        return await self._do(calls.info())
+
+    async def ready(self) -> schemas.Ready:
+        """Ask once whether the service is ready; RefusedError when it is not yet."""
+        return await self._do(calls.ready())
+
+    async def _do(self, call: Call[B]) -> B:
+        for attempt in range(1 + self._retries):
+            try:
+                response = await self._http.request(call.method, call.path, **call.options)
+            except httpx.TransportError as error:
+                raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
+            wait_s = _wait_s(response, call, attempt, self._retries)
+            if wait_s is None:
+                break
+            await asyncio.sleep(wait_s)
+        return _answer(response, call)
 
 
-def _refusal(response: httpx.Response) -> RefusedError:
+def _headers(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
+def _wait_s(response: httpx.Response, call: Call[Any], attempt: int, retries: int) -> float | None:
+    """Seconds to wait before the call is sent again; None when it is not to be."""
+    if response.status_code not in _COME_BACK or not call.may_repeat or attempt == retries:
+        return None
+    asked = response.headers.get("retry-after", "")
+    # A date is allowed as well; this service never names one.
+    return min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else 1.0
+
+
+def _answer(response: httpx.Response, call: Call[B]) -> B:
+    if response.is_success:
+        return call.body.model_validate_json(response.content)
     try:
         problem = response.json()
-        return RefusedError(response.status_code, problem["code"], problem["detail"])
+        raise RefusedError(response.status_code, problem["code"], problem["detail"])
     except (ValueError, KeyError, TypeError):
-        return RefusedError(response.status_code, "unknown", response.reason_phrase)
-
-
-def _open(walk: WalkSource, opened: ExitStack) -> list[tuple[str, IO[bytes]]]:
-    """Turn a walk into form files: one `sequence`, or several `frames`."""
-    if isinstance(walk, np.ndarray):
-        return [("sequence", _as_npy(walk))]
-    if not isinstance(walk, Path | str):
-        return [("frames", opened.enter_context(path.open("rb"))) for path in walk]
-    path = Path(walk)
-    if path.is_dir():
-        return [("sequence", _as_zip(path))]
-    if not path.is_file():
-        raise NoWalksError(f"expected a file or a folder of pictures at {path}, got nothing")
-    return [("sequence", opened.enter_context(path.open("rb")))]
-
-
-def _as_npy(walk: NDArray[Any]) -> IO[bytes]:
-    file = io.BytesIO()
-    np.save(file, np.ascontiguousarray(walk), allow_pickle=False)
-    file.seek(0)
-    return file
-
-
-def _as_zip(folder: Path) -> IO[bytes]:
-    """Pack the pictures of a folder; stored, because pictures do not shrink a second time."""
-    pictures = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES]
-    if not pictures:
-        raise NoWalksError(f"expected PNG or JPEG pictures in {folder}, got none")
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(pictures, key=lambda picture: natural_key(picture.name)):
-            archive.write(path, path.name)
-    file.seek(0)
-    return file
+        raise RefusedError(response.status_code, "unknown", response.reason_phrase) from None

@@ -9,9 +9,10 @@ from typing import Literal
 
 from gallery import Calibration, Candidate, Interval
 from model.encoder import Threshold as ModelThreshold
+from model.quality import Fault
 
 Answer = Literal["match", "no_match", "inconclusive"]
-Reason = Literal["TOO_FEW_FRAMES", "NO_THRESHOLD", "NEAR_THRESHOLD"]
+Reason = Fault | Literal["NO_THRESHOLD", "NEAR_THRESHOLD"]
 Basis = Literal["calibration", "model"]
 
 
@@ -115,23 +116,19 @@ def decide(
     candidates: Sequence[Candidate],
     threshold: Threshold | None,
     *,
-    frames: int,
-    conclusive_frames: int,
+    faults: Sequence[Fault] = (),
 ) -> Decision:
     """Decide about the nearest candidate.
 
     Args:
         candidates: nearest first; with none there is nobody to match.
         threshold: the one in force; None when there is none at all.
-        frames: usable frames of the walk.
-        conclusive_frames: with fewer, a distance says too little either way.
+        faults: what is wrong with the walk; with any, a distance says too little either way.
 
     """
     if not candidates:
         return Decision("no_match")
-    reasons: list[Reason] = []
-    if frames < conclusive_frames:
-        reasons.append("TOO_FEW_FRAMES")
+    reasons: list[Reason] = list(faults)
     if threshold is None:
         reasons.append("NO_THRESHOLD")
     elif threshold.distance < candidates[0].distance <= threshold.inconclusive_to:

@@ -14,6 +14,8 @@ ServiceError
 │   ├── FrameTooLargeError       a frame, or the whole walk, has too many pixels
 │   ├── TooManyFramesError       the walk is longer than the model or the service takes
 │   ├── TooFewFramesError        the walk is too short to be one
+│   ├── PoorQualityError         the walk is too poor to be enrolled
+│   ├── IdempotencyError         an Idempotency-Key that came with another body, or is in work
 │   ├── AuthenticationError      no API key, or none that is live
 │   ├── MissingScopeError        the key was not made for this
 │   ├── ForeignGalleryError      the key was made for other galleries
@@ -33,6 +35,8 @@ ServiceError
     ├── RefusedError             the service answered with a problem
     └── NoWalksError             a path holds no walk to send
 """
+
+from collections.abc import Sequence
 
 
 class ServiceError(Exception):
@@ -91,6 +95,21 @@ class TooManyFramesError(RequestError):
 
 class TooFewFramesError(RequestError):
     """The walk is too short to be one."""
+
+
+class PoorQualityError(RequestError):
+    """The walk is too poor to be enrolled; `reasons` says why, in words of a closed list."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__(
+            f"expected a walk of good quality, got one with {', '.join(reasons)}; a key with the "
+            "scope `review` may enrol it all the same with `force=true`"
+        )
+        self.reasons = tuple(reasons)
+
+
+class IdempotencyError(RequestError):
+    """The Idempotency-Key came with another body before, or its first request is in work."""
 
 
 class AuthenticationError(RequestError):

@@ -67,6 +67,14 @@ def consent_of(fields: Mapping[str, str]) -> Consent | None:
         ) from error
 
 
+def force_of(fields: Mapping[str, str]) -> bool:
+    """Read `force`, false when it is not given."""
+    text = fields.get("force", "false")
+    if text not in ("true", "false"):
+        raise InvalidFieldError(f"expected `force` as true or false, got {text[:20]!r}")
+    return text == "true"
+
+
 def metadata_of(fields: Mapping[str, str]) -> dict[str, Any] | None:
     """Read `metadata`: JSON in the strict sense, so NaN and infinities are none of it."""
     text = fields.get("metadata")

@@ -1,7 +1,7 @@
 """Errors -> RFC 9457 problems. The one place where an error's type meets an HTTP status."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -17,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 import gallery
 from model.errors import EncodeError, ModelError, SilhouetteError
 from service import errors
+from service.request_ids import current_request_id
 
 MEDIA_TYPE = "application/problem+json"
 # RFC 9110: 401 names the scheme that is asked for, 429 and 503 say when to come back.
@@ -24,6 +26,10 @@ _EXTRA_HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": 'Bearer realm="metagait"'},
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1"},
+}
+_HEADERS = {
+    "WWW-Authenticate": "the scheme that is asked for",
+    "Retry-After": "seconds after which to send the request again",
 }
 _LOG = logging.getLogger("metagait.service")
 
@@ -50,6 +56,8 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.FrameTooLargeError: Kind(422, "frame_too_large", "Frames with too many pixels"),
     errors.TooManyFramesError: Kind(422, "too_many_frames", "The walk is too long"),
     errors.TooFewFramesError: Kind(422, "too_few_frames", "The walk is too short"),
+    errors.PoorQualityError: Kind(422, "poor_quality", "The walk is too poor to enrol"),
+    errors.IdempotencyError: Kind(409, "idempotency_conflict", "The Idempotency-Key is taken"),
     errors.AuthenticationError: Kind(401, "unauthenticated", "No live API key"),
     errors.MissingScopeError: Kind(403, "missing_scope", "The key was not made for this"),
     errors.ForeignGalleryError: Kind(403, "foreign_gallery", "The key is for other galleries"),
@@ -110,6 +118,10 @@ class Problem(BaseModel):
     status: int = Field(description="the HTTP status again")
     detail: str = Field(description="what was expected and what came")
     code: str = Field(description="stable, for programs")
+    request_id: str | None = Field(None, description="the answer's X-Request-Id, for its log")
+    reasons: list[str] | None = Field(
+        None, description="for `poor_quality`: what is wrong with the walk"
+    )
     errors: list[dict[str, str]] | None = Field(
         None, description="for `invalid_request`: each `where` and `message`"
     )
@@ -127,11 +139,11 @@ class ProblemResponse(JSONResponse):
 
     def __init__(self, problem: Problem, headers: Mapping[str, str]) -> None:
         super().__init__(problem.model_dump(exclude_none=True), problem.status, headers)
-        self._code = problem.code
+        self.problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; the ASGI interface."""
-        scope["problem"] = self._code
+        scope["problem"] = self.problem.code
         await super().__call__(scope, receive, send)
 
 
@@ -141,6 +153,7 @@ def answer(
     *,
     headers: Mapping[str, str] | None = None,
     faults: list[dict[str, str]] | None = None,
+    reasons: Sequence[str] | None = None,
 ) -> ProblemResponse:
     """Build the response of a problem."""
     problem = Problem(
@@ -149,6 +162,8 @@ def answer(
         status=kind.status,
         detail=detail,
         code=kind.code,
+        request_id=current_request_id(),
+        reasons=None if reasons is None else list(reasons),
         errors=faults,
     )
     return ProblemResponse(problem, {**_EXTRA_HEADERS.get(kind.status, {}), **(headers or {})})
@@ -164,20 +179,67 @@ def install(app: FastAPI) -> None:
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Document problems for a route: those given, and the ones that any route may answer."""
+    return {status: _documented(status) for status in (*statuses, 500)}
+
+
+def share(openapi: dict[str, Any]) -> None:
+    """Write each problem once into an OpenAPI document, and refer to it from every operation."""
+    schemas = openapi["components"]["schemas"]
+    schemas["Problem"] = Problem.model_json_schema()
+    # FastAPI describes its own body of a 422, which `_on_validation` never sends.
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    shared = openapi["components"].setdefault("responses", {})
+    for path in openapi["paths"].values():
+        for operation in path.values():
+            for status in [status for status in operation["responses"] if int(status) >= 400]:
+                shared[f"Problem{status}"] = _documented(int(status))
+                reference = {"$ref": f"#/components/responses/Problem{status}"}
+                operation["responses"][status] = reference
+
+
+def _documented(status: int) -> dict[str, Any]:
+    """Describe a status: its phrase, its headers, and a problem of each kind that has it."""
+    kinds = {kind.code: kind for kind in KINDS.values() if kind.status == status}
     # By reference, not by `model`: FastAPI would document that as application/json as well.
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    content["examples"] = {
+        code: {"summary": kind.title, "value": _example(kind)} for code, kind in kinds.items()
+    }
+    described: dict[str, Any] = {
+        "description": f"{HTTPStatus(status).phrase}: {', '.join(kinds)}",
+        "content": {MEDIA_TYPE: content},
+    }
+    headers = {
+        name: {"description": _HEADERS[name], "schema": {"type": "string"}}
+        for name in _EXTRA_HEADERS.get(status, {})
+    }
+    return described | ({"headers": headers} if headers else {})
+
+
+def _example(kind: Kind) -> dict[str, Any]:
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in (*statuses, 500)
+        "type": f"urn:metagait:problem:{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": "what was expected, and what came",
+        "code": kind.code,
+        "request_id": "b2b6c0c9f0a14d2e8f7f6f1f0c9e7d11",
     }
 
 
-async def _on_error(_request: Request, error: Exception) -> ProblemResponse:
+def answer_to(error: Exception) -> ProblemResponse:
+    """Build the response to an error; what is our own fault is logged, and not told."""
     kind = kind_of(error)
     if kind.status < 500 or kind.status in (503, 507):
-        return answer(kind, str(error) or kind.title, headers=_wait(error))
+        reasons = getattr(error, "reasons", None)
+        return answer(kind, str(error) or kind.title, headers=_wait(error), reasons=reasons)
     _LOG.error("a request failed: %s", type(error).__name__, exc_info=error)
     return answer(kind, "something failed inside the service; its log says what")
+
+
+async def _on_error(_request: Request, error: Exception) -> ProblemResponse:
+    return answer_to(error)
 
 
 def _wait(error: Exception) -> dict[str, str]:
@@ -185,12 +247,21 @@ def _wait(error: Exception) -> dict[str, str]:
     return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
-async def _on_http(_request: Request, error: Exception) -> ProblemResponse:
+def _allowed(request: Request) -> dict[str, str]:
+    """Name every method of a path; the framework names those of the first route alone."""
+    routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
+    here = [r for r in routes if isinstance(r, APIRoute) and r.path_regex.match(request.url.path)]
+    methods = sorted({method for route in here for method in route.methods or ()})
+    return {"Allow": ", ".join(methods)} if methods else {}
+
+
+async def _on_http(request: Request, error: Exception) -> ProblemResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     phrase = HTTPStatus(status).phrase
     kind = Kind(status, phrase.lower().replace(" ", "_"), phrase)
     detail = str(error.detail) if isinstance(error, HTTPException) else phrase
-    return answer(kind, detail, headers=getattr(error, "headers", None))
+    headers = getattr(error, "headers", None) or {}
+    return answer(kind, detail, headers=headers | (_allowed(request) if status == 405 else {}))
 
 
 async def _on_validation(_request: Request, error: Exception) -> ProblemResponse:

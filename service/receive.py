@@ -1,17 +1,19 @@
-"""The multipart form of an upload, received within a number of bytes and seconds.
+"""The body of an upload, a form or a bare file, received within a number of bytes and seconds.
 
 Starlette's parser does the parsing. It is driven here rather than by FastAPI's `File` parameters,
 because the limits must hold while the body arrives, with or without a declared length.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from tempfile import SpooledTemporaryFile
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from service import packed
 from service.admission import Place
 from service.errors import (
     InvalidFieldError,
@@ -22,15 +24,21 @@ from service.errors import (
 from service.limits import Limits, check_frames
 from service.uploads import Upload
 
-TEXT_FIELDS = ("subject", "metadata", "limit", "captured_at", "consent")
+TEXT_FIELDS = ("subject", "metadata", "limit", "captured_at", "consent", "force")
+RAW_TYPES = (packed.MEDIA_TYPE, "application/zip", "application/octet-stream")
+"""Types of a body that is the file `sequence` itself; what it holds is told by its content."""
+_IN_MEMORY = 1024 * 1024
 _MAX_FIELD_BYTES = 64 * 1024
+
+Received = tuple[Upload, Callable[[], Awaitable[None]]]
+"""An upload, and what closes its files."""
 
 
 @asynccontextmanager
 async def received(
     request: Request, limits: Limits, timeout_s: float, place: Place
 ) -> AsyncIterator[Upload]:
-    """Receive the form; its files are closed on leaving.
+    """Receive the body; its files are closed on leaving. Text fields may stand in the query.
 
     Raises:
         MalformedUploadError, InvalidFieldError: not the form that is asked for.
@@ -38,25 +46,66 @@ async def received(
         BusyError: the bodies that are in work already leave no room for this one.
 
     """
+    kind = request.headers.get("content-type", "").lower()
+    is_raw = kind.partition(";")[0].strip() in RAW_TYPES
+    if not is_raw and not kind.startswith("multipart/form-data"):
+        raise MalformedUploadError(
+            f"expected a body of multipart/form-data, or of {', '.join(RAW_TYPES)}, "
+            f"got {kind[:80] or 'no content type'!r}"
+        )
     place.hold(_announced(request, limits))
+    chunks = _bounded(request, limits, place)
+    receive = _receive_raw(request, chunks) if is_raw else _receive_form(request, limits, chunks)
     try:
         async with asyncio.timeout(timeout_s):
-            form = await _parse(request, limits, place)
+            upload, close = await receive
     except TimeoutError as error:
         raise UploadTimeoutError(f"expected the whole body within {timeout_s:g} seconds") from error
     try:
-        yield _as_upload(form)
+        yield upload
     finally:
+        await close()
+
+
+async def _receive_raw(request: Request, chunks: AsyncGenerator[bytes, None]) -> Received:
+    file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 -- closed by the caller
+
+    async def close() -> None:
+        file.close()
+
+    try:
+        async for chunk in chunks:
+            file.write(chunk)
+        file.seek(0)
+        return Upload(sequence=file, fields=_query_fields(request)), close
+    except BaseException:
+        file.close()
+        raise
+
+
+async def _receive_form(
+    request: Request, limits: Limits, chunks: AsyncGenerator[bytes, None]
+) -> Received:
+    form = await _parse(request, limits, chunks)
+    try:
+        return _as_upload(form, _query_fields(request)), form.close
+    except BaseException:
         await form.close()
+        raise
+
+
+def _query_fields(request: Request) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in fields:
+            raise InvalidFieldError(f"expected one `{name}` in the query, got two")
+        if name in TEXT_FIELDS:
+            fields[name] = value
+    return fields
 
 
 def _announced(request: Request, limits: Limits) -> int:
     """Bytes that the body says it has, checked; 0 when it does not say."""
-    kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith("multipart/form-data"):
-        raise MalformedUploadError(
-            f"expected a multipart/form-data body, got {kind[:80] or 'no content type'!r}"
-        )
     announced = request.headers.get("content-length", "0")
     count = int(announced[:18]) if announced.isdecimal() else 0
     if count > limits.upload_bytes:
@@ -64,10 +113,10 @@ def _announced(request: Request, limits: Limits) -> int:
     return count
 
 
-async def _parse(request: Request, limits: Limits, place: Place) -> FormData:
+async def _parse(request: Request, limits: Limits, chunks: AsyncGenerator[bytes, None]) -> FormData:
     parser = MultiPartParser(
         request.headers,
-        _bounded(request, limits, place),
+        chunks,
         # One more than allowed, so that the count itself can be reported as the problem.
         max_files=limits.frames + 1,
         max_fields=len(TEXT_FIELDS),
@@ -97,10 +146,10 @@ def _too_large(limits: Limits) -> UploadTooLargeError:
     return UploadTooLargeError(f"expected a body of at most {limits.upload_bytes:,} bytes")
 
 
-def _as_upload(form: FormData) -> Upload:
+def _as_upload(form: FormData, query: Mapping[str, str]) -> Upload:
     sequences: list[UploadFile] = []
     frames: list[UploadFile] = []
-    fields: dict[str, str] = {}
+    fields = dict(query)
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) and name in ("sequence", "frames"):
             (sequences if name == "sequence" else frames).append(value)
@@ -108,12 +157,11 @@ def _as_upload(form: FormData) -> Upload:
             fields[name] = value
         else:
             raise InvalidFieldError(_explain(name, value))
-    if len(sequences) > 1:
-        raise InvalidFieldError(f"expected one file `sequence`, got {len(sequences)}")
     return Upload(
         sequence=sequences[0].file if sequences else None,
         frames=tuple(frame.file for frame in frames),
         fields=fields,
+        more=tuple(sequence.file for sequence in sequences[1:]),
     )
 
 

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from gallery import Gallery
 from model.encoder import Encoder
+from model.quality import Bounds, Observer, Quality
 from model.silhouettes import Walk, align
 from service.admission import Admission
 from service.batcher import Batcher
 from service.decision import Threshold, in_force
 from service.draining import Draining
 from service.errors import TooFewFramesError
+from service.idempotency import Answers
 from service.jobs import RebuildJobs
 from service.keyring import KeyRing
 from service.limits import Limits
@@ -38,6 +40,7 @@ class AlignedWalk:
     walk: Walk
     decode_ms: float
     align_ms: float
+    quality: Quality
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Rooms:
     admission: Admission
     draining: Draining
     metrics: Metrics
+    answers: Answers
 
     async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the gallery in its own threads."""
@@ -83,7 +87,12 @@ class Rooms:
         """
         loop = asyncio.get_running_loop()
         aligned = await loop.run_in_executor(
-            self.decoders, _align, upload, self.limits, self.encoder.facts.size
+            self.decoders,
+            _align,
+            upload,
+            self.limits,
+            self.encoder.facts.size,
+            Bounds(frames=self.settings.conclusive_frames),
         )
         self.metrics.stage("decode", aligned.decode_ms / 1000)
         self.metrics.stage("align", aligned.align_ms / 1000)
@@ -96,12 +105,13 @@ class Rooms:
         return aligned
 
 
-def _align(upload: Upload, limits: Limits, size: tuple[int, int]) -> AlignedWalk:
+def _align(upload: Upload, limits: Limits, size: tuple[int, int], good: Bounds) -> AlignedWalk:
     started = time.perf_counter()
-    decoding = _TimedFrames(frames_of(upload, limits))
-    walk = align(decoding, size)
+    decoding, observer = _TimedFrames(frames_of(upload, limits)), Observer()
+    walk = align(observer.watch(decoding), size)
+    seen = observer.quality(walk.silhouettes, good)
     total = time.perf_counter() - started
-    return AlignedWalk(walk, decoding.seconds * 1000, (total - decoding.seconds) * 1000)
+    return AlignedWalk(walk, decoding.seconds * 1000, (total - decoding.seconds) * 1000, seen)
 
 
 class _TimedFrames:

@@ -7,10 +7,12 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 import gallery
+from model.quality import Fault
 from model.silhouettes import FrameReport
 from service import decision
 from service.decision import Answer, Basis, Reason
 from service.jobs import Watched
+from service.problems import Problem
 
 SAMPLE_ID = "5f0c6a2e9d3b4871a6e0c1d2f3b4a596"
 
@@ -30,6 +32,30 @@ class Frames(_Body):
     def of(cls, report: FrameReport) -> Self:
         """Report on an aligned walk."""
         return cls(received=report.received, used=report.used, dropped=dict(report.dropped))
+
+
+class Quality(_Body):
+    """How good the walk is for recognition: the measures, and the faults they amount to."""
+
+    faults: tuple[Fault, ...] = Field(examples=[[]], description="none for a good walk")
+    empty: float = Field(examples=[0.03], description="share of the frames without a body")
+    truncated: float = Field(examples=[0.0], description="share of bodies cut by the picture")
+    rows: float = Field(examples=[118], description="median height of the body in pixels")
+    other_bodies: float = Field(examples=[0.0], description="share of frames with a second body")
+    grey: float = Field(examples=[0.02], description="share of pixels that are neither, median")
+    duplicates: float = Field(examples=[0.0], description="share of frames equal to the former")
+    rhythm: float | None = Field(
+        examples=[0.71], description="of the legs, at most 1; null for a walk too short to tell"
+    )
+
+
+class Windows(_Body):
+    """How the windows of a long probe agreed with the one that speaks for it."""
+
+    count: int = Field(examples=[5])
+    frames: int = Field(examples=[200], description="of one window")
+    same_nearest: int = Field(examples=[5], description="windows with the same nearest subject")
+    same_decision: int = Field(examples=[4], description="windows with the same decision")
 
 
 class Model(_Body):
@@ -61,7 +87,9 @@ class Threshold(_Body):
     inconclusive_to: float = Field(
         examples=[12.1], description="above `distance` and up to here the answer is inconclusive"
     )
-    basis: Basis = Field(description="this gallery's calibration, or the model's default")
+    basis: Basis = Field(
+        examples=["calibration"], description="this gallery's calibration, or the model's default"
+    )
     target_fpir: float = Field(examples=[0.01], description="how often a stranger may be named")
     measured_fpir: Interval | None = Field(
         description="how often one was, in searches of this gallery; null when not calibrated"
@@ -73,7 +101,9 @@ class Threshold(_Body):
     gallery_size: int = Field(examples=[340], description="subjects now")
     searches: int = Field(examples=[1280], description="searches by strangers behind it")
     source: str = Field(examples=["this gallery's own samples, 2026-01-05T10:00:00.000+00:00"])
-    valid: bool = Field(description="whether it was measured with this gallery and still holds")
+    valid: bool = Field(
+        examples=[True], description="whether it was measured with this gallery and still holds"
+    )
     note: str = Field(examples=["measured with this gallery"], description="why it is in force")
 
     @classmethod
@@ -145,6 +175,7 @@ class Enrolled(_Body):
         None, description="given when the sample is nearer to somebody else"
     )
     frames: Frames
+    quality: Quality
     model: Model
     gallery: Gallery
     timings_ms: Timings
@@ -163,9 +194,24 @@ class Identified(_Body):
         description="null when nothing was measured and the model carries none"
     )
     frames: Frames
+    quality: Quality
+    windows: Windows | None = Field(description="null for a walk of one window")
     model: Model
     gallery: Gallery
     timings_ms: Timings
+
+
+class BatchItem(_Body):
+    """The answer to one walk of a batch: one of the two."""
+
+    identified: Identified | None
+    problem: Problem | None = Field(description="why this walk could not be identified")
+
+
+class IdentifiedBatch(_Body):
+    """The answers to a batch, in the order of its walks."""
+
+    items: tuple[BatchItem, ...]
 
 
 class Verified(_Body):
@@ -181,6 +227,8 @@ class Verified(_Body):
     )
     threshold: Threshold | None
     frames: Frames
+    quality: Quality
+    windows: Windows | None = Field(description="null for a walk of one window")
     model: Model
     gallery: Gallery
     timings_ms: Timings
@@ -191,7 +239,7 @@ class Subject(_Body):
 
     subject: str = Field(examples=["p-017"])
     samples: int = Field(examples=[2])
-    created_at: datetime
+    created_at: datetime = Field(examples=["2026-03-01T08:00:00Z"])
 
 
 class Subjects(_Body):
@@ -225,7 +273,7 @@ class Sample(_Body):
     """One enrolled walk."""
 
     sample_id: str = Field(examples=[SAMPLE_ID])
-    created_at: datetime
+    created_at: datetime = Field(examples=["2026-03-01T08:00:00Z"])
     frames: int = Field(examples=[60])
     metadata: dict[str, Any] = Field(examples=[{"view": "090", "condition": "nm-01"}])
     model_id: str = Field(examples=["metagait-demo-0123456789ab"])
@@ -250,7 +298,7 @@ class SubjectDetail(_Body):
     """A subject with its samples, oldest first."""
 
     subject: str = Field(examples=["p-017"])
-    created_at: datetime
+    created_at: datetime = Field(examples=["2026-03-01T08:00:00Z"])
     consent: Consent | None = None
     samples: tuple[Sample, ...]
 
@@ -302,7 +350,13 @@ class Picture(_Body):
     height: int = Field(examples=[64], description="of one frame")
     width: int = Field(examples=[44], description="of one frame")
     columns: int = Field(examples=[16])
-    png: str = Field(description="the picture, base64")
+    png: str = Field(examples=["iVBORw0KGgo="], description="the picture, base64")
+
+
+class Preview(Picture):
+    """A walk as the model will see it, and how good it is."""
+
+    quality: Quality
 
 
 class Alive(_Body):
@@ -333,12 +387,12 @@ class ModelFacts(_Body):
 class UploadLimits(_Body):
     """What one upload may hold."""
 
-    upload_bytes: int
-    frames: int
-    min_frames: int
-    conclusive_frames: int
-    frame_pixels: int
-    walk_pixels: int
+    upload_bytes: int = Field(examples=[67108864], description="of one request body")
+    frames: int = Field(examples=[1000], description="of a walk")
+    min_frames: int = Field(examples=[5], description="with a body; fewer are refused")
+    conclusive_frames: int = Field(examples=[13], description="fewer decide nothing")
+    frame_pixels: int = Field(examples=[8294400], description="of one frame")
+    walk_pixels: int = Field(examples=[640000000], description="of all frames of a walk")
 
 
 class KeptGallery(Gallery):
@@ -400,7 +454,8 @@ class CalibrationWanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    target_fpir: float = Field(0.01, gt=0, lt=1, description="how often a stranger may be named")
+    # Below a millionth no gallery could ever promise it, and the arithmetic overflows.
+    target_fpir: float = Field(0.01, ge=1e-6, lt=1, description="how often a stranger may be named")
 
 
 class Calibration(_Body):

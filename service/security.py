@@ -18,8 +18,6 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# FastAPI's documentation pages carry an inline script and load Swagger UI from a CDN.
-_DOCUMENTATION = ("/docs", "/redoc")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -61,7 +59,6 @@ def _is_foreign(headers: Headers) -> bool:
 def _add_headers(headers: MutableHeaders, path: str) -> None:
     for name, value in _HEADERS.items():
         headers[name] = value
-    if not path.startswith(_DOCUMENTATION):
-        headers["Content-Security-Policy"] = _PAGE_POLICY
+    headers["Content-Security-Policy"] = _PAGE_POLICY
     if not path.startswith("/web/"):
         headers["Cache-Control"] = "no-store"

@@ -23,6 +23,7 @@ from service.app import create_app, open_encoder, open_gallery
 from service.draining import Draining
 from service.errors import StartError
 from service.keyring import is_loopback
+from service.logs import log_json_lines
 from service.settings import Settings, load_settings
 
 # What is left to do after the last answer: a batch that nobody waits for, and closing the gallery.
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(
         host=arguments.host, port=arguments.port, data=arguments.data, model=arguments.model
     )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_json_lines()
     with (
         only_service(settings),
         closing(_listen(settings)) as listener,

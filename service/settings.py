@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     conclusive_frames: int = Field(
         13, ge=1, description="usable frames below which a decision is inconclusive"
     )
+    window_frames: int = Field(
+        200, ge=30, description="frames above which a probe is searched for in windows"
+    )
     max_frame_pixels: int = Field(3840 * 2160, ge=1, description="pixels of one frame")
     max_walk_megapixels: int = Field(640, ge=1, description="pixels of all frames of a walk")
     batch_frames: int = Field(256, ge=1, description="padded frames in one encoder call")

@@ -13,11 +13,12 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from service import archives, arrays, pictures
+from service import archives, arrays, packed, pictures, videos
 from service.errors import DamagedUploadError, InvalidFieldError, UnsupportedFormatError
 from service.limits import Account, Limits, check_frames
 
 _ZIP = b"PK\x03\x04"
+_FORMATS = ".zip of PNG or JPEG, .npy, .npz, packed, .mp4 or .avi"
 _ARRAY_NAME = "silhouettes"
 
 Frames = Iterator[NDArray[np.uint8]]
@@ -25,11 +26,13 @@ Frames = Iterator[NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Upload:
-    """What a form brought: one `sequence` file or several `frames` files, and its text fields."""
+    """What a request brought: a `sequence` file or several `frames` files, and its text fields."""
 
     sequence: IO[bytes] | None = None
     frames: tuple[IO[bytes], ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
+    more: tuple[IO[bytes], ...] = ()
+    """Further files `sequence`, which only a batch may have."""
 
 
 def frames_of(upload: Upload, limits: Limits) -> Frames:
@@ -39,6 +42,8 @@ def frames_of(upload: Upload, limits: Limits) -> Frames:
         RequestError: one of its kinds, possibly only when the frame it is about is reached.
 
     """
+    if upload.more:
+        raise InvalidFieldError(f"expected one file `sequence`, got {1 + len(upload.more)}")
     if upload.sequence is not None and upload.frames:
         raise InvalidFieldError("expected either `sequence` or `frames`, got both")
     if upload.sequence is not None:
@@ -46,8 +51,7 @@ def frames_of(upload: Upload, limits: Limits) -> Frames:
     if upload.frames:
         return _picture_frames(upload.frames, limits)
     raise InvalidFieldError(
-        "expected a walk: one file `sequence` (.zip of PNG or JPEG, .npy or .npz), "
-        "or pictures as repeated `frames`"
+        f"expected a walk: one file `sequence` ({_FORMATS}), or pictures as repeated `frames`"
     )
 
 
@@ -72,10 +76,11 @@ def _sequence_frames(file: IO[bytes], limits: Limits) -> Frames:
         return arrays.frames_of(file, size, limits)
     if head.startswith(_ZIP):
         return _archive_frames(archives.open_archive(file, limits), limits)
-    raise UnsupportedFormatError(
-        "expected a .zip of PNG or JPEG frames, or a .npy or .npz array, "
-        f"got {pictures.describe(head)}"
-    )
+    if head.startswith(packed.MAGIC):
+        return packed.frames_of(file, limits)
+    if videos.is_video(head):
+        return videos.frames_of(file, size, limits)
+    raise UnsupportedFormatError(f"expected a walk as {_FORMATS}, got {pictures.describe(head)}")
 
 
 def _archive_frames(archive: zipfile.ZipFile, limits: Limits) -> Frames:

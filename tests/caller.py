@@ -1,10 +1,13 @@
-"""Calls an application from a test: its lifespan runs, no socket is opened."""
+"""Calls an application from a test, without a socket or on a real one."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import uvicorn
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 
@@ -43,3 +46,18 @@ def calling(app: FastAPI) -> Iterator[Caller]:
         portal.wrap_async_context_manager(client),
     ):
         yield Caller(portal, client)
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[int]:
+    """Serve the application on a free port, in a thread; gives the port."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(timeout=60)

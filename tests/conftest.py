@@ -10,7 +10,7 @@ import pytest
 from gallery import Gallery
 from service.app import create_app
 from service.settings import Settings
-from tests.caller import Caller, calling
+from tests.caller import Caller, calling, listening
 from tests.fakes import FakeEncoder
 from tests.postgres import NoPostgresError, Server, serving
 
@@ -50,6 +50,13 @@ def gallery(settings: Settings, encoder: FakeEncoder) -> Iterator[Gallery]:
 def client(settings: Settings, encoder: FakeEncoder, gallery: Gallery) -> Iterator[Caller]:
     with calling(create_app(settings, encoder=encoder, gallery=gallery)) as caller:
         yield caller
+
+
+@pytest.fixture
+def url(settings: Settings, encoder: FakeEncoder, gallery: Gallery) -> Iterator[str]:
+    """A real server on a free port, in a thread of this process."""
+    with listening(create_app(settings, encoder=encoder, gallery=gallery)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")

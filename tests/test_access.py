@@ -33,6 +33,7 @@ class Row(NamedTuple):
     need: str
     fields: Mapping[str, str] | None = None
     """Form fields of an operation that takes a walk; None for one that takes none."""
+    json: Mapping[str, Any] | None = None
 
 
 # Every operation of the service stands here, or `test_every_operation_has_a_row` fails.
@@ -40,17 +41,28 @@ ROWS = {
     "livez": Row("GET", "/livez", ANYBODY),
     "readyz": Row("GET", "/readyz", ANYBODY),
     "page": Row("GET", "/", ANYBODY),
+    "docs": Row("GET", "/docs", ANYBODY),
     "info": Row("GET", "/info", ANY_KEY),
     "metrics": Row("GET", "/metrics", ANY_KEY),
     "enroll": Row("POST", "/enroll", "enroll", {"subject": "ann"}),
     "identify": Row("POST", "/identify", "identify", {}),
+    "identify_batch": Row("POST", "/identify/batch", "identify", {}),
     "verify": Row("POST", "/verify", "identify", {"subject": "ann"}),
     "preview": Row("POST", "/preview", "identify", {}),
     "list_subjects": Row("GET", "/subjects", "read"),
     "read_subject": Row("GET", "/subjects/ann", "read"),
     "read_walk": Row("GET", "/samples/5f0c/walk", "read"),
+    "read_receipt": Row("GET", "/receipts/5f0c", "read"),
+    "record_consent": Row("PUT", "/subjects/ann/consent", "enroll", json={"basis": "c"}),
     "erase_subject": Row("DELETE", "/subjects/nobody", "erase"),
     "erase_sample": Row("DELETE", "/samples/5f0c", "erase"),
+    "read_gallery": Row("GET", "/galleries/main", "read"),
+    "change_gallery": Row("PATCH", "/galleries/main", "admin", json={}),
+    "rebuild": Row("POST", "/rebuild", "admin", json={"model": "unheard-000000000000"}),
+    "list_jobs": Row("GET", "/jobs", "admin"),
+    "read_job": Row("GET", "/jobs/5f0c", "admin"),
+    "cancel_job": Row("DELETE", "/jobs/5f0c", "admin"),
+    "calibrate": Row("POST", "/calibrate", "admin", json={"target_fpir": 0.01}),
 }
 GUARDED = [name for name, row in ROWS.items() if row.need != ANYBODY]
 WALK = npy(walker(10))
@@ -87,6 +99,8 @@ def call(caller: Caller, row: Row, key: str | None) -> tuple[int, str]:
     options: dict[str, Any] = {} if key is None else {"headers": bearer(key)}
     if row.fields is not None:
         options |= {"data": row.fields, "files": {"sequence": ("x", WALK)}}
+    if row.json is not None:
+        options["json"] = row.json
     response = caller.request(row.method, row.url, **options)
     is_problem = response.headers["content-type"] == "application/problem+json"
     return response.status_code, response.json()["code"] if is_problem else ""
@@ -121,8 +135,16 @@ def test_a_key_opens_what_it_was_made_for(keyed: Keyed, name: str, where: str, s
     elif where == FOREIGN:
         assert (status, code) == (403, "foreign_gallery")
     else:
-        assert status in (200, 201, 404)
-        assert code in ("", "subject_not_found", "sample_not_found")
+        assert status in (200, 201, 404, 409)
+        assert code in (
+            "",
+            "subject_not_found",
+            "sample_not_found",
+            "calibration_refused",
+            "receipt_not_found",
+            "unknown_model",
+            "job_not_found",
+        )
 
 
 WRONG = {
@@ -172,6 +194,17 @@ def test_who_may_not_is_refused_before_the_body_is_read(keyed: Keyed) -> None:
         response = keyed.caller.post("/identify", content=body(), headers=kind)
         assert response.status_code in (401, 403)
     assert read == 0
+
+
+def test_a_json_body_is_bounded(keyed: Keyed) -> None:
+    async def endless() -> Any:
+        for _ in range(100):
+            yield b" " * 10_000
+
+    headers = {"content-type": "application/json", **bearer(keyed.keys["admin", OWN])}
+    response = keyed.caller.post("/calibrate", content=endless(), headers=headers)
+    assert response.status_code == 413, response.text
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_the_openapi_document_says_which_key_is_needed(keyed: Keyed) -> None:

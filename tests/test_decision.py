@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gallery import Calibration, Candidate, Gallery, Interval
+from model.quality import Fault
 from service.decision import decide, in_force
 from tests.caller import Caller
 from tests.fakes import THRESHOLD, npy, walker
@@ -55,22 +56,20 @@ def test_without_any_threshold_there_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("distance", "frames", "answer", "reasons"),
+    ("distance", "faults", "answer", "reasons"),
     [
-        (2.0, 30, "match", ()),
-        (2.1, 30, "inconclusive", ("NEAR_THRESHOLD",)),
-        (2.5, 30, "inconclusive", ("NEAR_THRESHOLD",)),
-        (2.6, 30, "no_match", ()),
-        (1.0, 5, "inconclusive", ("TOO_FEW_FRAMES",)),
+        (2.0, (), "match", ()),
+        (2.1, (), "inconclusive", ("NEAR_THRESHOLD",)),
+        (2.5, (), "inconclusive", ("NEAR_THRESHOLD",)),
+        (2.6, (), "no_match", ()),
+        (1.0, ("TOO_FEW_FRAMES",), "inconclusive", ("TOO_FEW_FRAMES",)),
     ],
 )
 def test_three_outcomes(
-    distance: float, frames: int, answer: str, reasons: tuple[str, ...]
+    distance: float, faults: tuple[Fault, ...], answer: str, reasons: tuple[str, ...]
 ) -> None:
     threshold = in_force(MEASURED, None, gallery_size=300, aggregation="nearest")
-    decision = decide(
-        [Candidate(1, "ann", distance, "x")], threshold, frames=frames, conclusive_frames=13
-    )
+    decision = decide([Candidate(1, "ann", distance, "x")], threshold, faults=faults)
     assert (decision.answer, decision.reasons) == (answer, reasons)
 
 

@@ -1,5 +1,6 @@
 """ONNX against torch, and what a model file says about itself."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
 from model.errors import EncodeError, ExportError, ModelFileError, ProviderError
 from model.export import check_parity, embed_one, export_onnx
+from model.manifest import manifest_of
 from model.network import MetaGait, NetworkConfig
 from model.silhouettes import PREPROCESSING_ID
 
@@ -155,3 +157,54 @@ def test_a_closed_encoder_says_so(exported: Path) -> None:
 def test_facts_survive_their_json() -> None:
     facts = ModelFacts("x-" + "0" * 12, "x", (128, 88), 128, 256, "p", 9, None)
     assert ModelFacts.from_json(facts.to_json(), "0" * 64) == facts
+
+
+def copied(exported: Path, folder: Path, content: bytes | None = None) -> Path:
+    """The exported model with its manifest, or other bytes beside that manifest."""
+    path = folder / exported.name
+    path.write_bytes(exported.read_bytes() if content is None else content)
+    manifest_of(path).write_bytes(manifest_of(exported).read_bytes())
+    return path
+
+
+def test_an_export_writes_its_manifest(exported: Path, tmp_path: Path) -> None:
+    line = manifest_of(exported).read_text()
+    assert line == f"{hashlib.sha256(exported.read_bytes()).hexdigest()}  {exported.name}\n"
+    OnnxEncoder.open(copied(exported, tmp_path)).close()
+
+
+def test_a_model_that_differs_from_its_manifest_is_not_loaded(
+    exported: Path, tmp_path: Path
+) -> None:
+    bent = bytearray(exported.read_bytes())
+    bent[len(bent) // 2] ^= 1
+    with pytest.raises(ModelFileError, match="damaged or replaced"):
+        OnnxEncoder.open(copied(exported, tmp_path, bytes(bent)))
+
+
+@pytest.mark.parametrize("line", [b"", b"abc model.onnx", b"\xff\xfe", b"0" * 64 + b"  other.onnx"])
+def test_a_manifest_that_says_nothing_is_an_error(
+    exported: Path, tmp_path: Path, line: bytes
+) -> None:
+    path = copied(exported, tmp_path)
+    manifest_of(path).write_bytes(line)
+    with pytest.raises(ModelFileError, match=r"\.sha256"):
+        OnnxEncoder.open(path)
+
+
+def test_weights_in_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    path = tmp_path / "outside.onnx"
+    onnx.save_model(model, str(path), save_as_external_data=True, location="weights.bin",
+                    size_threshold=0)  # fmt: skip
+    with pytest.raises(ModelFileError, match="refers to other files"):
+        OnnxEncoder.open(path)
+
+
+def test_a_graph_that_contradicts_its_facts_is_refused(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    model.graph.output[0].name = model.graph.node[-1].output[0] = "something"
+    path = tmp_path / "renamed.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError, match="take and give"):
+        OnnxEncoder.open(path)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # The modules of the model room that run without torch.
-LIGHT = {"model.silhouettes", "model.encoder", "model.errors"}
+LIGHT = {"model.silhouettes", "model.quality", "model.encoder", "model.errors"}
 HEAVY = {"torch", "onnx", "onnxscript"}
 # A room's command lines may reach for the encoder, inside the function that needs it.
 COMMAND_LINES = {"gallery/commands/rebuild.py"}

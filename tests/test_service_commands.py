@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,32 +15,14 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
-from gallery import Gallery
 from service import serve
-from service.app import create_app
 from service.client import Client
 from service.commands import enroll, folders, identify, keys
 from service.errors import NoWalksError, RefusedError, StartError, UnreachableError
-from service.settings import Settings
-from tests.fakes import FakeEncoder, walker, zipped_walk
+from tests.fakes import walker, zipped_walk
 
 BUILDS = {"001": 8, "002": 14, "003": 20}
-
-
-@pytest.fixture
-def url(settings: Settings, encoder: FakeEncoder, gallery: Gallery) -> Iterator[str]:
-    """A real server on a free port, in a thread of this process."""
-    app = create_app(settings, encoder=encoder, gallery=gallery)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=20)
 
 
 def write_casia_b(root: Path) -> Path:

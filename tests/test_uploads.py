@@ -19,8 +19,8 @@ from service.errors import (
 )
 from service.limits import Limits
 from service.uploads import Upload, frames_of
-from tests import hostile
 from tests.fakes import jpeg, npy, npz, png, walker, zipped, zipped_walk
+from tests.hostile import corpus as hostile
 
 LIMITS = Limits(upload_bytes=2_000_000, frames=200, frame_pixels=4_000_000, walk_pixels=10_000_000)
 WALK = walker(10, 12)

@@ -72,6 +72,7 @@ async def read_subject(rooms: RoomsHere, subject: SubjectId) -> schemas.SubjectD
 async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId) -> schemas.Erased:
     """Erase a subject with all its samples, silhouettes and embeddings, and prove it."""
     erasure = await rooms.ask(rooms.gallery.erase_subject, subject, actor=caller.actor)
+    rooms.answers.clear()
     return schemas.Erased.model_validate(erasure)
 
 
@@ -81,6 +82,7 @@ async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId
 async def erase_sample(rooms: RoomsHere, caller: CallerHere, sample_id: SampleId) -> schemas.Erased:
     """Erase one sample for good; its subject stays as long as it has another."""
     erasure = await rooms.ask(rooms.gallery.erase_sample, sample_id, actor=caller.actor)
+    rooms.answers.clear()
     return schemas.Erased.model_validate(erasure)
 
 

@@ -25,6 +25,7 @@ class Hostile:
     data: bytes
     status: int
     code: str
+    filename: str = "walk"
 
 
 def png_of(width: int, height: int, *, extra: bytes = b"") -> bytes:
@@ -128,7 +129,12 @@ def corpus() -> Iterator[Hostile]:
     for protocol in range(6):
         data = pickle.dumps(walker(10), protocol=protocol)
         yield Hostile(f"pickle {protocol}", data, 415, "unsupported_format")
-    yield Hostile("video", mp4(), 415, "unsupported_format")
+    yield from _videos()
+    yield from _packed()
+    for extension in ("zip", "npy", "npz", "mgpk", "mp4", "png"):
+        data = pickle.dumps(walker(10))
+        yield Hostile(f"pickle as .{extension}", data, 415, "unsupported_format",
+                      f"walk.{extension}")  # fmt: skip
     yield Hostile("one png as sequence", picture, 415, "unsupported_format")
     yield from _arrays()
     yield from _pictures(picture)
@@ -139,6 +145,7 @@ def corpus() -> Iterator[Hostile]:
     yield Hostile("zip64", zip64(), 415, "unsupported_format")
     yield Hostile("bomb", bomb(20_000_000), 422, "unsafe_archive")
     yield Hostile("small bombs", _small_bombs(picture), 422, "unsafe_archive")
+    yield Hostile("bomb in a bomb", zipped([("a.png", bomb(5_000_000))]), 415, "unsupported_format")
     yield Hostile("nested", zipped([("a.png", whole)]), 415, "unsupported_format")
     yield Hostile("understated size", lying_size(100), 422, "damaged_upload")
     yield Hostile("overstated size", lying_size(60_000), 422, "damaged_upload")
@@ -159,6 +166,47 @@ def corpus() -> Iterator[Hostile]:
                   "unsupported_format")  # fmt: skip
     yield Hostile("text in zip", zipped([("a.png", b"hello")]), 415, "unsupported_format")
     yield Hostile("too much body", b"PK\x03\x04" + bytes(3_000_000), 413, "upload_too_large")
+
+
+def _videos() -> Iterator[Hostile]:
+    yield Hostile("hollow mp4", mp4(), 422, "damaged_upload")
+    yield Hostile("mp4 that refers to a file", mp4_of_elsewhere(), 422, "damaged_upload")
+    yield Hostile("avi magic", b"RIFF\0\0\0\0AVI " + bytes(300), 422, "damaged_upload")
+    yield Hostile("playlist", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", 415,
+                  "unsupported_format")  # fmt: skip
+    yield Hostile("concat", b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "unsupported_format")
+    yield Hostile("webm", b"\x1aE\xdf\xa3" + bytes(300), 415, "unsupported_format")
+
+
+def _packed() -> Iterator[Hostile]:
+    bits = zlib.compress(bytes(16))
+    yield Hostile("packed magic", b"MGPK", 422, "damaged_upload")
+    yield Hostile("packed of version 9", packed_of(8, 8, 2, version=9), 415, "unsupported_format")
+    yield Hostile("packed of 4 bits", packed_of(8, 8, 2, bits=4), 415, "unsupported_format")
+    yield Hostile("packed, 2^32 frames", packed_of(8, 8, 2**32 - 1), 422, "too_many_frames")
+    yield Hostile("packed, huge frames", packed_of(60_000, 60_000, 2), 422, "frame_too_large")
+    yield Hostile("packed, huge walk", packed_of(2800, 2800, 190), 422, "frame_too_large")
+    yield Hostile("packed, cut", packed_of(8, 8, 2) + bits[:-3], 422, "damaged_upload")
+    yield Hostile("packed, more", packed_of(8, 8, 2) + bits + b"x", 422, "damaged_upload")
+    # No more of it is unpacked than the header promises.
+    endless = zlib.compress(bytes(2**25), 9)
+    yield Hostile("packed bomb", packed_of(64, 44, 20) + endless, 422, "damaged_upload")
+
+
+def packed_of(height: int, width: int, frames: int, *, bits: int = 1, version: int = 1) -> bytes:
+    return struct.pack("<4sBBHHI", b"MGPK", version, bits, height, width, frames)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def mp4_of_elsewhere() -> bytes:
+    """An MP4 whose track keeps its pictures in another file, by a data reference."""
+    url = box(b"url ", bytes(4) + b"file:///etc/passwd\0")
+    reference = box(b"dref", bytes(4) + struct.pack(">I", 1) + url)
+    media = box(b"mdia", box(b"minf", box(b"dinf", reference)))
+    return box(b"ftyp", b"isom\0\0\0\0isom") + box(b"moov", box(b"trak", media))
 
 
 def _arrays() -> Iterator[Hostile]:

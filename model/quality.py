@@ -1,0 +1,197 @@
+"""How good a walk is for recognition, with reasons from a closed list.
+
+Measured from the frames as they came (edges of the picture, second bodies, grey) and from the
+aligned silhouettes (repetition, the rhythm of the legs). `Bounds` holds every threshold; they are
+set so that clean silhouettes of real walkers pass, and `benchmarks/quality.py` prints how many do.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Fault = Literal[
+    "TOO_FEW_FRAMES",
+    "EMPTY_SILHOUETTE",
+    "TRUNCATED_BODY",
+    "LOW_RESOLUTION",
+    "MULTIPLE_BODIES",
+    "NOT_BINARY",
+    "DUPLICATE_FRAMES",
+    "NO_PERIODICITY",
+]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+_BODY = 127
+# Between these a pixel is neither background nor body; blurred edges of a mask are some of them.
+_GREY = (32, 223)
+# Bodies are looked at in at most this many rows: what is measured are shares, not details.
+_ROWS = 96
+# A body cut by the side of the picture lies on it with so much of its height; a tight crop touches
+# it with a hand. Cut by the top it lies on it with so much of its width; a head is narrower.
+_SIDE_RUN = 0.35
+_TOP_RUN = 0.5
+# The other body is about as tall; a torn-off leg or a bag is not.
+_OTHER_BODY = 0.6
+# Below a knee's height from the ground, where the legs open and close.
+_LEGS = 0.65
+_FRAMES_FOR_RHYTHM = 45
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """From where on a measure is a fault."""
+
+    frames: int = 13
+    """Frames with a body; fewer say too little."""
+    empty: float = 0.25
+    truncated: float = 0.25
+    rows: int = 40
+    """Height of the body in pixels, median; the smaller model input has 64 rows."""
+    other_bodies: float = 0.4
+    grey: float = 0.5
+    duplicates: float = 0.4
+    rhythm: float = 0.15
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The measures of a walk, and the faults they amount to."""
+
+    frames: int
+    empty: float
+    """Share of the frames without a body."""
+    truncated: float
+    """Share of the bodies cut by an edge of the picture."""
+    rows: float
+    """Median height of the body in pixels."""
+    other_bodies: float
+    """Share of the frames with a second body."""
+    grey: float
+    """Share of the pixels that are not black which are neither body nor background, median."""
+    duplicates: float
+    """Share of the frames equal to the one before."""
+    rhythm: float | None
+    """Autocorrelation of the legs' spread at its best period, at most 1; None when too short."""
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass
+class Observer:
+    """Looks at frames on their way to `align`."""
+
+    received: int = 0
+    _seen: list[tuple[bool, float, bool, float]] = field(default_factory=list)
+
+    def watch(self, frames: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        """Let frames uint8 or bool `[h, w]` pass, and measure each."""
+        for frame in frames:
+            self.received += 1
+            if frame.ndim == 2 and frame.size and frame.dtype in (np.uint8, np.bool_):
+                self._look_at(frame.view(np.uint8))
+            yield frame
+
+    def quality(self, silhouettes: NDArray[np.uint8], limits: Bounds | None = None) -> Quality:
+        """Judge the walk that was watched, by it and its aligned silhouettes uint8 `[T, H, W]`."""
+        seen = np.array(self._seen or [(False, 0.0, False, 0.0)], float)
+        measured = Quality(
+            frames=len(silhouettes),
+            empty=1 - len(silhouettes) / max(1, self.received),
+            truncated=float(seen[:, 0].mean()),
+            rows=float(np.median(seen[:, 1])),
+            other_bodies=float(seen[:, 2].mean()),
+            grey=float(np.median(seen[:, 3])),
+            duplicates=_duplicates(silhouettes),
+            rhythm=_rhythm(silhouettes),
+        )
+        faults = _faults(measured, limits or Bounds())
+        return Quality(**{**measured.__dict__, "faults": faults})
+
+    def _look_at(self, frame: NDArray[np.uint8]) -> None:
+        top = int(frame.max())
+        mask = frame > (0 if top == 1 else _BODY)
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows) == 0:
+            return
+        height = int(rows[-1] - rows[0]) + 1
+        body = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        grey = _grey(frame) if top > 1 else 0.0
+        self._seen.append((_is_truncated(mask, rows, columns), height, _has_other(body), grey))
+
+
+def _is_truncated(mask: NDArray[np.bool_], rows: NDArray[Any], columns: NDArray[Any]) -> bool:
+    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    sides = max(np.count_nonzero(mask[:, 0]), np.count_nonzero(mask[:, -1]))
+    touches_top, touches_bottom = rows[0] == 0, rows[-1] == len(mask) - 1
+    cut_above = touches_top and np.count_nonzero(mask[0]) > _TOP_RUN * width
+    # A picture that ends at head and feet is a crop; one that ends at the feet alone cuts them.
+    cut_below = touches_bottom and not touches_top
+    return bool(sides > _SIDE_RUN * height or cut_above or cut_below)
+
+
+def _has_other(body: NDArray[np.bool_]) -> bool:
+    step = max(1, len(body) // _ROWS)
+    small = np.ascontiguousarray(body[::step, ::step]).view(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(small)
+    if count < 3:
+        return False
+    heights = np.sort(stats[1:, cv2.CC_STAT_HEIGHT])
+    return bool(heights[-2] > _OTHER_BODY * heights[-1])
+
+
+def _grey(frame: NDArray[np.uint8]) -> float:
+    low, high = _GREY
+    between = int(np.count_nonzero((frame > low) & (frame < high)))
+    return between / max(1, int(np.count_nonzero(frame > low)))
+
+
+def _duplicates(silhouettes: NDArray[np.uint8]) -> float:
+    if len(silhouettes) < 2:
+        return 0.0
+    same = (silhouettes[1:] == silhouettes[:-1]).all(axis=(1, 2))
+    return float(same.mean())
+
+
+def _rhythm(silhouettes: NDArray[np.uint8]) -> float | None:
+    """Best autocorrelation of the legs' spread, at lags of 5 frames to half the walk."""
+    if len(silhouettes) < _FRAMES_FOR_RHYTHM:
+        return None
+    spread = _spread(silhouettes)
+    # What changes slower than a stride is the way through the picture, not the legs.
+    window = np.ones(15) / 15
+    padded = np.pad(spread, 7, mode="edge")
+    swing = spread - np.convolve(padded, window, mode="valid")
+    power = float((swing**2).mean())
+    if power < 1e-4:
+        return 0.0
+    lags = range(5, len(swing) // 2)
+    return max(float((swing[lag:] * swing[:-lag]).mean()) / power for lag in lags)
+
+
+def _spread(silhouettes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Spread of the legs in each frame: the deviation of their columns, in pixels."""
+    legs = silhouettes[:, int(_LEGS * silhouettes.shape[1]) :].sum(axis=1, dtype=np.float64)
+    columns = np.arange(legs.shape[1])
+    mass = np.maximum(legs.sum(axis=1), 1.0)
+    mean = (legs * columns).sum(axis=1) / mass
+    variance = (legs * (columns - mean[:, None]) ** 2).sum(axis=1) / mass
+    spread: NDArray[np.float64] = np.sqrt(variance)
+    return spread
+
+
+def _faults(quality: Quality, limits: Bounds) -> tuple[Fault, ...]:
+    rhythm = 1.0 if quality.rhythm is None else quality.rhythm
+    found: dict[Fault, bool] = {
+        "TOO_FEW_FRAMES": quality.frames < limits.frames,
+        "EMPTY_SILHOUETTE": quality.empty > limits.empty,
+        "TRUNCATED_BODY": quality.truncated > limits.truncated,
+        "LOW_RESOLUTION": quality.rows < limits.rows,
+        "MULTIPLE_BODIES": quality.other_bodies > limits.other_bodies,
+        "NOT_BINARY": quality.grey > limits.grey,
+        "DUPLICATE_FRAMES": quality.duplicates > limits.duplicates,
+        "NO_PERIODICITY": rhythm < limits.rhythm,
+    }
+    return tuple(fault for fault, is_there in found.items() if is_there)

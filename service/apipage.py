@@ -1,0 +1,72 @@
+"""The OpenAPI document as a page: no script, nothing from elsewhere, readable without a network."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title>metagait — API</title>
+  <link rel="icon" href="/web/icon.svg">
+  <link rel="stylesheet" href="/web/style.css">
+</head>
+<body>
+  <header><h1>The API</h1>
+  <nav><a href="/">page</a> <a href="/openapi.json">openapi.json</a></nav></header>
+  <main>{operations}</main>
+</body>
+</html>
+"""
+
+
+def api_page(document: dict[str, Any]) -> str:
+    """Write the page of an OpenAPI document."""
+    shared = document["components"]["responses"]
+    parts = [
+        _operation(method, path, operation, shared)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    ]
+    return _PAGE.format(operations="\n".join(parts))
+
+
+def _operation(
+    method: str, path: str, operation: dict[str, Any], shared: dict[str, dict[str, Any]]
+) -> str:
+    lines = "".join(f"<li>{line}</li>" for line in _lines(operation, shared))
+    words = escape(operation.get("description", ""))
+    return (
+        f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
+        f"<p>{words}</p><ul>{lines}</ul></section>"
+    )
+
+
+def _lines(operation: dict[str, Any], shared: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What it needs, takes and answers, each as HTML."""
+    for need in operation.get("security", []):
+        scopes = ", ".join(need["key"])
+        yield escape(f"needs a key with the scope {scopes}" if scopes else "needs a key")
+    for one in operation.get("parameters", []):
+        yield f"<code>{escape(one['name'])}</code> ({one['in']}): {_words(one)}"
+    for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+        yield f"takes <code>{escape(kind)}</code>{_fields(body['schema'])}"
+    for status, response in operation["responses"].items():
+        # A problem stands once in the document, and is referred to by its path there.
+        described = shared.get(response.get("$ref", "").rpartition("/")[2], response)
+        yield f"<code>{escape(str(status))}</code> {_words(described)}"
+
+
+def _fields(schema: dict[str, Any]) -> str:
+    fields = "".join(
+        f"<li><code>{escape(name)}</code>: {_words(field)}</li>"
+        for name, field in schema.get("properties", {}).items()
+    )
+    return f"<ul>{fields}</ul>" if fields else ""
+
+
+def _words(described: dict[str, Any]) -> str:
+    return escape(described.get("description", ""))

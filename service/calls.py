@@ -1,0 +1,142 @@
+"""What a client sends and what it expects back, the same for both clients.
+
+Bodies are made once and kept in memory, so that a call can be sent again as it was.
+"""
+
+import io
+import json
+import uuid
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from service import schemas
+from service.archives import natural_key
+from service.errors import NoWalksError
+from service.packed import pack
+
+PICTURES = frozenset({".png", ".jpg", ".jpeg"})
+FILES = frozenset({".zip", ".npy", ".npz", ".mgpk", ".mp4", ".avi"})
+
+WalkSource = Path | str | Sequence[Path] | NDArray[Any]
+B = TypeVar("B", bound=BaseModel)
+_Part = tuple[str, tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Call(Generic[B]):
+    """One request, and the body of its answer."""
+
+    method: str
+    path: str
+    body: type[B]
+    options: dict[str, Any] = field(default_factory=dict)
+    may_repeat: bool = True
+    """Whether to send it again when the service asks to come back."""
+
+
+def enroll(
+    subject: str, walk: WalkSource, metadata: Mapping[str, Any] | None, *, force: bool
+) -> Call[schemas.Enrolled]:
+    """Enrol a walk; sent again, it is recognised by its Idempotency-Key."""
+    fields = {"subject": subject}
+    if metadata:
+        fields["metadata"] = json.dumps(dict(metadata))
+    if force:
+        fields["force"] = "true"
+    headers = {"Idempotency-Key": uuid.uuid4().hex}
+    options = {"data": fields, "files": _files(walk), "headers": headers}
+    return Call("POST", "/enroll", schemas.Enrolled, options)
+
+
+def identify(walk: WalkSource, limit: int) -> Call[schemas.Identified]:
+    """Ask who a walk is."""
+    options = {"data": {"limit": str(limit)}, "files": _files(walk)}
+    return Call("POST", "/identify", schemas.Identified, options)
+
+
+def identify_batch(walks: Sequence[WalkSource], limit: int) -> Call[schemas.IdentifiedBatch]:
+    """Ask who several walks are."""
+    files = [("sequence", ("walk", _as_file(walk))) for walk in walks]
+    options = {"data": {"limit": str(limit)}, "files": files}
+    return Call("POST", "/identify/batch", schemas.IdentifiedBatch, options)
+
+
+def verify(subject: str, walk: WalkSource) -> Call[schemas.Verified]:
+    """Ask whether a walk is a subject's."""
+    options = {"data": {"subject": subject}, "files": _files(walk)}
+    return Call("POST", "/verify", schemas.Verified, options)
+
+
+def subjects(limit: int, after: str | None) -> Call[schemas.Subjects]:
+    """List a page of subjects."""
+    query = {"limit": str(limit)} if after is None else {"limit": str(limit), "after": after}
+    return Call("GET", "/subjects", schemas.Subjects, {"params": query})
+
+
+def subject(subject: str) -> Call[schemas.SubjectDetail]:
+    """Show a subject."""
+    return Call("GET", _subject_path(subject), schemas.SubjectDetail)
+
+
+def erase_subject(subject: str) -> Call[schemas.Erased]:
+    """Erase a subject."""
+    return Call("DELETE", _subject_path(subject), schemas.Erased)
+
+
+def erase_sample(sample_id: str) -> Call[schemas.Erased]:
+    """Erase a sample."""
+    return Call("DELETE", f"/samples/{quote(sample_id, safe='')}", schemas.Erased)
+
+
+def info() -> Call[schemas.Info]:
+    """Ask what runs."""
+    return Call("GET", "/info", schemas.Info)
+
+
+def ready() -> Call[schemas.Ready]:
+    """Ask whether it is ready; who asks wants to know it now."""
+    return Call("GET", "/readyz", schemas.Ready, may_repeat=False)
+
+
+def _subject_path(subject: str) -> str:
+    return f"/subjects/{quote(subject, safe='')}"
+
+
+def _files(walk: WalkSource) -> list[_Part]:
+    """Turn a walk into form files: one `sequence`, or several `frames`."""
+    if isinstance(walk, np.ndarray | Path | str):
+        return [("sequence", ("walk", _as_file(walk)))]
+    return [("frames", ("frame", path.read_bytes())) for path in walk]
+
+
+def _as_file(walk: WalkSource) -> bytes:
+    """Turn a walk into one file that the service reads."""
+    if isinstance(walk, np.ndarray):
+        return pack(walk)
+    if not isinstance(walk, Path | str):
+        return _zipped(walk)
+    path = Path(walk)
+    if path.is_dir():
+        return _zipped([child for child in path.iterdir() if child.suffix.lower() in PICTURES])
+    if not path.is_file():
+        raise NoWalksError(f"expected a file or a folder of pictures at {path}, got nothing")
+    return path.read_bytes()
+
+
+def _zipped(pictures: Sequence[Path]) -> bytes:
+    """Put pictures into an archive; stored, because they do not shrink a second time."""
+    if not pictures:
+        raise NoWalksError("expected PNG or JPEG pictures, got none")
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(pictures, key=lambda picture: natural_key(picture.name)):
+            archive.write(path, path.name)
+    return file.getvalue()

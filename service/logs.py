@@ -1,0 +1,84 @@
+"""What the service logs: a JSON object a line, and a line a request.
+
+A line names the route, not the path, because a path may hold a subject id; it names the id of a
+key, never the key; and what a caller calls its files is not looked at at all.
+"""
+
+import json
+import logging
+import time
+from datetime import UTC, datetime
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.request_ids import current_request_id
+
+_REQUESTS = logging.getLogger("metagait.requests")
+_FIELDS = ("method", "route", "status", "problem", "key_id", "milliseconds")
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Put time, level, logger, message and request id into an object, and what was added."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (request_id := current_request_id()) is not None:
+            line["request_id"] = request_id
+        line |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True)
+
+
+def log_json_lines(level: int = logging.INFO) -> None:
+    """Send what the process logs to standard error, as lines of JSON."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler])
+    # Its lines name addresses and paths, and an exception's text stands in ours already.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class RequestLog:
+    """ASGI middleware: a line at info when a request was answered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def send_watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_watched)
+        finally:
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            _REQUESTS.info("answered", extra=_line(scope, status, milliseconds))
+
+
+def _line(scope: Scope, status: int, milliseconds: float) -> dict[str, object]:
+    route = scope.get("route")
+    caller = scope.get("state", {}).get("caller")
+    return {
+        "method": scope["method"] if scope["method"].isalpha() else "other",
+        "route": getattr(route, "path", "none"),
+        "status": status,
+        "problem": scope.get("problem"),
+        "key_id": getattr(caller, "key_id", None),
+        "milliseconds": milliseconds,
+    }

@@ -1,0 +1,139 @@
+"""The packed form of a walk, which docs/packed.md describes: 14 bytes of header, pixels in zlib.
+
+A mask costs one bit a pixel before zlib and next to nothing to unpack, which makes it the cheapest
+body for callers that send many walks.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import DamagedUploadError, UnsupportedFormatError
+from service.limits import Limits, check_frame, check_frames, check_walk
+
+MAGIC = b"MGPK"
+MEDIA_TYPE = "application/vnd.metagait.packed"
+VERSION = 1
+BITS = (1, 8)
+
+_HEADER = struct.Struct("<4sBBHHI")
+_CHUNK = 64 * 1024
+# Level 1 packs silhouettes about as small as level 9 does, in a fraction of the time.
+_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class _Header:
+    bits: int
+    height: int
+    width: int
+    frames: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Unpacked bytes of one frame; each frame begins with a byte of its own."""
+        return (self.height * self.width * self.bits + 7) // 8
+
+
+def pack(walk: NDArray[Any]) -> bytes:
+    """Pack a walk uint8 or bool `[T, h, w]`: one bit a pixel where it is a mask, else eight.
+
+    Raises:
+        ValueError: not such an array, or more than 65,535 pixels a side.
+
+    """
+    if walk.dtype not in (np.uint8, np.bool_) or walk.ndim != 3 or 0 in walk.shape:
+        raise ValueError(
+            f"expected a walk uint8 or bool [T, h, w], got {walk.dtype} {list(walk.shape)}"
+        )
+    frames, height, width = walk.shape
+    if max(height, width) > 0xFFFF:
+        raise ValueError(f"expected at most 65,535 pixels a side, got {width}×{height}")
+    top = walk.max()
+    is_mask = bool(((walk == 0) | (walk == top)).all()) and top in (0, 1, 255)
+    bits = 1 if is_mask else 8
+    flat = walk.reshape(frames, -1)
+    pixels = np.packbits(flat, axis=1) if is_mask else flat
+    header = _HEADER.pack(MAGIC, VERSION, bits, height, width, frames)
+    return header + zlib.compress(pixels.tobytes(), _LEVEL)
+
+
+def frames_of(file: IO[bytes], limits: Limits) -> Iterator[NDArray[np.uint8]]:
+    """Read the frames uint8 `[h, w]` of a packed walk; those of one bit are 0 and 1.
+
+    Raises:
+        UnsupportedFormatError: another version, or another number of bits.
+        DamagedUploadError: too short, or not the pixels that the header promises.
+        FrameTooLargeError, TooManyFramesError: beyond the limits, before anything is unpacked.
+
+    """
+    header = _read_header(file)
+    check_frames(header.frames, limits)
+    check_frame("the packed walk", header.height, header.width, limits)
+    check_walk("the packed walk", header.frames * header.height * header.width, limits)
+    return _read_frames(file, header)
+
+
+def _read_header(file: IO[bytes]) -> _Header:
+    data = file.read(_HEADER.size)
+    if len(data) < _HEADER.size:
+        raise DamagedUploadError(f"expected a header of {_HEADER.size} bytes, got {len(data)}")
+    _, version, bits, height, width, frames = _HEADER.unpack(data)
+    if version != VERSION or bits not in BITS:
+        raise UnsupportedFormatError(
+            f"expected a packed walk of version {VERSION} with 1 or 8 bits a pixel, "
+            f"got version {version} with {bits}"
+        )
+    if frames == 0:
+        raise DamagedUploadError("expected a packed walk with frames, got none")
+    return _Header(bits, height, width, frames)
+
+
+def _read_frames(file: IO[bytes], header: _Header) -> Iterator[NDArray[np.uint8]]:
+    unpacked = _Unpacked(file)
+    pixels = header.height * header.width
+    for position in range(header.frames):
+        data = unpacked.read(header.frame_bytes)
+        if len(data) != header.frame_bytes:
+            raise DamagedUploadError(f"frame {position}: expected a whole frame, got an early end")
+        flat = np.frombuffer(data, np.uint8)
+        if header.bits == 1:
+            flat = np.unpackbits(flat, count=pixels)
+        yield flat.reshape(header.height, header.width)
+    if not unpacked.at_end():
+        raise DamagedUploadError("expected the pixels to end with the last frame, got more")
+
+
+class _Unpacked:
+    """A zlib stream in a file, never unpacked further than it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._stream = zlib.decompressobj()
+
+    def read(self, count: int) -> bytes:
+        """Read up to `count` bytes; fewer at the end of the stream."""
+        parts: list[bytes] = []
+        while count > 0 and not self._stream.eof:
+            packed = self._stream.unconsumed_tail or self._file.read(_CHUNK)
+            try:
+                part = self._stream.decompress(packed, count)
+            except zlib.error as error:
+                raise DamagedUploadError(
+                    "expected pixels packed with zlib, got a damaged stream"
+                ) from error
+            if not packed and not part:
+                break
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def at_end(self) -> bool:
+        """Tell whether neither the stream nor the file holds anything more."""
+        nothing_left = self.read(1) == b"" and self._stream.eof
+        return nothing_left and not self._stream.unused_data and not self._file.read(1)

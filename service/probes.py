@@ -1,0 +1,227 @@
+"""A walk on its way from upload to answer: aligned, embedded, and judged.
+
+A probe longer than a window is embedded in windows that overlap by half. The one whose embedding is
+nearest to the mean of all speaks for the walk, so that a distance stays a distance between two
+walks, for which the threshold was measured; the others say how far they agree.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
+
+from gallery import Candidate, GalleryStatus, relation
+from service import schemas
+from service.batcher import Encoded
+from service.decision import Decision, Threshold, decide
+from service.rooms import AlignedWalk, Rooms
+from service.serving import Serving
+from service.uploads import Upload
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A walk with its embeddings, and when its request began to be worked on."""
+
+    aligned: AlignedWalk
+    windows: tuple[Encoded, ...]
+    """One for a walk that is no longer than a window."""
+    window_frames: int
+    started: float
+
+    @property
+    def speaker(self) -> Encoded:
+        """The window nearest to the mean of all."""
+        embeddings = np.stack([window.embedding for window in self.windows])
+        distances = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1)
+        return self.windows[int(distances.argmin())]
+
+    def timings(self, search_ms: float) -> schemas.Timings:
+        """Say what the steps took; of several windows, what the slowest took."""
+        return schemas.Timings(
+            decode=_round(self.aligned.decode_ms),
+            align=_round(self.aligned.align_ms),
+            queue=_round(max(window.queue_ms for window in self.windows)),
+            encode=_round(max(window.encode_ms for window in self.windows)),
+            search=_round(search_ms),
+            total=_round((time.perf_counter() - self.started) * 1000),
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What searches for a probe found, and what has to be said about it."""
+
+    windows: tuple[tuple[Candidate, ...], ...]
+    """The candidates of each window, first those of the one that speaks."""
+    status: GalleryStatus
+    threshold: Threshold | None
+    view: float | None
+    views: Mapping[str, float]
+    search_ms: float
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The candidates of the window that speaks, nearest first."""
+        return self.windows[0]
+
+    @property
+    def margin(self) -> float | None:
+        """From the nearest subject's distance to the next one's."""
+        if len(self.candidates) < 2:
+            return None
+        return self.candidates[1].distance - self.candidates[0].distance
+
+    def shown(self, count: int) -> tuple[schemas.Candidate, ...]:
+        """The first candidates, each with how its view relates to the probe's."""
+        return tuple(
+            schemas.Candidate(
+                rank=one.rank,
+                subject=one.subject,
+                distance=one.distance,
+                sample_id=one.sample_id,
+                view=self._relation(one.sample_id),
+            )
+            for one in self.candidates[:count]
+        )
+
+    def _relation(self, sample_id: str) -> schemas.ViewRelation | None:
+        sample = self.views.get(sample_id)
+        if self.view is None or sample is None:
+            return None
+        return schemas.ViewRelation.model_validate(relation(self.view, sample))
+
+
+async def with_probe(
+    serving: Serving,
+    rooms: Rooms,
+    upload: Upload,
+    finish: Callable[[Rooms, Probe], Awaitable[R]],
+    *,
+    request: Request | None = None,
+    in_windows: bool = True,
+) -> R:
+    """Align a walk, embed it, and finish with its embeddings: all by one and the same model.
+
+    With a `request` the work before `finish` is given up when its caller hangs up.
+
+    Raises:
+        RequestError, SilhouetteError: the upload holds no walk that can be used.
+        BusyError, NotReadyError, DeadlineError: the encoder has no time for it.
+
+    """
+    started = time.perf_counter()
+    aligned = await _unless_gone(request, rooms.align(upload))
+    silhouettes = aligned.walk.silhouettes
+    frames = rooms.settings.window_frames if in_windows else len(silhouettes)
+
+    async def embedded(rooms: Rooms) -> R:
+        parts = split(silhouettes, frames)
+        windows = await _unless_gone(request, _embed(rooms, parts))
+        return await finish(rooms, Probe(aligned, windows, frames, started))
+
+    return await serving.with_one_model(rooms, embedded)
+
+
+async def _embed(rooms: Rooms, parts: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, ...]:
+    tasks = [asyncio.ensure_future(rooms.batcher.embed(part)) for part in parts]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    finally:
+        # One of them failing ends the rest as well; nobody would hear their answers.
+        for task in tasks:
+            task.cancel()
+
+
+def split(silhouettes: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:
+    """Cut `[T, H, W]` into windows of `frames`, overlapping by half; the last ends the walk."""
+    last = len(silhouettes) - frames
+    if last <= 0:
+        return [silhouettes]
+    starts = [*range(0, last, max(1, frames // 2)), last]
+    return [silhouettes[start : start + frames] for start in starts]
+
+
+async def searched(
+    rooms: Rooms,
+    probe: Probe,
+    search: Callable[[NDArray[np.float32]], tuple[Candidate, ...]],
+    view: float | None,
+) -> Found:
+    """Search for each window, and look up what the answer says beside the candidates."""
+    speaker = probe.speaker
+    others = [window for window in probe.windows if window is not speaker]
+
+    def found() -> Found:
+        started = time.perf_counter()
+        windows = tuple(search(window.embedding) for window in (speaker, *others))
+        search_ms = (time.perf_counter() - started) * 1000
+        status = rooms.gallery.status()
+        ids = [] if view is None else [one.sample_id for one in windows[0]]
+        views = rooms.gallery.views(ids) if ids else {}
+        threshold = rooms.threshold(status.subjects)
+        return Found(windows, status, threshold, view, views, search_ms)
+
+    return await rooms.ask(found)
+
+
+def judged(rooms: Rooms, probe: Probe, found: Found) -> dict[str, Any]:
+    """Build what identify and verify answer alike."""
+    faults = probe.aligned.quality.faults
+    verdicts = [decide(one, found.threshold, faults=faults) for one in found.windows]
+    decision = verdicts[0]
+    rooms.metrics.decided(decision.answer, decision.reasons)
+    return {
+        "decision": decision.answer,
+        "reasons": decision.reasons,
+        "threshold": schemas.Threshold.of(found.threshold),
+        "frames": schemas.Frames.of(probe.aligned.walk.report),
+        "quality": schemas.Quality.model_validate(probe.aligned.quality),
+        "windows": _windows(probe, found.windows, verdicts),
+        "model": schemas.Model(model_id=rooms.encoder.facts.model_id),
+        "gallery": schemas.Gallery.model_validate(found.status),
+        "timings_ms": probe.timings(found.search_ms),
+    }
+
+
+def _windows(
+    probe: Probe, found: Sequence[Sequence[Candidate]], verdicts: Sequence[Decision]
+) -> schemas.Windows | None:
+    if len(found) == 1:
+        return None
+    nearest = [candidates[0].subject if candidates else None for candidates in found]
+    return schemas.Windows(
+        count=len(found),
+        frames=probe.window_frames,
+        same_nearest=nearest.count(nearest[0]),
+        same_decision=sum(verdict.answer == verdicts[0].answer for verdict in verdicts),
+    )
+
+
+async def _unless_gone(request: Request | None, work: Awaitable[R]) -> R:
+    """Await work, but cancel it when the caller hangs up: nobody would read the answer."""
+    if request is None:
+        return await work
+    task = asyncio.ensure_future(work)
+    # The body has been read to its end, so the next message is that the caller left.
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+def _round(milliseconds: float) -> float:
+    return round(milliseconds, 2)

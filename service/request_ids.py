@@ -1,0 +1,47 @@
+"""Every request has an id: the caller's X-Request-Id if it is a sane one, else a new one.
+
+It is in the answer's header, in problems, and in every line that is logged on its way.
+"""
+
+import re
+import secrets
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Request-Id"
+# Nothing that could end a line of a log or of a header.
+_SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CURRENT: ContextVar[str | None] = ContextVar("metagait_request_id", default=None)
+
+
+def current_request_id() -> str | None:
+    """Tell the id of the request that is being worked on; None outside of any."""
+    return _CURRENT.get()
+
+
+class RequestIds:
+    """ASGI middleware: takes or makes the id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the ASGI interface."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if _SANE.fullmatch(given) else secrets.token_hex(16)
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        token = _CURRENT.set(request_id)
+        try:
+            await self._app(scope, receive, send_named)
+        finally:
+            _CURRENT.reset(token)

@@ -1,0 +1,101 @@
+"""Silhouette video (`.mp4`, `.avi`) -> frames, decoded in a process of its own.
+
+A video decoder is the largest thing here that a stranger's bytes can reach, and no check of ours
+reads the format before it does. So it runs apart, with limits on its memory, time and files
+(`service.video_worker`), and only files that begin as such a video get there.
+"""
+
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import DamagedUploadError, FrameTooLargeError, UploadTooLargeError
+from service.limits import Account, Limits
+from service.video_worker import HEAD, TOO_MUCH
+
+VIDEO_BYTES = 32 * 1024 * 1024
+SECONDS = 30
+_CHUNK = 1024 * 1024
+
+
+def is_video(head: bytes) -> bool:
+    """Tell an MP4 or AVI file by its first 12 bytes."""
+    return head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+
+
+def frames_of(
+    file: IO[bytes], size: int, limits: Limits, *, seconds: int = SECONDS
+) -> Iterator[NDArray[np.uint8]]:
+    """Read the masks uint8 `[h, w]`, 0 or 255, of a video of `size` bytes.
+
+    Raises:
+        UploadTooLargeError: more bytes than a video of silhouettes has.
+        DamagedUploadError: no video, or one that does not decode within its time and memory.
+        FrameTooLargeError, TooManyFramesError: beyond the limits.
+
+    """
+    if size > VIDEO_BYTES:
+        raise UploadTooLargeError(f"expected a video of at most {VIDEO_BYTES:,} bytes")
+    return _frames(file, limits, seconds)
+
+
+def _frames(file: IO[bytes], limits: Limits, seconds: int) -> Iterator[NDArray[np.uint8]]:
+    account = Account(limits)
+    with tempfile.NamedTemporaryFile(prefix="metagait-video-") as copy:
+        while chunk := file.read(_CHUNK):
+            copy.write(chunk)
+        copy.flush()
+        with _worker(copy.name, limits, seconds) as process:
+            count = 0
+            while head := _read(process, HEAD.size):
+                height, width = HEAD.unpack(head)
+                account.spend(f"frame {count}", height, width)
+                pixels = np.frombuffer(_read(process, height * width), np.uint8)
+                if len(pixels) == height * width:
+                    yield pixels.reshape(height, width)
+                count += 1
+            _check_end(process.wait(), count, limits)
+
+
+@contextmanager
+def _worker(path: str, limits: Limits, seconds: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start the decoder; it is gone when the block is left, and after its time in any case."""
+    numbers = (limits.frames, limits.frame_pixels, seconds)
+    process = subprocess.Popen(  # noqa: S603 -- our own module, with a path that we made
+        [sys.executable, "-I", "-m", "service.video_worker", path, *map(str, numbers)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield process
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _read(process: "subprocess.Popen[bytes]", count: int) -> bytes:
+    return b"" if process.stdout is None else process.stdout.read(count)
+
+
+def _check_end(status: int, count: int, limits: Limits) -> None:
+    if status == TOO_MUCH:
+        raise FrameTooLargeError(
+            f"expected a video with frames of at most {limits.frame_pixels:,} pixels, got more"
+        )
+    if status != 0 or count == 0:
+        raise DamagedUploadError(
+            "expected a whole MP4 or AVI video of silhouettes, got one that does not decode"
+        )

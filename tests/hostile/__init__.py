@@ -1,0 +1,1 @@
+"""What is sent to do harm: files, made in `corpus`, and requests, in the tests beside it."""

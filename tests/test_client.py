@@ -1,0 +1,150 @@
+"""Both clients: they wait as long as the service asks, and say in words what went wrong."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import httpx
+import pytest
+
+from service.client import AsyncClient, Client
+from service.errors import NoWalksError, RefusedError, UnreachableError
+from tests.fakes import walker
+
+PROBLEM = {"code": "busy", "detail": "come back"}
+ERASED = {"subject": "ann", "samples": 1}
+
+
+class Service:
+    """Answers with the given statuses, one after another, and keeps what it was asked."""
+
+    def __init__(self, *statuses: int, after: str | None = "0") -> None:
+        self.requests: list[httpx.Request] = []
+        self._statuses = list(statuses)
+        self._headers = {} if after is None else {"retry-after": after}
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        status = self._statuses.pop(0)
+        body = ERASED if status == 200 else PROBLEM
+        return httpx.Response(status, json=body, headers=self._headers)
+
+
+def erase(service: Service, *, retries: int = 2) -> int:
+    transport = httpx.MockTransport(service)
+    with Client("http://x", transport=transport, retries=retries, key="mg_a_b") as client:
+        return client.erase_subject("ann").samples
+
+
+def erase_async(service: Service, *, retries: int = 2) -> int:
+    async def story() -> int:
+        transport = httpx.MockTransport(service)
+        async with AsyncClient("http://x", transport=transport, retries=retries) as client:
+            return (await client.erase_subject("ann")).samples
+
+    return asyncio.run(story())
+
+
+BOTH = pytest.mark.parametrize("ask", [erase, erase_async])
+Ask = Callable[..., int]
+
+
+@BOTH
+@pytest.mark.parametrize("statuses", [(200,), (503, 200), (429, 503, 200)])
+def test_a_busy_service_is_asked_again(ask: Ask, statuses: Sequence[int]) -> None:
+    service = Service(*statuses)
+    assert ask(service) == 1
+    assert len(service.requests) == len(statuses)
+
+
+@BOTH
+@pytest.mark.parametrize(("statuses", "retries"), [((503,) * 3, 2), ((503,), 0), ((422,), 2)])
+def test_a_refusal_is_told_in_the_end(ask: Ask, statuses: Sequence[int], retries: int) -> None:
+    service = Service(*statuses)
+    with pytest.raises(RefusedError, match="come back") as refused:
+        ask(service, retries=retries)
+    assert refused.value.status == statuses[-1]
+    assert len(service.requests) == len(statuses)
+
+
+def test_the_wait_is_the_one_that_was_asked_for() -> None:
+    import time
+
+    started = time.monotonic()
+    erase(Service(503, 200, after="1"))
+    assert time.monotonic() - started >= 1
+
+
+def test_readiness_is_asked_once() -> None:
+    service = Service(503)
+    with (
+        Client("http://x", transport=httpx.MockTransport(service)) as client,
+        pytest.raises(RefusedError),
+    ):
+        client.ready()
+    assert len(service.requests) == 1
+
+
+def test_the_key_is_in_its_header() -> None:
+    service = Service(200)
+    erase(service)
+    assert service.requests[0].headers["authorization"] == "Bearer mg_a_b"
+
+
+def test_a_retry_sends_the_same_body_and_idempotency_key() -> None:
+    service = Service(503, 422)
+    with (
+        Client("http://x", transport=httpx.MockTransport(service)) as client,
+        pytest.raises(RefusedError),
+    ):
+        client.enroll("ann", walker(10))
+    first, second = service.requests
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert b"MGPK" in first.content
+    assert len(first.content) == len(second.content)
+
+
+def test_what_is_no_walk_is_said_before_anything_is_sent(tmp_path: Path) -> None:
+    service = Service()
+    with Client("http://x", transport=httpx.MockTransport(service)) as client:
+        for wrong in (tmp_path, tmp_path / "none.zip", []):
+            with pytest.raises(NoWalksError):
+                client.identify_batch([wrong])
+    assert service.requests == []
+
+
+def test_nothing_answers() -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    async def story() -> None:
+        async with AsyncClient("http://x", transport=httpx.MockTransport(refuse)) as client:
+            await client.info()
+
+    with pytest.raises(UnreachableError, match="nothing answers"):
+        asyncio.run(story())
+
+
+def test_the_asynchronous_client_does_all_that_the_other_does(url: str, tmp_path: Path) -> None:
+    assert {name for name in dir(Client) if name[0] != "_"} == {
+        name for name in dir(AsyncClient) if name[0] != "_"
+    }
+    for position, frame in enumerate(walker(10)):
+        cv2.imwrite(str(tmp_path / f"{position}.png"), frame)
+
+    async def story() -> None:
+        async with AsyncClient(url) as client:
+            await client.ready()
+            first = await client.enroll("ann", walker(10), metadata={"view": "090"})
+            assert (await client.enroll("ann", tmp_path)).duplicate
+            assert (await client.identify(tmp_path)).candidates[0].subject == "ann"
+            (item,) = await client.identify_batch([walker(10)])
+            assert item.identified is not None
+            assert (await client.verify("ann", walker(10) > 0)).decision == "match"
+            assert (await client.subject("ann")).samples[0].sample_id == first.sample_id
+            assert (await client.subjects()).subjects[0].subject == "ann"
+            assert (await client.info()).provider == "FakeProvider"
+            assert (await client.erase_sample(first.sample_id)).samples == 1
+
+    asyncio.run(story())

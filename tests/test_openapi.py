@@ -1,0 +1,94 @@
+"""The OpenAPI document: the stored one equals the app's, and it leaves nothing undescribed."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.openapi import document
+from service.problems import KINDS, MEDIA_TYPE
+from service.settings import Settings
+from tests.caller import Caller
+
+DOCS = Path(__file__).parent.parent / "docs"
+DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+def resolved(response: dict[str, Any]) -> dict[str, Any]:
+    shared: dict[str, dict[str, Any]] = DOCUMENT["components"]["responses"]
+    return shared.get(response.get("$ref", "").rpartition("/")[2], response)
+
+
+def test_the_stored_document_is_the_apps() -> None:
+    stored = (DOCS / "openapi.json").read_text(encoding="utf-8")
+    assert stored == document(), "run `python -m service.openapi > docs/openapi.json`"
+
+
+@pytest.mark.parametrize(("name", "operation"), list(operations()))
+def test_an_operation_is_described_whole(name: str, operation: dict[str, Any]) -> None:
+    assert operation["operationId"]
+    assert len(operation["tags"]) == 1
+    assert len(operation["description"]) > 20
+    for parameter in operation.get("parameters", []):
+        assert parameter.get("description"), (name, parameter["name"])
+    for status, answer in operation["responses"].items():
+        response = resolved(answer)
+        assert response["description"]
+        assert response["content"], status
+        if int(status) >= 400:
+            assert list(response["content"]) == [MEDIA_TYPE]
+            assert response["content"][MEDIA_TYPE]["examples"]
+
+
+def test_every_field_of_an_answer_is_explained() -> None:
+    enough = {
+        "examples",
+        "example",
+        "description",
+        "const",
+        "enum",
+        "format",
+        "$ref",
+        "anyOf",
+        "items",
+    }
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        for field, described in schema.get("properties", {}).items():
+            is_explained = enough & set(described) or "example" in schema
+            assert is_explained or described.get("type") == "boolean", f"{name}.{field}"
+
+
+def test_a_status_of_busy_or_too_often_says_when_to_come_back() -> None:
+    for _, operation in operations():
+        for status in {"429", "503"} & set(operation["responses"]):
+            assert "Retry-After" in resolved(operation["responses"][status])["headers"]
+
+
+def test_the_page_of_problems_lists_every_code_with_its_status() -> None:
+    page = (DOCS / "problems.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| \S", page, re.MULTILINE)
+    expected = {(kind.code, str(kind.status)) for kind in KINDS.values()}
+    assert len(rows) == len(set(rows))
+    assert set(rows) == expected | {("invalid_request", "422")}
+
+
+def test_the_page_for_people_names_every_operation_and_loads_nothing(client: Caller) -> None:
+    page: httpx.Response = client.get("/docs")
+    assert "script" not in page.text
+    assert not re.search(r"(src|href)=\"(?!/)", page.text)
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    for name, _ in operations():
+        method, path = name.split()
+        assert f"<code>{method.upper()} {path}</code>" in page.text
+    assert json.loads(client.get("/openapi.json").text) == DOCUMENT
