@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gallery.errors import CalibrationRefused
 
 _RULE_OF_THREE = 3
+_LEAST_FPIR = 1e-6
 _DRAWS = 1000
 _DRAWS_AT_ONCE = 50
 _CONFIDENCE = 0.95
@@ -30,11 +31,14 @@ def searches_needed(fpir: float) -> int:
     """Count the independent searches that can show `fpir`: with none of them wrong (rule of three).
 
     Raises:
-        CalibrationRefused: `fpir` is not between 0 and 1.
+        CalibrationRefused: `fpir` is not between a millionth and 1.
 
     """
-    if not 0 < fpir < 1:
-        raise CalibrationRefused(f"expected a target FPIR between 0 and 1, got {fpir}")
+    # With less no gallery could ever promise it, and the arithmetic overflows.
+    if not _LEAST_FPIR <= fpir < 1:
+        raise CalibrationRefused(
+            f"expected a target FPIR from {_LEAST_FPIR:g} to below 1, got {fpir:g}"
+        )
     return int(np.ceil(_RULE_OF_THREE / fpir - _ROUNDING))
 
 

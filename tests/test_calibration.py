@@ -81,8 +81,8 @@ def test_too_few_subjects_are_refused_with_what_they_could_show(location):
     gallery = filled(location, *people(10, samples_each=2))
     with pytest.raises(CalibrationRefused, match=r"at least 300 .* got 10, which can show 0.3"):
         gallery.calibrate(0.01)
-    for wrong in (0, 1, -0.1, 7):
-        with pytest.raises(CalibrationRefused, match="between 0 and 1"):
+    for wrong in (0, 1, -0.1, 7, 1e-320, float("nan")):
+        with pytest.raises(CalibrationRefused, match="from 1e-06 to below 1"):
             gallery.calibrate(wrong)
     assert gallery.calibration() is None
     gallery.close()
