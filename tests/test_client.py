@@ -13,7 +13,7 @@ from service.errors import NoWalksError, RefusedError, UnreachableError
 from tests.fakes import walker
 
 PROBLEM = {"code": "busy", "detail": "come back"}
-ERASED = {"subject": "ann", "samples": 1}
+PAGE = {"subjects": [], "next": "ann"}
 
 
 class Service:
@@ -27,34 +27,34 @@ class Service:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         status = self._statuses.pop(0)
-        body = ERASED if status == 200 else PROBLEM
+        body = PAGE if status == 200 else PROBLEM
         return httpx.Response(status, json=body, headers=self._headers)
 
 
-def erase(service: Service, *, retries: int = 2) -> int:
+def ask_for_a_page(service: Service, *, retries: int = 2) -> str | None:
     transport = httpx.MockTransport(service)
     with Client("http://x", transport=transport, retries=retries, key="mg_a_b") as client:
-        return client.erase_subject("ann").samples
+        return client.subjects().next
 
 
-def erase_async(service: Service, *, retries: int = 2) -> int:
-    async def story() -> int:
+def ask_from_a_loop(service: Service, *, retries: int = 2) -> str | None:
+    async def story() -> str | None:
         transport = httpx.MockTransport(service)
         async with AsyncClient("http://x", transport=transport, retries=retries) as client:
-            return (await client.erase_subject("ann")).samples
+            return (await client.subjects()).next
 
     return asyncio.run(story())
 
 
-BOTH = pytest.mark.parametrize("ask", [erase, erase_async])
-Ask = Callable[..., int]
+BOTH = pytest.mark.parametrize("ask", [ask_for_a_page, ask_from_a_loop])
+Ask = Callable[..., str | None]
 
 
 @BOTH
 @pytest.mark.parametrize("statuses", [(200,), (503, 200), (429, 503, 200)])
 def test_a_busy_service_is_asked_again(ask: Ask, statuses: Sequence[int]) -> None:
     service = Service(*statuses)
-    assert ask(service) == 1
+    assert ask(service) == "ann"
     assert len(service.requests) == len(statuses)
 
 
@@ -72,7 +72,7 @@ def test_the_wait_is_the_one_that_was_asked_for() -> None:
     import time
 
     started = time.monotonic()
-    erase(Service(503, 200, after="1"))
+    ask_for_a_page(Service(503, 200, after="1"))
     assert time.monotonic() - started >= 1
 
 
@@ -88,7 +88,7 @@ def test_readiness_is_asked_once() -> None:
 
 def test_the_key_is_in_its_header() -> None:
     service = Service(200)
-    erase(service)
+    ask_for_a_page(service)
     assert service.requests[0].headers["authorization"] == "Bearer mg_a_b"
 
 

@@ -123,4 +123,4 @@ def test_the_measures_are_worked_out_by_hand() -> None:
     assert quality.empty == pytest.approx(1 / 3)
     before = judge(good(30)).duplicates * 29
     assert judge(stuttering()).duplicates == pytest.approx((30 + before) / 59)
-    assert judge(good()).rows == pytest.approx(87, abs=3)
+    assert judge(good()).rows == good().any(axis=2).sum(axis=1).mean()
