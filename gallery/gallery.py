@@ -54,6 +54,7 @@ from gallery.records import (
     Consent,
     Enrolment,
     Erasure,
+    GallerySize,
     GalleryStatus,
     Proof,
     Receipt,
@@ -365,6 +366,20 @@ class Gallery:
             in_sync=self._seen == head and head.model == self._model and same_counts,
             **kept._asdict(),
         )
+
+    def size(self) -> GallerySize:
+        """Tell what a search can find, from memory; it counts only in another model's gallery.
+
+        The index follows every change that the store numbers, so that this is what `status` counts.
+        """
+        self._catch_up()
+        with self._searching.shared():
+            seen = self._seen
+            subjects, samples = self._owners.subjects, len(self._owners)
+        if seen is None or seen.model != self._model:
+            status = self.status()
+            return GallerySize(status.name, status.generation, status.subjects, status.samples)
+        return GallerySize(self.name, seen.generation, subjects, samples)
 
     def settings(self) -> GallerySettings:
         """Read what the operator chose for this gallery."""

@@ -156,6 +156,16 @@ class Erasure:
 
 
 @dataclass(frozen=True)
+class GallerySize:
+    """Which generation answers, and how much of it a search can find."""
+
+    name: str
+    generation: int
+    subjects: int
+    samples: int
+
+
+@dataclass(frozen=True)
 class GalleryStatus:
     """How a gallery stands."""
 

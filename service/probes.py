@@ -16,7 +16,7 @@ from fastapi import Request
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect
 
-from gallery import Candidate, GalleryStatus, relation
+from gallery import Candidate, GallerySize, relation
 from service import schemas
 from service.batcher import Encoded
 from service.decision import Decision, Threshold, decide
@@ -62,7 +62,7 @@ class Found:
 
     windows: tuple[tuple[Candidate, ...], ...]
     """The candidates of each window, first those of the one that speaks."""
-    status: GalleryStatus
+    gallery: GallerySize
     threshold: Threshold | None
     view: float | None
     views: Mapping[str, float]
@@ -164,11 +164,11 @@ async def searched(
         started = time.perf_counter()
         windows = tuple(search(window.embedding) for window in (speaker, *others))
         search_ms = (time.perf_counter() - started) * 1000
-        status = rooms.gallery.status()
+        size = rooms.gallery.size()
         ids = [] if view is None else [one.sample_id for one in windows[0]]
         views = rooms.gallery.views(ids) if ids else {}
-        threshold = rooms.threshold(status.subjects)
-        return Found(windows, status, threshold, view, views, search_ms)
+        threshold = rooms.threshold(size.subjects)
+        return Found(windows, size, threshold, view, views, search_ms)
 
     return await rooms.ask(found)
 
@@ -187,7 +187,7 @@ def judged(rooms: Rooms, probe: Probe, found: Found) -> dict[str, Any]:
         "quality": schemas.Quality.model_validate(probe.aligned.quality),
         "windows": _windows(probe, found.windows, verdicts),
         "model": schemas.Model(model_id=rooms.encoder.facts.model_id),
-        "gallery": schemas.Gallery.model_validate(found.status),
+        "gallery": schemas.Gallery.model_validate(found.gallery),
         "timings_ms": probe.timings(found.search_ms),
     }
 

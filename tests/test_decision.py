@@ -10,6 +10,7 @@ from gallery import Calibration, Candidate, Gallery, Interval
 from model.quality import Fault
 from service.decision import decide, in_force
 from tests.caller import Caller
+from tests.counting import noted_counts
 from tests.fakes import THRESHOLD, npy, walker
 
 MEASURED = Calibration(
@@ -108,6 +109,20 @@ def test_a_calibration_over_http_decides_until_the_gallery_has_outgrown_it(
     outgrown = send(client, "/identify", walker(8))["threshold"]
     assert (outgrown["basis"], outgrown["valid"], outgrown["gallery_size"]) == ("model", False, 16)
     assert "calibrated at 10 subjects and has 16 now" in outgrown["note"]
+
+
+def test_no_answer_to_a_walk_counts_the_gallery(client: Caller, gallery: Gallery) -> None:
+    enroll_people(client, 2)
+    with noted_counts(gallery) as counting:
+        enrolled = send(client, "/enroll", walker(8), subject="anna")["gallery"]
+        identified = send(client, "/identify", walker(8))
+        verified = send(client, "/verify", walker(8), subject="anna")["gallery"]
+        assert counting == []
+        assert client.get("/info").status_code == 200
+        assert counting != []
+    assert (enrolled["subjects"], enrolled["samples"]) == (3, 3)
+    assert enrolled == identified["gallery"] == verified
+    assert identified["threshold"]["gallery_size"] == 3
 
 
 def test_the_margin_is_that_to_the_next_subject_however_few_are_asked_for(client: Caller) -> None:

@@ -1,10 +1,13 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from gallery import (
     Gallery,
+    GallerySize,
     InvalidEmbedding,
     InvalidLimit,
     ModelMismatch,
@@ -15,6 +18,7 @@ from gallery import (
 from gallery.following import CHUNK
 from gallery.index import ExactIndex
 from gallery.packing import pack_silhouettes
+from tests.counting import noted_counts
 
 LENGTH = 8
 
@@ -203,6 +207,52 @@ def test_two_galleries_on_one_file_see_each_others_writes(location):
         assert gallery.identify(embedding(1)) == ()
         assert gallery.status().in_sync
         gallery.close()
+
+
+ENROLL_AND_ERASE = """
+import sys
+import numpy as np
+from gallery import Gallery
+
+gallery = Gallery.open(sys.argv[1], model_id="model-a", embedding_length=8)
+for number, who in enumerate(("ben", "ben", "cem", "dan")):
+    gallery.enroll(who, np.full(8, number, np.float32), silhouettes=None)
+gallery.erase_subject("dan")
+gallery.close()
+"""
+
+
+def test_the_size_is_known_without_counting_after_any_process_wrote(location):
+    here = open_gallery(location)
+    with noted_counts(here) as counting:
+        anna = here.enroll("anna", embedding(1), silhouettes=None).sample
+        here.enroll("anna", embedding(2), silhouettes=None)
+        assert (here.size().subjects, here.size().samples) == (1, 2)
+        command = [sys.executable, "-c", ENROLL_AND_ERASE, str(location)]
+        subprocess.run(command, check=True, timeout=120)
+        assert here.identify(embedding(1))[0].subject == "anna"
+        assert here.size() == GallerySize("main", 1, subjects=3, samples=5)
+        here.size()
+        assert counting == []
+        here.erase_sample(anna.sample_id)
+        here.erase_subject("ben")
+        assert here.size() == GallerySize("main", 1, subjects=2, samples=2)
+        counting.clear()  # an erasure counts what is left of it
+        here.size()
+        assert counting == []
+        status = here.status()
+        assert counting != []
+    assert (status.subjects, status.samples, status.in_sync) == (2, 2, True)
+    here.close()
+
+
+def test_the_size_of_another_models_gallery_is_counted(location):
+    first = open_gallery(location)
+    first.enroll("anna", embedding(1), silhouettes=None)
+    first.close()
+    other = open_gallery(location, "model-b")
+    assert other.size() == GallerySize("main", 1, subjects=1, samples=1)
+    other.close()
 
 
 def test_what_came_and_went_between_two_looks_is_not_found(location):

@@ -12,6 +12,7 @@ import pytest
 
 from gallery import (
     Gallery,
+    GallerySize,
     ModelMismatch,
     RebuildFailed,
     RebuildRefused,
@@ -105,6 +106,10 @@ def test_a_mismatch_is_healed_by_a_rebuild_and_a_rollback_returns(tmp_path, stor
     assert_finds(upgraded, encoder, range(23))
     assert (upgraded.status().generation, upgraded.status().in_sync) == (report.generation, True)
     assert_finds(serving, OLD, range(23))  # it goes on until its process has the new model
+    for gallery, status in ((upgraded, upgraded.status()), (serving, serving.status())):
+        expected = GallerySize("main", status.generation, status.subjects, status.samples)
+        assert gallery.size() == expected
+    assert upgraded.size().generation != serving.size().generation
     assert serving.live_model() == Model("model-new", 6)
 
     assert roll_back(store).model_id == "model-old"
@@ -123,6 +128,7 @@ def test_an_old_generation_follows_erasures_until_somebody_enrols_in_the_new_one
     assert all(c.subject != "s3" for c in serving.identify(OLD.encode([walk(3)])[0], limit=50))
     assert serving.verify("s4", OLD.encode([walk(4)])[0]).distance == 0
     assert (serving.status().model_id, serving.status().in_sync) == ("model-old", True)
+    assert serving.size().samples == serving.status().samples == 22
     with pytest.raises(ModelMismatch):
         enroll(serving, OLD, 60)
     upgraded = open_gallery(tmp_path, encoder)

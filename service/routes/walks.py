@@ -247,7 +247,7 @@ async def _enroll(
 async def _enrolled(
     rooms: Rooms, probe: Probe, enrolment: Enrolment, search_ms: float
 ) -> schemas.Enrolled:
-    status = await rooms.ask(rooms.gallery.status)
+    size = await rooms.ask(rooms.gallery.size)
     return schemas.Enrolled(
         subject=enrolment.sample.subject,
         sample_id=enrolment.sample.sample_id,
@@ -256,7 +256,7 @@ async def _enrolled(
         frames=schemas.Frames.of(probe.aligned.walk.report),
         quality=schemas.Quality.model_validate(probe.aligned.quality),
         model=schemas.Model(model_id=rooms.encoder.facts.model_id),
-        gallery=schemas.Gallery.model_validate(status),
+        gallery=schemas.Gallery.model_validate(size),
         timings_ms=probe.timings(search_ms),
     )
 
