@@ -23,10 +23,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from serving import Connection, Request, Server, as_npy, as_zip, serving, shipped_walk, together
+from serving import (
+    Connection,
+    Request,
+    Server,
+    as_npy,
+    as_zip,
+    identify,
+    serving,
+    shipped_walk,
+    together,
+)
 
 from model.encoder import OnnxEncoder, available_cpus
 from model.silhouettes import align
+from service.packed import pack
 from service.settings import Settings
 
 CALLERS = (1, 4, 16, 64)
@@ -125,7 +136,7 @@ def table(
     ]
     best = 0.0
     for name, body in bodies.items():
-        request = Request.upload("/identify", body)
+        request = identify(body)
         for callers in plan.callers:
             rates, latencies, costs, last = [], [], [], Timed()
             for _ in range(plan.rounds):
@@ -195,7 +206,7 @@ def told(found: Overload, bound_s: float) -> list[str]:
 
 def bodies_of(walk: NDArray[np.uint8]) -> dict[str, bytes]:
     """Return the walk in each form that a body may have."""
-    return {"zip of PNG": as_zip(walk), "npy": as_npy(walk)}
+    return {"zip of PNG": as_zip(walk), "npy": as_npy(walk), "packed": pack(walk)}
 
 
 def main() -> int:
@@ -223,10 +234,9 @@ def main() -> int:
         connection = Connection(server.port)
         for body in bodies.values():
             for _ in range(_WARM_UP):
-                connection.send(Request.upload("/identify", body))
+                connection.send(identify(body))
         lines, best = table(server, raw, bodies, plan)
-        request = Request.upload("/identify", bodies["npy"])
-        found = overload(server, request, 2 * best, 4 * arguments.seconds)
+        found = overload(server, identify(bodies["packed"]), 2 * best, 4 * arguments.seconds)
     print(f"{encoder.facts.model_id}, {arguments.frames} frames, {arguments.threads} threads\n")
     print("\n".join([*lines, "", *told(found, (settings.queue_walks + 1) / best)]))
     return 0 if set(found.statuses) <= {200, 503} else 1

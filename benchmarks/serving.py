@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service import packed
 from service.routes.page import WEB
 
 START_S = 180
@@ -77,6 +78,13 @@ class Request:
         return cls(
             "POST", path, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         )
+
+
+def identify(walk: bytes) -> Request:
+    """Ask about a walk as a caller would: a packed one is the whole body, others go in a form."""
+    if walk.startswith(packed.MAGIC):
+        return Request("POST", "/identify", walk, {"Content-Type": packed.MEDIA_TYPE})
+    return Request.upload("/identify", walk)
 
 
 class Connection:

@@ -13,6 +13,7 @@ import pytest
 from model.silhouettes import align
 from service.limits import Limits
 from service.uploads import Upload, frames_of
+from tests.caller import Caller
 
 ROOT = Path(__file__).parents[1]
 LIMITS = Limits(upload_bytes=10**7, frames=100, frame_pixels=10**6, walk_pixels=10**8)
@@ -101,3 +102,22 @@ def test_the_walks_of_the_benchmark_are_read_alike_in_every_form(
         with file.open("rb") as opened:
             read = align(frames_of(Upload(sequence=opened), LIMITS)).silhouettes
         np.testing.assert_array_equal(read, align(walk).silhouettes)
+
+
+def test_a_packed_walk_is_sent_as_the_whole_body_and_answered_like_the_others(
+    benchmark: Any, client: Caller
+) -> None:
+    serving, serve = benchmark("serving"), benchmark("serve")
+    bodies = serve.bodies_of(serving.shipped_walk(20))
+    assert len(bodies["packed"]) < len(bodies["zip of PNG"]) < len(bodies["npy"])
+    frames = []
+    for body in bodies.values():
+        request = serving.identify(body)
+        answer = client.request(
+            request.method, request.path, content=request.body, headers=dict(request.headers)
+        )
+        assert answer.status_code == 200, answer.text
+        frames.append(answer.json()["frames"])
+    assert serving.identify(bodies["packed"]).body == bodies["packed"]
+    assert frames[0]["used"] == 20
+    assert frames[1:] == frames[:1] * 2
