@@ -230,6 +230,30 @@ def test_a_file_of_ones_own_and_what_is_wrong_with_it(page: Page, tmp_path: Path
     expect(message).to_be_hidden(timeout=PATIENCE_MS)
 
 
+def test_what_is_wrong_with_a_walk_is_said_in_words(page: Page, tmp_path: Path) -> None:
+    enrol(page, "Ada", "Monday")
+    with np.load(WEB / "samples" / "ada-nm-05.npz", allow_pickle=False) as held:
+        frozen = np.repeat(held["silhouettes"][:1], 20, axis=0)
+    file = tmp_path / "frozen.npy"
+    np.save(file, frozen, allow_pickle=False)
+    page.locator("#files").set_input_files(file)
+    quality = page.locator("#quality")
+    expect(quality).to_have_text(
+        "A poor walk: many frames are the same picture.", timeout=PATIENCE_MS
+    )
+    ask(page, "Cannot say.")
+    because = page.locator(".verdict .because")
+    expect(because).to_contain_text("Because many frames are the same picture.")
+    picture(page, "poor-walk")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "The walk is too poor to enrol. Because many frames are the same picture.",
+        timeout=PATIENCE_MS,
+    )
+    take_sample(page, "Ada", "Tuesday")
+    expect(quality).to_be_hidden()
+
+
 def test_nothing_is_wider_than_a_phone(page: Page) -> None:
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     enrol(page, "Ada", "Monday")

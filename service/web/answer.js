@@ -1,24 +1,9 @@
 // Shows who it is: the decision in words, and a card for every candidate.
 
 import { element } from "./elements.js";
+import { because, faults } from "./reasons.js";
 
-const REASONS = {
-  TOO_FEW_FRAMES: "the walk has too few usable frames",
-  NO_THRESHOLD: "this model carries no threshold",
-  NEAR_THRESHOLD: "the nearest is close to the threshold",
-  NO_CALIBRATION: "the threshold was not measured for this gallery",
-  EMPTY_SILHOUETTE: "many frames show no body",
-  TRUNCATED_BODY: "the body is cut off at the edge of the frames",
-  LOW_RESOLUTION: "the body is very small in the frames",
-  MULTIPLE_BODIES: "there is more than one body in the frames",
-  NOT_BINARY: "the frames are not black and white silhouettes",
-  DUPLICATE_FRAMES: "many frames are the same picture",
-  NO_PERIODICITY: "no steps can be made out",
-  AMBIGUOUS: "two people are about equally near",
-};
 const STEPS = ["decode", "align", "queue", "encode", "search"];
-
-const inWords = (reason) => REASONS[reason] ?? reason.toLowerCase().replaceAll("_", " ");
 
 function verdict(answer) {
   const nearest = answer.candidates[0];
@@ -27,14 +12,14 @@ function verdict(answer) {
     no_match: () => (nearest ? "Nobody who is enrolled." : "Nobody is enrolled yet."),
     inconclusive: () => "Cannot say.",
   }[answer.decision]();
-  const because = answer.reasons.length
-    ? answer.reasons.map((reason) => `Because ${inWords(reason)}.`).join(" ")
+  const why = answer.reasons.length
+    ? because(answer.reasons)
     : comparison(nearest, answer.threshold);
   return element(
     "div",
     { className: `verdict ${answer.decision}` },
     element("p", { className: "words", textContent: words }),
-    ...(because ? [element("p", { className: "because", textContent: because })] : []),
+    ...(why ? [element("p", { className: "because", textContent: why })] : []),
   );
 }
 
@@ -103,13 +88,14 @@ function timings(steps) {
 }
 
 function notes(answer) {
-  const { frames, threshold, timings_ms: steps } = answer;
+  const { frames, quality, threshold, timings_ms: steps } = answer;
   const lines = [`${frames.used} of ${frames.received} frames used, ${steps.total.toFixed(0)} ms in all.`];
   if (threshold) {
     const rate = `${(100 * threshold.target_fpir).toFixed(1)} % of strangers`;
     lines.push(`Up to distance ${threshold.distance.toFixed(2)} it is a match; at that, ${rate} are named (${threshold.source}).`);
     if (!threshold.valid) lines.push(`It is ${threshold.note}.`);
   }
+  lines.push(faults(quality) || "The walk is good enough to decide on.");
   const written = lines.map((textContent) => element("p", { className: "note", textContent }));
   const summary = element("summary", { textContent: "How it was decided" });
   return element("details", { className: "notes" }, summary, ...written, ...timings(steps));

@@ -1,6 +1,7 @@
 // Calls the service. Every failure is an Error whose message is the problem's sentence.
 
 import { askForKey, headers } from "./key.js";
+import { because } from "./reasons.js";
 
 const TRIES = 4;
 const LONGEST_WAIT_S = 10;
@@ -28,10 +29,15 @@ async function patient(method, path, body) {
   }
 }
 
+function sentence({ reasons, detail }, status) {
+  if (reasons?.length) return `The walk is too poor to enrol. ${because(reasons)}`;
+  return detail ?? `The service answered ${status}.`;
+}
+
 async function call(method, path, body) {
   const response = await patient(method, path, body);
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.detail ?? `The service answered ${response.status}.`);
+  if (!response.ok) throw new Error(sentence(answer, response.status));
   return answer;
 }
 

@@ -6,6 +6,7 @@ import { asked, find } from "./elements.js";
 import { hasKey, wireKey } from "./key.js";
 import { People } from "./people.js";
 import { Player } from "./player.js";
+import { faults } from "./reasons.js";
 import { showSamples } from "./samples.js";
 import { Walk } from "./walk.js";
 
@@ -60,14 +61,22 @@ const people = new People({
   },
 });
 
+function showQuality(quality) {
+  find("quality").textContent = faults(quality);
+  find("quality").hidden = quality.faults.length === 0;
+}
+
 async function choose(chosen, name) {
   if (chosen.length === 0) return;
   find("actions").hidden = true;
+  find("quality").hidden = true;
   files = [];
   await run(async () => {
-    const walk = await Walk.of(await api.preview(chosen));
+    const seen = await api.preview(chosen);
+    const walk = await Walk.of(seen);
     player.load(walk, name ?? (chosen.length === 1 ? chosen[0].name : `${chosen.length} pictures`));
     files = chosen;
+    showQuality(seen.quality);
     find("actions").hidden = false;
   });
 }
