@@ -251,7 +251,9 @@ def _allowed(request: Request) -> dict[str, str]:
     """Name every method of a path; the framework names those of the first route alone."""
     routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
     here = [r for r in routes if isinstance(r, APIRoute) and r.path_regex.match(request.url.path)]
-    methods = sorted({method for route in here for method in route.methods or ()})
+    # A path that takes all that follows fits the longer ones as well; the first that fits is meant.
+    meant = [route for route in here if route.path == here[0].path]
+    methods = sorted({method for route in meant for method in route.methods or ()})
     return {"Allow": ", ".join(methods)} if methods else {}
 
 

@@ -67,6 +67,8 @@ def test_the_frameworks_own_errors_are_problems(client: Caller) -> None:
     check_problem(wrong_method, 405, "method_not_allowed")
     assert wrong_method.headers["allow"] == "POST"
     assert client.request("PUT", "/subjects/ann").headers["allow"] == "DELETE, GET"
+    assert client.get("/subjects/ann/consent").status_code == 404
+    assert client.request("PATCH", "/subjects/ann/consent").headers["allow"] == "PUT"
 
 
 def test_an_internal_failure_tells_nothing(client: Caller, encoder: FakeEncoder) -> None:
