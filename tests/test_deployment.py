@@ -27,7 +27,7 @@ SERVICES = ("cpu", "gpu")
 REPLICAS = ("api-1", "api-2")
 PROFILES = {
     "gpu": {"gpu"},
-    "cluster": {"gateway", "api-1", "api-2", "postgres"},
+    "cluster": {"gateway", "api-1", "api-2", "postgres", "milvus"},
     "monitoring": {"prometheus", "grafana"},
 }
 EVERYTHING = ("cpu", *(name for names in PROFILES.values() for name in sorted(names)))
@@ -143,7 +143,7 @@ def test_no_container_may_do_more_than_it_must(name: str) -> None:
 def test_nothing_is_published_beyond_the_loopback(name: str) -> None:
     published = compose()["services"][name].get("ports", [])
     assert all(port.startswith("127.0.0.1:") for port in published)
-    assert bool(published) == (name not in {*REPLICAS, "postgres"})
+    assert bool(published) == (name not in {*REPLICAS, "postgres", "milvus"})
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
@@ -253,12 +253,45 @@ def test_what_is_mounted_from_here_is_here() -> None:
 def test_two_replicas_share_one_database_and_start_one_after_the_other() -> None:
     first, second = (compose()["services"][name] for name in REPLICAS)
     assert first["image"] == second["image"]
-    assert first["build"]["args"]["EXTRA"] == "cpu,postgres"
+    assert first["build"]["args"]["EXTRA"] == "cpu,postgres,milvus"
     assert first["environment"] == second["environment"]
-    assert first["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    healthy = {"condition": "service_healthy"}
+    assert first["depends_on"] == {"postgres": healthy, "milvus": healthy}
     assert second["depends_on"] == {"api-1": {"condition": "service_healthy"}}
     settings = Settings(**metagait_settings(image_environment() | first["environment"]))  # type: ignore[arg-type]
     assert settings.database_file == Path("/run/secrets/database-url")
+
+
+def test_the_replicas_search_in_milvus_which_nobody_else_reaches() -> None:
+    everything = compose()
+    services = everything["services"]
+    on_its_network = {n for n, one in services.items() if "vectors" in one.get("networks", [])}
+    assert on_its_network == {*REPLICAS, "milvus"}
+    assert services["milvus"]["networks"] == ["vectors"]
+    assert everything["networks"] == {"vectors": {"internal": True}}
+    for name in REPLICAS:
+        # The gateway and PostgreSQL are on the default network.
+        assert "default" in services[name]["networks"]
+        choice = Settings(**metagait_settings(services[name]["environment"])).index_choice()  # type: ignore[arg-type]
+        assert (choice.kind, choice.milvus_url) == ("milvus", "http://milvus:19530")
+        assert choice.milvus_type == "FLAT"
+
+
+def test_milvus_keeps_everything_in_its_volume_and_its_etcd_to_itself() -> None:
+    milvus = compose()["services"]["milvus"]
+    kept, etcd = (volume.split(":") for volume in milvus["volumes"])
+    environment = milvus["environment"]
+    assert environment["COMMON_STORAGETYPE"] == "local"
+    assert environment["ETCD_USE_EMBED"] == "true"
+    assert environment["ETCD_DATA_DIR"].startswith(f"{kept[1]}/")
+    assert environment["ETCD_CONFIG_PATH"] == etcd[1]
+    assert etcd[2] == "ro"
+    listening = yaml.safe_load((ROOT / etcd[0]).read_text(encoding="utf-8"))
+    urls = [value for name, value in listening.items() if name.endswith("-urls")]
+    assert urls
+    assert all(url.startswith("http://127.0.0.1:") for url in urls)
+    uid, gid = milvus["user"].split(":")
+    assert f"/run/milvus:uid={uid},gid={gid}" in milvus["tmpfs"]
 
 
 def test_the_database_url_is_read_from_its_file(tmp_path: Path) -> None:
