@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 
 from gallery import audit
 from gallery.contents import STORED_EMBEDDINGS, embeddings_from
+from gallery.current import Current
 from gallery.errors import ReceiptNotFound
 from gallery.generations import Head, lock, now, read_head, record
 from gallery.records import Erasure, Proof, Receipt
@@ -90,6 +91,27 @@ def count_left(store: Store, erased: Erased) -> int:
         left.append(subjects.c.token == erased.token)
     with store.database.reading() as connection:
         return sum(_count(connection, condition) for condition in left)
+
+
+def prove(store: Store, current: Current, erased: Erased, files: str) -> Proof:
+    """Look for what was erased: its rows, and its own embeddings in the index.
+
+    Args:
+        store: where it was.
+        current: the index that found it.
+        erased: what was erased.
+        files: what was done to its bytes, see `Proof`.
+
+    """
+    looked = current.look_for(erased.rows, erased.probes)
+    return Proof(
+        checked_at=datetime.now(UTC),
+        rows=count_left(store, erased),
+        searches=looked.searches,
+        found=looked.found,
+        indexed=looked.indexed,
+        files=files,
+    )
 
 
 def finish(store: Store, erased: Erased, proof: Proof) -> Erasure:

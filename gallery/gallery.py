@@ -1,71 +1,43 @@
-"""Enrol, identify, verify, erase: the store is the truth, the index follows it.
+"""Enrol, identify, verify, erase: the store is the truth, and what answers follows it.
 
-Before every answer the index is compared with the store's head, and catches up when this process
-or another one has written. A write is one SQL transaction; the index then follows it as it follows
-anybody's. A crash in between loses nothing, because a start follows from nothing.
+A write is one SQL transaction; the index then follows it as it follows anybody's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
 
 from gallery import erasing
 from gallery.audit import LOCAL
-from gallery.calibration import Calibration, calibrate, read_calibration
-from gallery.candidates import Owners, finds_any, nearest_subjects
-from gallery.checks import (
-    check_captured_at,
-    check_consent,
-    check_embedding,
-    check_limit,
-    check_silhouettes,
-    check_subject,
-    metadata_text,
-)
+from gallery.calibration import Calibration, calibrate
+from gallery.checks import check_consent, check_embedding, check_limit
 from gallery.ciphers import MasterKey
-from gallery.consents import written
-from gallery.errors import EnrolmentConflict, IndexUnavailable, StoreUnavailable
-from gallery.following import news
-from gallery.generations import (
-    Head,
-    Model,
-    model_sha256,
-    note_model_file,
-    read_head,
-    require_model,
-    was_replaced,
-)
+from gallery.current import Current, opened_index
+from gallery.enrolling import find_conflict, new_sample
+from gallery.generations import Model, model_sha256, note_model_file, read_head, was_replaced
 from gallery.index import VectorIndex
-from gallery.indexes.choose import IndexChoice, open_index
+from gallery.indexes.choose import IndexChoice
 from gallery.jobs import JobLog
 from gallery.listing import describe_subject, list_subjects, record_consent
-from gallery.packing import pack_silhouettes, sample_id
 from gallery.records import (
     Candidate,
-    Conflict,
     Consent,
     Enrolment,
     Erasure,
     GallerySize,
     GalleryStatus,
-    Proof,
     Receipt,
     SubjectDetail,
     SubjectSummary,
 )
 from gallery.search_log import SearchLog, SearchNote
-from gallery.settings import OFF, REFUSE, GallerySettings, change_settings, read_settings
-from gallery.sharing import SharedLock
-from gallery.starting import start_over
-from gallery.store import NewSample, Store
+from gallery.settings import GallerySettings, change_settings
+from gallery.store import Store
 from gallery.views import views_of
 
 
@@ -75,18 +47,10 @@ class Gallery:
     Every method may raise StoreUnavailable, and every one that writes StoreFull.
     """
 
-    # Locks are taken in this order: `_following`, a transaction, `_searching`.
-
     def __init__(self, store: Store, model: Model, index: VectorIndex) -> None:
         self._store = store
         self._model = model
-        self._index = index
-        self._owners = Owners()
-        self._seen: Head | None = None
-        self._settings = GallerySettings()
-        self._calibration: Calibration | None = None
-        self._following = Lock()
-        self._searching = SharedLock()
+        self._current = Current(store, model, index)
         self._searches = SearchLog(store)
         self._must_scrub = True
 
@@ -138,16 +102,16 @@ class Gallery:
     ) -> Self:
         """Fill an index from a store; both are closed with the gallery, and on an error."""
         try:
-            gallery = cls(store, model, _opened(index, store, model))
+            gallery = cls(store, model, opened_index(index, store, model))
         except BaseException:
             store.close()
             raise
         try:
             store.adopt(model)
-            gallery._catch_up()
+            gallery._current.catch_up()
             gallery._scrub()  # a process that was killed while it erased may have left some
         except BaseException:
-            gallery._index.close()
+            gallery._current.close()
             store.close()
             raise
         return gallery
@@ -156,7 +120,7 @@ class Gallery:
         """Close the index and the store; nothing is left to be written."""
         self._searches.close()
         self._scrub()
-        self._index.close()
+        self._current.close()
         self._store.close()
 
     def enroll(
@@ -188,27 +152,19 @@ class Gallery:
             EnrolmentConflict: the sample is nearer to somebody else, and the gallery refuses that.
 
         """
-        check_subject(subject)
-        check_embedding(embedding, self._model.embedding_length)
-        if silhouettes is not None:
-            check_silhouettes(silhouettes)
-        if captured_at is not None:
-            check_captured_at(captured_at)
-        if consent is not None:
-            check_consent(consent)
-        new = NewSample(
-            sample_id=sample_id(subject, embedding, silhouettes),
-            subject=subject,
-            embedding=embedding,
-            silhouettes=None if silhouettes is None else pack_silhouettes(silhouettes),
-            metadata=metadata_text(metadata),
-            captured_at=None if captured_at is None else written(captured_at),
+        new = new_sample(
+            subject,
+            embedding,
+            self._model.embedding_length,
+            silhouettes=silhouettes,
+            metadata=metadata,
+            captured_at=captured_at,
             consent=consent,
             actor=actor,
         )
-        conflict = self._conflict(subject, embedding)
+        conflict = find_conflict(self._current, self._store, subject, embedding)
         enrolment = self._store.enroll(new, self._model)
-        self._catch_up()
+        self._current.catch_up()
         self._scrub()
         return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
 
@@ -227,9 +183,9 @@ class Gallery:
         """
         check_embedding(embedding, self._model.embedding_length)
         check_limit(limit)
-        with self._searchable():
-            count = self._settings.samples_of_a_subject
-            return nearest_subjects(self._index, self._owners, embedding, limit, count)
+        with self._current.searchable():
+            count = self._current.settings.samples_of_a_subject
+            return self._current.nearest(embedding, limit, count)
 
     def verify(self, subject: str, embedding: NDArray[np.float32]) -> Candidate:
         """Compare a probe's embedding float32 `[L]` with one subject's samples: the nearest.
@@ -241,9 +197,9 @@ class Gallery:
 
         """
         check_embedding(embedding, self._model.embedding_length)
-        with self._searchable() as head:
+        with self._current.searchable() as head:
             sample_ids, embeddings = self._store.embeddings_of(subject, head)
-            count = self._settings.samples_of_a_subject
+            count = self._current.settings.samples_of_a_subject
         distances = np.linalg.norm(embeddings - embedding, axis=1)
         nearest = np.argsort(distances, kind="stable")[:count]
         return Candidate(1, subject, float(distances[nearest].mean()), sample_ids[nearest[0]])
@@ -267,8 +223,8 @@ class Gallery:
             candidates: how many were answered.
 
         """
-        generation = 0 if (seen := self._seen) is None else seen.generation
         counts = {"candidates": candidates}
+        generation = self._current.generation
         self._searches.add(SearchNote(action, outcome, actor, generation, subject, counts))
 
     def subjects(
@@ -347,44 +303,19 @@ class Gallery:
 
         After another generation went live this tells of the one that still answers here.
         """
-        with self._following, self._store.database.reading() as connection:
-            head = self._follow(connection)
-            counts = self._store.counts(connection, head.generation)
-            kept = self._store.kept(connection)
-            indexed = len(self._index)
-        same_counts = counts.samples == counts.embedded == indexed == len(self._owners)
-        return GalleryStatus(
-            name=self._store.name,
-            generation=head.generation,
-            model_id=head.model.model_id,
-            embedding_length=head.model.embedding_length,
-            subjects=counts.subjects,
-            samples=counts.samples,
-            indexed=indexed,
-            index_kind=self._index.kind,
-            index_state=self._index.state,
-            in_sync=self._seen == head and head.model == self._model and same_counts,
-            **kept._asdict(),
-        )
+        return self._current.status()
 
     def size(self) -> GallerySize:
         """Tell what a search can find, from memory; it counts only in another model's gallery.
 
         The index follows every change that the store numbers, so that this is what `status` counts.
         """
-        self._catch_up()
-        with self._searching.shared():
-            seen = self._seen
-            subjects, samples = self._owners.subjects, len(self._owners)
-        if seen is None or seen.model != self._model:
-            status = self.status()
-            return GallerySize(status.name, status.generation, status.subjects, status.samples)
-        return GallerySize(self.name, seen.generation, subjects, samples)
+        return self._current.size()
 
     def settings(self) -> GallerySettings:
         """Read what the operator chose for this gallery."""
-        self._catch_up()
-        return self._settings
+        self._current.catch_up()
+        return self._current.settings
 
     def change_settings(self, changes: Mapping[str, Any]) -> GallerySettings:
         """Change some settings, for every process that has this gallery open.
@@ -406,8 +337,8 @@ class Gallery:
 
     def calibration(self) -> Calibration | None:
         """Read what was measured with the generation that answers; None when nothing was."""
-        self._catch_up()
-        return self._calibration
+        self._current.catch_up()
+        return self._current.calibration
 
     def views(self, sample_ids: Sequence[str]) -> Mapping[str, float]:
         """Read the views, in degrees, of those samples whose metadata name one."""
@@ -437,117 +368,15 @@ class Gallery:
             head = read_head(connection, self._store.gallery_id)
             return model_sha256(connection, head.generation)
 
-    def _conflict(self, subject: str, embedding: NDArray[np.float32]) -> Conflict | None:
-        """See whether a new sample is nearer to somebody else than to its own subject.
-
-        What others enrol between this look and the write is not seen.
-        """
-        self._catch_up()
-        with self._searching.shared():
-            head, setting = self._seen, self._settings.conflict
-            is_new = not self._owners.samples_of(subject)
-            if setting == OFF or is_new or head is None or head.model != self._model:
-                return None
-            nearest = nearest_subjects(self._index, self._owners, embedding, 1)[0]
-        if nearest.subject == subject:
-            return None
-        _, own = self._store.embeddings_of(subject, head)
-        own_distance = float(np.linalg.norm(own - embedding, axis=1).min())
-        if own_distance <= nearest.distance:
-            return None
-        if setting == REFUSE:
-            raise EnrolmentConflict(
-                f"expected a walk of {subject!r} nearest to their own samples, at "
-                f"{own_distance:.4g}, got one nearer to {nearest.subject!r}, at "
-                f"{nearest.distance:.4g}, and this gallery refuses such"
-            )
-        return Conflict(nearest.subject, nearest.distance, own_distance)
-
-    @contextmanager
-    def _searchable(self) -> Iterator[Head]:
-        """Hold the index still, caught up with every write that was acknowledged before."""
-        self._catch_up()
-        with self._searching.shared():
-            seen = self._seen
-            if seen is None:
-                raise StoreUnavailable(
-                    "expected an index that agrees with the store, got one that could not follow "
-                    "it; the next request starts it over"
-                )
-            require_model(seen, self._model)
-            try:
-                yield seen
-            except IndexUnavailable:
-                # What it holds is in doubt: the next request starts it over.
-                self._seen = None
-                raise
-
-    def _catch_up(self) -> None:
-        if self._store.head() != self._seen:
-            with self._following, self._store.database.reading() as connection:
-                self._follow(connection)
-
-    def _follow(self, connection: Connection) -> Head:
-        """Bring the index to what the transaction sees; `_following` is held."""
-        update = news(connection, self._store.gallery_id, self._seen, self._model)
-        if update.head == self._seen:
-            return update.head
-        self._settings = read_settings(connection, self._store.gallery_id)
-        self._calibration = read_calibration(connection, update.head.generation)
-        with self._searching.alone():
-            # Whatever fails half-way leaves an index that has seen nothing: it starts over.
-            self._seen = None
-            if update.starts_over:
-                start_over(
-                    connection,
-                    self._store.gallery_id,
-                    update.head,
-                    self._model,
-                    index=self._index,
-                    owners=self._owners,
-                )
-            self._index.remove(update.erased)
-            self._owners.remove(update.erased)
-            for chunk in update.enrolled:
-                self._index.add(chunk.rows, chunk.embeddings, chunk.marks)
-                self._owners.add(chunk)
-            self._seen = update.head
-        return update.head
-
     def _after_erasing(self, erased: erasing.Erased) -> Erasure:
         self._must_scrub = True
-        self._catch_up()
+        self._current.catch_up()
         self._scrub()
-        return erasing.finish(self._store, erased, self._proof(erased))
-
-    def _proof(self, erased: erasing.Erased) -> Proof:
-        """Look for what was erased: its rows, and its own embeddings in the index."""
-        searches, found = 0, 0
-        with self._searching.shared():
-            indexed = sum(row in self._owners for row in erased.rows)
-            if erased.probes.shape[1:] == (self._model.embedding_length,) and len(self._index):
-                searches = len(erased.probes)
-                found = sum(
-                    finds_any(self._index, embedding, erased.rows) for embedding in erased.probes
-                )
-        return Proof(
-            checked_at=datetime.now(UTC),
-            rows=erasing.count_left(self._store, erased),
-            searches=searches,
-            found=found,
-            indexed=indexed,
-            files="pending" if self._must_scrub else self._store.database.erased_bytes,
-        )
+        files = "pending" if self._must_scrub else self._store.database.erased_bytes
+        proof = erasing.prove(self._store, self._current, erased, files)
+        return erasing.finish(self._store, erased, proof)
 
     def _scrub(self) -> None:
         # Somebody may be reading the write-ahead log: then the next write or start does it.
         if self._must_scrub:
             self._must_scrub = not self._store.database.scrub()
-
-
-def _opened(index: VectorIndex | IndexChoice | None, store: Store, model: Model) -> VectorIndex:
-    if index is None or isinstance(index, IndexChoice):
-        choice = index or IndexChoice()
-        encrypted = store.database.vault.master is not None
-        return open_index(choice, store.name, *model, encrypted=encrypted)
-    return index

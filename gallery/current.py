@@ -1,0 +1,206 @@
+"""What answers: the index, its rows' owners, settings and calibration, kept as the store has them.
+
+Before every answer they are compared with the store's head, and catch up when this process or
+another one has written. A crash in between loses nothing, because a start follows from nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from gallery.calibration import Calibration, read_calibration
+from gallery.candidates import Owners, finds_any, nearest_subjects
+from gallery.errors import IndexUnavailable, StoreUnavailable
+from gallery.following import news
+from gallery.generations import Head, Model, require_model
+from gallery.index import VectorIndex
+from gallery.indexes.choose import IndexChoice, open_index
+from gallery.records import Candidate, GallerySize, GalleryStatus
+from gallery.settings import GallerySettings, read_settings
+from gallery.sharing import SharedLock
+from gallery.starting import start_over
+from gallery.store import Store
+
+
+class Looked(NamedTuple):
+    """What a look for erased samples found in the index."""
+
+    indexed: int
+    """Rows that are indexed still."""
+    searches: int
+    found: int
+    """Searches that returned one of the rows."""
+
+
+class Current:
+    """An index for the embeddings of one model that follows a store; threads may share it."""
+
+    # Locks are taken in this order: `_following`, a transaction, `_searching`.
+
+    def __init__(self, store: Store, model: Model, index: VectorIndex) -> None:
+        self.model = model
+        self._store = store
+        self._index = index
+        self._owners = Owners()
+        self._seen: Head | None = None
+        self._settings = GallerySettings()
+        self._calibration: Calibration | None = None
+        self._following = Lock()
+        self._searching = SharedLock()
+
+    def close(self) -> None:
+        """Close the index; the store stays open."""
+        self._index.close()
+
+    @property
+    def generation(self) -> int:
+        """The generation that was seen last; 0 before any was."""
+        return 0 if (seen := self._seen) is None else seen.generation
+
+    @property
+    def settings(self) -> GallerySettings:
+        """The settings that were seen last."""
+        return self._settings
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What was measured with the generation that was seen last, if anything was."""
+        return self._calibration
+
+    def catch_up(self) -> None:
+        """Follow every write that was acknowledged before."""
+        if self._store.head() != self._seen:
+            with self._following, self._store.database.reading() as connection:
+                self._follow(connection)
+
+    @contextmanager
+    def still(self) -> Iterator[Head | None]:
+        """Catch up, then hold the index still; gives what it agrees with, None when nothing."""
+        self.catch_up()
+        with self._searching.shared():
+            yield self._seen
+
+    @contextmanager
+    def searchable(self) -> Iterator[Head]:
+        """Hold still an index that can be searched for this model.
+
+        Raises:
+            StoreUnavailable: the index could not follow the store.
+            ModelMismatch: the gallery was embedded by another model.
+
+        """
+        with self.still() as seen:
+            if seen is None:
+                raise StoreUnavailable(
+                    "expected an index that agrees with the store, got one that could not follow "
+                    "it; the next request starts it over"
+                )
+            require_model(seen, self.model)
+            try:
+                yield seen
+            except IndexUnavailable:
+                # What it holds is in doubt: the next request starts it over.
+                self._seen = None
+                raise
+
+    def nearest(
+        self, embedding: NDArray[np.float32], limit: int, samples_of_a_subject: int = 1
+    ) -> tuple[Candidate, ...]:
+        """Find the nearest subjects, as `nearest_subjects` does; the index is held still."""
+        return nearest_subjects(self._index, self._owners, embedding, limit, samples_of_a_subject)
+
+    def knows(self, subject: str) -> bool:
+        """Tell whether a subject has a sample that is indexed; the index is held still."""
+        return self._owners.samples_of(subject) > 0
+
+    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32]) -> Looked:
+        """Look for rows that should be gone, by their own embeddings float32 `[N, L]` as well."""
+        searches, found = 0, 0
+        with self._searching.shared():
+            indexed = sum(row in self._owners for row in rows)
+            if probes.shape[1:] == (self.model.embedding_length,) and len(self._index):
+                searches = len(probes)
+                found = sum(finds_any(self._index, embedding, rows) for embedding in probes)
+        return Looked(indexed, searches, found)
+
+    def size(self) -> GallerySize:
+        """Tell what a search can find, from memory; it counts only in another model's gallery.
+
+        The index follows every change that the store numbers, so that this is what `status` counts.
+        """
+        with self.still() as seen:
+            subjects, samples = self._owners.subjects, len(self._owners)
+        if seen is None or seen.model != self.model:
+            status = self.status()
+            return GallerySize(status.name, status.generation, status.subjects, status.samples)
+        return GallerySize(self._store.name, seen.generation, subjects, samples)
+
+    def status(self) -> GalleryStatus:
+        """Compare the index with the store, both as of one moment, and count what is there."""
+        with self._following, self._store.database.reading() as connection:
+            head = self._follow(connection)
+            counts = self._store.counts(connection, head.generation)
+            kept = self._store.kept(connection)
+            indexed = len(self._index)
+        same_counts = counts.samples == counts.embedded == indexed == len(self._owners)
+        return GalleryStatus(
+            name=self._store.name,
+            generation=head.generation,
+            model_id=head.model.model_id,
+            embedding_length=head.model.embedding_length,
+            subjects=counts.subjects,
+            samples=counts.samples,
+            indexed=indexed,
+            index_kind=self._index.kind,
+            index_state=self._index.state,
+            in_sync=self._seen == head and head.model == self.model and same_counts,
+            **kept._asdict(),
+        )
+
+    def _follow(self, connection: Connection) -> Head:
+        """Bring the index to what the transaction sees; `_following` is held."""
+        update = news(connection, self._store.gallery_id, self._seen, self.model)
+        if update.head == self._seen:
+            return update.head
+        self._settings = read_settings(connection, self._store.gallery_id)
+        self._calibration = read_calibration(connection, update.head.generation)
+        with self._searching.alone():
+            # Whatever fails half-way leaves an index that has seen nothing: it starts over.
+            self._seen = None
+            if update.starts_over:
+                start_over(
+                    connection,
+                    self._store.gallery_id,
+                    update.head,
+                    self.model,
+                    index=self._index,
+                    owners=self._owners,
+                )
+            self._index.remove(update.erased)
+            self._owners.remove(update.erased)
+            for chunk in update.enrolled:
+                self._index.add(chunk.rows, chunk.embeddings, chunk.marks)
+                self._owners.add(chunk)
+            self._seen = update.head
+        return update.head
+
+
+def opened_index(
+    index: VectorIndex | IndexChoice | None, store: Store, model: Model
+) -> VectorIndex:
+    """Take an index as it is, or open one of the kind chosen: by default exact search by FAISS.
+
+    Raises:
+        EngineMissing: the kind of index cannot run here.
+        IndexUnavailable: its folder or server cannot be used now.
+
+    """
+    if index is None or isinstance(index, IndexChoice):
+        encrypted = store.database.vault.master is not None
+        return open_index(index or IndexChoice(), store.name, *model, encrypted=encrypted)
+    return index
