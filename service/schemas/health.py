@@ -1,0 +1,76 @@
+"""Whether the service works, and what runs here."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.schemas.body import Body
+from service.schemas.galleries import Gallery, Threshold
+
+
+class Alive(Body):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(Body):
+    """Walks can be enrolled and identified; the index equals the store."""
+
+    status: Literal["ready"] = "ready"
+    gallery: Gallery
+
+
+class ModelFacts(Body):
+    """What the model file says about itself."""
+
+    model_id: str = Field(examples=["metagait-demo-0123456789ab"])
+    name: str = Field(examples=["metagait-demo"])
+    height: int = Field(examples=[64])
+    width: int = Field(examples=[44])
+    parts: int = Field(examples=[64])
+    dimensions: int = Field(examples=[128])
+    preprocessing_id: str = Field(examples=["metagait-align-2"])
+
+
+class UploadLimits(Body):
+    """What one upload may hold."""
+
+    upload_bytes: int = Field(examples=[67108864], description="of one request body")
+    frames: int = Field(examples=[1000], description="of a walk")
+    min_frames: int = Field(examples=[5], description="with a body; fewer are refused")
+    conclusive_frames: int = Field(examples=[13], description="fewer decide nothing")
+    frame_pixels: int = Field(examples=[8294400], description="of one frame")
+    walk_pixels: int = Field(examples=[640000000], description="of all frames of a walk")
+
+
+class KeptGallery(Gallery):
+    """The gallery, with what it keeps and what that makes impossible."""
+
+    retention: str = Field(examples=["keep"], description="`keep` or `embeddings-only`")
+    without_silhouettes: int = Field(
+        examples=[0], description="samples that no other model can embed: no rebuild while any"
+    )
+    encrypted: bool = Field(description="silhouettes and embeddings of new subjects are encrypted")
+    plain_subjects: int = Field(examples=[20], description="subjects that are not encrypted")
+
+
+class Index(Body):
+    """What searches the gallery."""
+
+    kind: str = Field(examples=["exact"])
+    state: str = Field(examples=["compares with every sample in memory"])
+
+
+class Info(Body):
+    """What runs here."""
+
+    version: str = Field(examples=["0.1.0"])
+    provider: str = Field(
+        examples=["CPUExecutionProvider"], description="the execution provider that really runs"
+    )
+    model: ModelFacts
+    threshold: Threshold | None
+    gallery: KeptGallery
+    index: Index
+    limits: UploadLimits
