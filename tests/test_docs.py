@@ -32,7 +32,7 @@ def test_every_make_target_and_command_that_is_named_exists() -> None:
     ]
     targets = {name for text in texts for name in re.findall(r"(?m)(?:`|^)make ([a-z-]+)", text)}
     commands = {name for text in texts for name in re.findall(r"`metagait ([a-z]+)", text)}
-    assert {"demo", "test", "check", "serve", "train-demo"} <= targets
+    assert {"demo", "test", "check", "serve", "weights"} <= targets
     assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in targets)
     assert commands <= set(COMMANDS)
 
