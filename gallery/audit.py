@@ -7,7 +7,8 @@ written. A row holds counts and words, never a distance or anything made from a 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -78,18 +79,22 @@ def verify(connection: Connection, name: str) -> Verified:
     known = select(galleries).where(galleries.c.name == name)
     gallery = connection.execute(known).one()
     number, previous = 0, ""
-    for row in _rows(connection, gallery.id):
-        number += 1
-        if row.number != number:
-            raise AuditBroken(f"expected row {number} of the log of {name}, got row {row.number}")
-        if row.previous != previous:
-            raise AuditBroken(
-                f"expected row {number} of the log of {name} to follow the row before it, "
-                "got one that follows another"
-            )
-        if row.hash != _hash(row._asdict()):
-            raise AuditBroken(f"expected row {number} of the log of {name} as it was written")
-        previous = row.hash
+    # Closed also where a broken row ends it: a cursor of the server must not outlive the reading.
+    with closing(_rows(connection, gallery.id)) as rows:
+        for row in rows:
+            number += 1
+            if row.number != number:
+                raise AuditBroken(
+                    f"expected row {number} of the log of {name}, got row {row.number}"
+                )
+            if row.previous != previous:
+                raise AuditBroken(
+                    f"expected row {number} of the log of {name} to follow the row before it, "
+                    "got one that follows another"
+                )
+            if row.hash != _hash(row._asdict()):
+                raise AuditBroken(f"expected row {number} of the log of {name} as it was written")
+            previous = row.hash
     if (number, previous) != (gallery.audit_number, gallery.audit_hash):
         raise AuditBroken(
             f"expected a log of {name} of {gallery.audit_number} rows, got one that ends with "
@@ -113,9 +118,10 @@ def export(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
         yield {**row._mapping, "gallery": name, "counts": json.loads(row.counts)}
 
 
-def _rows(connection: Connection, gallery: int) -> Iterator[Row[Any]]:
+def _rows(connection: Connection, gallery: int) -> Generator[Row[Any]]:
     query: Select[Any] = select(audit).where(audit.c.gallery == gallery).order_by(audit.c.number)
-    yield from connection.execution_options(yield_per=_PAGE).execute(query)
+    with connection.execution_options(yield_per=_PAGE).execute(query) as rows:
+        yield from rows
 
 
 def _values(gallery: int, number: int, entry: Entry, previous: str) -> dict[str, Any]:
