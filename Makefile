@@ -12,7 +12,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c cons
 # The packages of this repository that the command line and the tests read.
 LINTED := metagait.py gallery model service docker tests benchmarks
 
-.PHONY: serve demo weights pictures samples test check clean
+.PHONY: serve demo weights pictures samples test test-all check clean
 
 serve: $(VENV)/.serving
 	$(BIN)/metagait serve --host $(HOST) --port $(PORT) --data $(DATA)
@@ -36,6 +36,10 @@ pictures: $(VENV)/.complete
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest
+
+# With the slow ones: every size and width of the paper through the exporter.
+test-all: $(VENV)/.complete
+	$(BIN)/python -m pytest -m ""
 
 check: $(VENV)/.complete
 	$(BIN)/ruff check $(LINTED)

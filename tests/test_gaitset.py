@@ -117,7 +117,6 @@ def test_a_wrong_configuration_names_its_key(wrong: dict[str, object], key: str)
         GaitSetConfig(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_onnx_equals_torch(tmp_path: Path) -> None:
     network = GaitSet(TINY).eval()
     facts = export_onnx(network, tmp_path / "gaitset.onnx", name="gaitset")

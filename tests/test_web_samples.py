@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from model.encoder import OnnxEncoder
@@ -44,7 +43,6 @@ def test_they_are_small_and_whole() -> None:
     assert {len(read(file)) for file in walks().values()} == {FRAMES}
 
 
-@pytest.mark.slow
 def test_the_weights_that_ship_tell_them_apart() -> None:
     encoder = OnnxEncoder.open(threads=1)
     embedded = {key: encoder.encode([read(file)])[0] for key, file in walks().items()}
