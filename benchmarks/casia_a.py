@@ -125,12 +125,37 @@ def table(folder: Path, methods: Sequence[Method]) -> str:
     return "\n".join(lines)
 
 
+def strangers_named(folder: Path, model: Path) -> str:
+    """Say how often the model file's own threshold names a stranger.
+
+    Every walk asks a gallery of all walks of the other people, so each is a stranger's search.
+    """
+    encoder = OnnxEncoder.open(model)
+    threshold = encoder.facts.threshold
+    if threshold is None:
+        return "the model has no threshold"
+    loaded = dict(walks(folder, encoder.facts.size))
+    people = np.array([key[0] for key in loaded])
+    embedded = np.concatenate([encoder.encode([walk]) for walk in loaded.values()])
+    named = 0
+    for person, probe in zip(people, embedded, strict=True):
+        others = embedded[people != person]
+        named += bool(np.linalg.norm(others - probe, axis=1).min() <= threshold.distance)
+    return (
+        f"threshold {threshold.distance:.3f} (target FPIR {threshold.target_fpir:.0%} on walkers): "
+        f"strangers named in {named / len(people):.1%} of {len(people)} searches"
+    )
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Print the table of the models."""
+    """Print the table of the models, and what a shipped threshold promises real people."""
     if not arguments or not Path(arguments[0]).is_dir():
         raise SystemExit(__doc__)
     models = [Path(argument) for argument in arguments[1:]] or [SHIPPED_MODEL]
     print(table(Path(arguments[0]), [open_method(path) for path in models]))
+    for path in models:
+        if path.suffix == ".onnx":
+            print(strangers_named(Path(arguments[0]), path))
 
 
 if __name__ == "__main__":
