@@ -1,0 +1,125 @@
+"""Checkpoints: whole or in pieces, refused when they are none, ready to embed or to begin from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import has_checkpoint, load_checkpoint, load_network, save_checkpoint
+from model.config import load_config
+from model.dataset import Dataset
+from model.encoder import SHIPPED_MODEL, OnnxEncoder
+from model.errors import ModelFileError
+from model.network import MetaGait, NetworkConfig
+from model.networks import build_network
+from model.start import start_from
+from model.train import train
+from model.training import Training
+from tests.tiny import TINY, noise_dataset
+
+CONFIGS = Path(__file__).parent.parent / "model" / "configs"
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return noise_dataset()
+
+
+def test_network_of_a_checkpoint_is_ready_to_embed(dataset: Dataset, tmp_path: Path) -> None:
+    train(replace(TINY, iterations=2), dataset, tmp_path)
+    network = load_network(tmp_path / "checkpoint.pt")
+    assert not network.training
+    walk = torch.from_numpy(dataset.samples[0].silhouettes())[None]
+    with torch.inference_mode():
+        embedding = network(walk, torch.tensor([5]))
+    assert embedding.shape == (1, 64, 4)
+    assert torch.isfinite(embedding).all()
+
+
+def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="checkpoint"):
+        load_checkpoint(tmp_path / "nothing.pt")
+    (tmp_path / "text.pt").write_text("weights")
+    with pytest.raises(ModelFileError, match="checkpoint"):
+        load_checkpoint(tmp_path / "text.pt")
+    torch.save({"format": "other"}, tmp_path / "other.pt")
+    with pytest.raises(ModelFileError, match="format"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_weights_of_another_network_are_refused(dataset: Dataset, tmp_path: Path) -> None:
+    Training(TINY, dataset.subjects).save(tmp_path / "checkpoint.pt", None)
+    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
+    del checkpoint.average["neck.running_mean"]
+    save_checkpoint(checkpoint, tmp_path / "checkpoint.pt")
+    with pytest.raises(ModelFileError, match=r"neck\.running_mean"):
+        load_network(tmp_path / "checkpoint.pt")
+
+
+def test_an_interrupted_write_leaves_the_older_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    Training(TINY, dataset.subjects).save(path, None)
+    unwritable = replace(load_checkpoint(path), metrics={"loss": lambda: None})
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(unwritable, path)
+    assert load_checkpoint(path).iteration == 0
+
+
+def test_a_checkpoint_in_pieces_is_the_same_checkpoint(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    Training(TINY, dataset.subjects).save(path, None)
+    whole = load_checkpoint(path)
+    save_checkpoint(whole, path, pieces=True)
+    assert not path.exists()
+    assert has_checkpoint(path)
+    joined = load_checkpoint(path)
+    assert joined.config == whole.config
+    assert all(torch.equal(joined.network[key], whole.network[key]) for key in whole.network)
+    save_checkpoint(whole, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_an_export_takes_the_average_and_a_resume_both(dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(TINY, average=0.9)
+    train(config, dataset, tmp_path / "whole")
+    once = replace(config, iterations=4)
+    train(once, dataset, tmp_path / "halves")
+    whole = load_checkpoint(tmp_path / "whole" / "checkpoint.pt")
+    exported = load_network(tmp_path / "whole" / "checkpoint.pt").state_dict()
+    torch.testing.assert_close(exported["stem.weight"], whole.average["stem.weight"])
+    assert not torch.equal(whole.average["stem.weight"], whole.network["stem.weight"])
+    assert load_checkpoint(tmp_path / "halves" / "checkpoint.pt").average.keys() == exported.keys()
+
+
+def test_a_training_begins_with_given_weights(dataset: Dataset, tmp_path: Path) -> None:
+    train(replace(TINY, iterations=2), dataset, tmp_path / "first")
+    begun = Training(TINY, dataset.subjects)
+    begun.begin_from(tmp_path / "first" / "checkpoint.pt")
+    expected = load_checkpoint(tmp_path / "first" / "checkpoint.pt").average
+    torch.testing.assert_close(begun.network.state_dict(), expected)
+    torch.testing.assert_close(begun.average.weights, expected)
+
+
+def test_weights_that_do_not_fit_are_no_start(dataset: Dataset, tmp_path: Path) -> None:
+    train(replace(TINY, iterations=1), dataset, tmp_path)
+    wider = build_network(NetworkConfig(channels=(4, 4, 4), dimensions=4))
+    with pytest.raises(ModelFileError, match="none of the right shape for a0"):
+        start_from(tmp_path / "checkpoint.pt", wider)
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(ModelFileError, match="expected an ONNX model"):
+        start_from(tmp_path / "text.onnx", wider)
+
+
+def test_the_weights_that_ship_can_be_taken_further() -> None:
+    network = build_network(load_config(CONFIGS / "demo.yaml").network)
+    assert isinstance(network, MetaGait)
+    before = network.stem.weight.detach().clone()
+    start_from(SHIPPED_MODEL, network)
+    assert not torch.equal(before, network.stem.weight)
+    walk = np.random.default_rng(0).integers(0, 256, (9, 64, 44), np.uint8)
+    expected = OnnxEncoder.open(SHIPPED_MODEL, provider="cpu").encode([walk])[0]
+    with torch.inference_mode():
+        ours = network.eval()(torch.from_numpy(walk)[None], torch.tensor([9]))
+    np.testing.assert_allclose(ours.flatten().numpy(), expected, atol=1e-4)
