@@ -1,7 +1,8 @@
 """Rounds of enrolling, erasing, searching and rebuilding from threads, each ended by kill -9.
 
     python -m tests.chaos --rounds 200                    on SQLite, in a temporary folder
-    python -m tests.chaos --rounds 200 --database URL     on an empty PostgreSQL database
+    python -m tests.chaos --rounds 200 --postgres         on a PostgreSQL server of its own
+    python -m tests.chaos --rounds 200 --database URL     on an empty database that there is
 
 After each round the store is opened again and compared with what the killed process had said:
 nothing that it acknowledged is lost, nothing that it erased is found, the index equals the store,
@@ -16,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +30,7 @@ from gallery.generations import Model
 from gallery.packing import sample_id
 from gallery.rebuild import rebuild
 from gallery.store import Store
+from tests.postgres import serving
 
 LENGTH = 8
 ROOT = Path(__file__).parent.parent
@@ -236,19 +239,34 @@ def run_rounds(location, rounds, seed=0):
     return expected
 
 
+@contextmanager
+def a_place(arguments) -> Iterator[str]:
+    """Give an empty database, in a temporary folder unless another one is asked for."""
+    if arguments.database:
+        yield arguments.database
+    elif arguments.postgres:
+        with serving() as server, server.database() as url:
+            yield url
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--database", help="URL of an empty database instead of SQLite")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--database", help="URL of an empty database instead of SQLite")
+    place.add_argument("--postgres", action="store_true", help="start a PostgreSQL server")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         work(arguments.work, arguments.seed)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with a_place(arguments) as location:
         started = time.monotonic()
-        expected = run_rounds(arguments.database or folder, arguments.rounds, arguments.seed)
+        expected = run_rounds(location, arguments.rounds, arguments.seed)
         samples = sum(map(len, expected.there.values()))
         print(
             f"{arguments.rounds} rounds, {expected.acknowledged} acknowledged writes, "
