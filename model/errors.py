@@ -3,7 +3,7 @@
 ModelError
 ├── SilhouetteError   frames that hold no usable walk
 ├── ModelFileError    an ONNX file that is not one of ours, or is damaged
-├── ProviderError     an execution provider that was asked for and does not run
+├── ProviderError     an engine, provider or precision that was asked for and does not run
 ├── EncodeError       walks an encoder cannot take (shape, dtype, length)
 ├── ConfigError       a training configuration with a wrong or unknown key
 ├── DatasetError      a dataset folder that cannot be read as the layout says
@@ -26,7 +26,7 @@ class ModelFileError(ModelError):
 
 
 class ProviderError(ModelError):
-    """The execution provider that was asked for does not run here."""
+    """The engine, execution provider or precision that was asked for does not run here."""
 
 
 class EncodeError(ModelError):

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
 from gallery import Gallery, GalleryError, KeyStore, Model, ModelFiles
-from model.encoder import SHIPPED_MODEL, Encoder, ModelFacts, OnnxEncoder
+from model.encoder import SHIPPED_MODEL, Encoder, ModelFacts
+from model.encoder import open_encoder as open_model
 from service import access, problems
 from service.admission import Admission
 from service.batcher import Batcher
@@ -93,7 +95,7 @@ def create_app(
 
 def open_encoder(settings: Settings) -> Encoder:
     """Open the model file of the settings; raises ModelFileError or ProviderError."""
-    return OnnxEncoder.open(settings.model, provider=settings.provider, threads=settings.threads)
+    return open_model(settings.model, settings.engine_choice())
 
 
 def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
@@ -164,7 +166,7 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
     stack.callback(keys.close)
     log = gallery.jobs()
     stack.callback(log.close)
-    rebuilds = RebuildJobs(settings, log)
+    rebuilds = RebuildJobs(settings, log, _rebuild_opener(settings, encoder))
     stack.callback(rebuilds.close)
     return Rooms(
         settings=settings,
@@ -205,7 +207,7 @@ def reopen(rooms: Rooms, live: Model) -> Rooms:
     """
     settings = rooms.settings
     path = ModelFiles.of(settings.data).find(live.model_id, rooms.gallery.model_sha256())
-    encoder = OnnxEncoder.open(path, provider=settings.provider, threads=settings.threads)
+    encoder = open_model(path, settings.engine_choice().like(rooms.encoder.runtime))
     try:
         _require_same_walks(encoder.facts, rooms.encoder.facts, live)
         gallery = open_gallery(settings, encoder.facts)
@@ -221,11 +223,19 @@ def reopen(rooms: Rooms, live: Model) -> Rooms:
     )
 
 
+def _rebuild_opener(settings: Settings, serving: Encoder) -> Callable[[Path], Encoder]:
+    """Open the model of a rebuild on the engine that serves, with threads of its own."""
+    choice = settings.engine_choice().like(serving.runtime)
+    choice = replace(choice, threads=settings.rebuild_threads, mode="latency")
+    return lambda path: open_model(path, choice)
+
+
 def _require_same_walks(facts: ModelFacts, before: ModelFacts, live: Model) -> None:
     if facts.model_id != live.model_id or facts.size != before.size:
         raise StartError(
             f"expected a model {live.model_id} for walks of {list(before.size)} pixels, "
-            f"got {facts.model_id} for {list(facts.size)}"
+            f"got {facts.model_id} for {list(facts.size)}; METAGAIT_PRECISION and METAGAIT_ENGINE "
+            "have to be those that the gallery was embedded with"
         )
 
 

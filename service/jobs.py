@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from gallery import GalleryError, Job, JobLog, ModelFiles, RebuildStopped
-from model.encoder import Encoder, OnnxEncoder
+from model.encoder import Encoder
 from model.errors import ModelError
 from service.errors import JobRunningError, UnknownModelError, UnusableModelError
 from service.keyring import LOCAL
@@ -68,12 +68,10 @@ class RebuildJobs:
     of it. What a stopped rebuild embedded is kept, and a later one to the same model goes on.
     """
 
-    def __init__(
-        self, settings: Settings, log: JobLog, open_model: OpenModel | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, log: JobLog, open_model: OpenModel) -> None:
         self._settings = settings
         self._log = log
-        self._open_model = open_model or self._open_onnx
+        self._open_model = open_model
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self._thread: threading.Thread | None = None
@@ -190,10 +188,6 @@ class RebuildJobs:
             return self._open_model(path)
         except ModelError as error:
             raise UnusableModelError(str(error)) from error
-
-    def _open_onnx(self, path: Path) -> Encoder:
-        settings = self._settings
-        return OnnxEncoder.open(path, provider=settings.provider, threads=settings.rebuild_threads)
 
 
 def _unknown(model: str) -> UnknownModelError:

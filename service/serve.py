@@ -56,9 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         draining = Draining()
         app = create_app(settings, encoder=encoder, gallery=gallery, draining=draining)
         logging.info(
-            "metagait serves %s on %s at http://%s:%d",
+            "metagait serves %s on %s, %s, %s at http://%s:%d",
             encoder.facts.model_id,
-            encoder.provider,
+            encoder.runtime.engine,
+            encoder.runtime.provider,
+            encoder.runtime.precision,
             settings.host,
             listener.getsockname()[1],
         )

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gallery import IndexChoice, MasterKey, read_master_key
-from model.encoder import SHIPPED_MODEL
+from model.encoder import SHIPPED_MODEL, EngineChoice
 from service.errors import SettingsError
 from service.limits import Limits
 
@@ -41,8 +41,17 @@ class Settings(BaseSettings):
     rebuild_threads: int = Field(
         1, ge=1, description="CPU threads of a rebuild that runs inside the service"
     )
-    provider: Literal["auto", "cpu", "cuda"] = Field(
+    engine: Literal["auto", "onnxruntime", "openvino"] = Field(
+        "auto", description="what runs the model; `auto` takes the quicker one of those installed"
+    )
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="where the model runs; `auto` takes CUDA when there is one"
+    )
+    precision: Literal["model", "bfloat16"] = Field(
+        "model", description="arithmetic: as the model file is, or bfloat16 on OpenVINO"
+    )
+    mode: Literal["latency", "throughput"] = Field(
+        "latency", description="the threads work on one call together, or each on one of its own"
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of the encoder; default: every CPU there is"
@@ -136,6 +145,17 @@ class Settings(BaseSettings):
             milvus_url=self.milvus_url,
             milvus_token="" if token is None else token.get_secret_value(),
             milvus_type=self.milvus_index_type,
+        )
+
+    def engine_choice(self) -> EngineChoice:
+        """Which engine runs the model."""
+        return EngineChoice(
+            engine=self.engine,
+            provider=self.provider,
+            precision=self.precision,
+            mode=self.mode,
+            threads=self.threads,
+            cache=self.data / "engines",
         )
 
     def limits(self, model_frames: int) -> Limits:

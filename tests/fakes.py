@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoder import ModelFacts, Threshold
+from model.encoder import ModelFacts, Runtime, Threshold
 
 SIZE = (64, 44)
 PARTS, DIMENSIONS = 8, 11
@@ -44,7 +44,7 @@ class FakeEncoder:
 
     def __init__(self, **changes: object) -> None:
         self.facts = facts(**changes)
-        self.provider = "FakeProvider"
+        self.runtime = Runtime("fake", "FakeProvider", "float32", 1, 1)
         self.batches: list[list[int]] = []
         self.closed = False
         self.failure: Exception | None = None

@@ -17,7 +17,14 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         row = re.search(rf"^\| `{PREFIX}{name.upper()}` \| (.*?) \|", README, re.MULTILINE)
         assert row, name
-        if isinstance(field.default, int | float) or name in {"host", "gallery", "provider"}:
+        if isinstance(field.default, int | float) or name in {
+            "host",
+            "gallery",
+            "engine",
+            "provider",
+            "precision",
+            "mode",
+        }:
             assert row.group(1) == f"`{field.default}`", name
 
 

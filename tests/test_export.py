@@ -82,8 +82,8 @@ def test_a_file_that_differs_from_its_network_is_not_written(
 
 
 def test_the_provider_that_runs_is_said_and_an_absent_one_refused(exported: Path) -> None:
-    assert OnnxEncoder.open(exported, provider="cpu").provider == "CPUExecutionProvider"
-    with pytest.raises(ProviderError, match="expected a provider of auto, cpu or cuda"):
+    assert OnnxEncoder.open(exported, provider="cpu").runtime.provider == "CPUExecutionProvider"
+    with pytest.raises(ProviderError, match="expected a provider of auto, cpu, cuda"):
         OnnxEncoder.open(exported, provider="tpu")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gallery import Gallery, JobLog
 from gallery.store import Store
-from model.encoder import OnnxEncoder
+from model.encoder import OnnxEncoder, open_encoder
 from service.app import create_app
 from service.errors import JobRunningError, UnknownModelError, UnusableModelError
 from service.jobs import RebuildJobs
@@ -105,7 +105,7 @@ class SlowEncoder:
     def __init__(self, path: Path, wait: Callable[[], None]) -> None:
         self._encoder = OnnxEncoder.open(path, threads=1)
         self.facts = self._encoder.facts
-        self.provider = self._encoder.provider
+        self.runtime = self._encoder.runtime
         self.encode = lambda walks: (wait(), self._encoder.encode(walks))[1]
 
     def close(self) -> None:
@@ -180,16 +180,16 @@ def test_a_job_whose_process_was_killed_is_interrupted_unless_somebody_rebuilds(
     left = log.add("tiny-b")
     store = Store.open(with_models.data)
     with store.database.alone("rebuild", store.gallery_id):
-        RebuildJobs(with_models, log)
+        RebuildJobs(with_models, log, open_encoder)
         assert log.get(left.job_id).state == "running"
     store.close()
-    RebuildJobs(with_models, log)
+    RebuildJobs(with_models, log, open_encoder)
     assert log.get(left.job_id).state == "interrupted"
     assert "goes on from there" in log.get(left.job_id).message
 
 
 def test_a_model_is_named_by_its_file_only(with_models: Settings, log: JobLog) -> None:
-    jobs = RebuildJobs(with_models, log)
+    jobs = RebuildJobs(with_models, log, open_encoder)
     for name in ("..", "", "b", "/b.onnx"):
         with pytest.raises(UnknownModelError):
             jobs.start(name)

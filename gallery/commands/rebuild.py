@@ -24,6 +24,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     configure_place(parser)
     parser.add_argument("--batch", type=int, default=16, help="walks in one encoder call (16)")
     parser.add_argument("--threads", type=int, help="CPU threads of the encoder (every CPU)")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "onnxruntime", "openvino"),
+        default="auto",
+        help="what runs the model (the quicker one of those installed)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("model", "bfloat16"),
+        default="model",
+        help="arithmetic, as METAGAIT_PRECISION of the service (as the model file is)",
+    )
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--model", type=Path, help="the ONNX file to embed with")
     action.add_argument(
@@ -49,10 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> RebuildReport:
-    from model.encoder import OnnxEncoder
+    from model.encoder import EngineChoice, open_encoder
 
+    choice = EngineChoice(
+        engine=arguments.engine, precision=arguments.precision, threads=arguments.threads
+    )
     with (
-        closing(OnnxEncoder.open(arguments.model, threads=arguments.threads)) as encoder,
+        closing(open_encoder(arguments.model, choice)) as encoder,
         _bar() as progress,
     ):
         # A running service opens the model from there when the generation goes live.

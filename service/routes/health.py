@@ -66,7 +66,10 @@ async def info(rooms: RoomsHere) -> schemas.Info:
     threshold = await rooms.ask(rooms.threshold, status.subjects)
     return schemas.Info(
         version=installed_version(),
-        provider=rooms.encoder.provider,
+        engine=rooms.encoder.runtime.engine,
+        provider=rooms.encoder.runtime.provider,
+        precision=rooms.encoder.runtime.precision,
+        threads=rooms.encoder.runtime.threads,
         model=_model_facts(rooms),
         threshold=schemas.Threshold.of(threshold),
         gallery=schemas.KeptGallery.model_validate(status),

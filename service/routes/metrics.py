@@ -29,7 +29,7 @@ async def metrics(rooms: RoomsHere) -> Response:
     rooms.metrics.runs(
         version=installed_version(),
         model_id=rooms.encoder.facts.model_id,
-        provider=rooms.encoder.provider,
+        provider=rooms.encoder.runtime.provider,
     )
     await _look_at_gallery(rooms)
     return Response(rooms.metrics.text(), media_type=CONTENT_TYPE)

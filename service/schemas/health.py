@@ -66,9 +66,12 @@ class Info(Body):
     """What runs here."""
 
     version: str = Field(examples=["0.1.0"])
+    engine: str = Field(examples=["onnxruntime"], description="the engine that really runs")
     provider: str = Field(
         examples=["CPUExecutionProvider"], description="the execution provider that really runs"
     )
+    precision: str = Field(examples=["float32"], description="of the arithmetic that really runs")
+    threads: int = Field(examples=[2], description="CPU threads of one encoder call")
     model: ModelFacts
     threshold: Threshold | None
     gallery: KeptGallery

@@ -1,0 +1,1 @@
+"""Engines behind one `Encoder`: ONNX Runtime (CPU, CUDA, TensorRT) and OpenVINO (CPU)."""

@@ -1,0 +1,156 @@
+"""ONNX Runtime: the engine that is always there, on CPU, CUDA or TensorRT."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from model.engines.encoder import Runtime
+from model.engines.threads import Mode, Threads
+from model.engines.walks import CLOSED, padded
+from model.errors import EncodeError, ModelFileError, ProviderError
+from model.facts import (
+    FLOAT32,
+    METADATA_KEY,
+    SHIPPED_MODEL,
+    ModelFacts,
+    Value,
+    check_interface,
+    read_facts,
+)
+from model.manifest import read_model
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float)": "float32"}
+
+
+class OnnxEncoder:
+    """An `Encoder` on ONNX Runtime."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, facts: ModelFacts, threads: Threads
+    ) -> None:
+        self._session: onnxruntime.InferenceSession | None = session
+        provider: str = session.get_providers()[0]
+        self.facts = _of_this_provider(facts, provider)
+        self.runtime = Runtime(
+            "onnxruntime", provider, facts.precision, threads.of_a_call, threads.callers
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path = SHIPPED_MODEL,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        mode: Mode = "latency",
+        cache: Path | None = None,
+    ) -> "OnnxEncoder":
+        """Open a model file.
+
+        Args:
+            path: an ONNX file that `metagait export` wrote.
+            provider: "cpu", "cuda", "tensorrt", or "auto" for CUDA where it is there and else the
+                CPU.
+            threads: CPU threads for all calls together; by default every CPU this process may use.
+            mode: whether one call gets all the threads, or each of that many calls one.
+            cache: folder where TensorRT keeps its engines; without, each start builds them anew.
+
+        Raises:
+            ModelFileError: no such file, not ONNX, not ours, or made behind other preprocessing.
+            ProviderError: the provider that was asked for is not what would run.
+
+        """
+        content = read_model(Path(path))
+        wanted = _choose(provider)
+        shared = Threads.shared(mode, threads)
+        try:
+            session = onnxruntime.InferenceSession(
+                content, _options(shared.of_a_call), providers=_with_fallback(wanted, cache)
+            )
+        except Exception as error:  # ONNX Runtime raises its own types, without a common base
+            raise ModelFileError(f"{path} is not an ONNX model that runs here: {error}") from error
+        running = session.get_providers()[0]
+        if provider != "auto" and running != wanted:
+            raise ProviderError(f"expected {wanted} to run {path}, but {running} would")
+        metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        facts = read_facts(metadata.get(METADATA_KEY), content, Path(path))
+        check_interface(_interface(session), facts, Path(path))
+        return cls(session, facts, shared)
+
+    def encode(self, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed walks uint8 `[T_i, H, W]` as float32 `[N, P*D]`; raises EncodeError."""
+        session = self._session
+        if session is None:
+            raise EncodeError(CLOSED)
+        silhouettes, lengths = padded(walks, self.facts)
+        (embedding,) = session.run(None, {"silhouettes": silhouettes, "lengths": lengths})
+        return np.asarray(embedding, np.float32).reshape(len(walks), -1)
+
+    def close(self) -> None:
+        """Give the session's memory back; the encoder cannot be used afterwards."""
+        self._session = None
+
+
+def _of_this_provider(facts: ModelFacts, provider: str) -> ModelFacts:
+    # Only float32 is the same everywhere: int8 becomes float on a GPU, and halves add up otherwise.
+    if facts.precision == FLOAT32 or provider == PROVIDERS["cpu"]:
+        return facts
+    return facts.computed_in(provider.removesuffix("ExecutionProvider").lower())
+
+
+def _choose(provider: str) -> str:
+    available = onnxruntime.get_available_providers()
+    if provider == "auto":
+        return PROVIDERS["cuda"] if PROVIDERS["cuda"] in available else PROVIDERS["cpu"]
+    if provider not in PROVIDERS:
+        raise ProviderError(
+            f"expected a provider of auto, {', '.join(PROVIDERS)}, got {provider!r}"
+        )
+    if PROVIDERS[provider] not in available:
+        raise ProviderError(
+            f"{PROVIDERS[provider]} was asked for, but this ONNX Runtime has only "
+            f"{', '.join(available)}; the extra 'gpu' installs the other build"
+        )
+    return PROVIDERS[provider]
+
+
+def _with_fallback(wanted: str, cache: Path | None) -> list[Any]:
+    if wanted == PROVIDERS["cpu"]:
+        return [wanted]
+    # An exhaustive algorithm search for every new walk length would cost seconds each, and TF32
+    # would move embeddings by 1e-3: a float32 file means float32 on every provider.
+    options = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+    cuda = [(PROVIDERS["cuda"], options), PROVIDERS["cpu"]]
+    if wanted == PROVIDERS["cuda"]:
+        return cuda
+    kept = {} if cache is None else {"trt_engine_cache_path": str(cache)}
+    return [(wanted, {"trt_engine_cache_enable": str(cache is not None), **kept}), *cuda]
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Idle threads that spin take the processor from decoding and searching.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _interface(session: onnxruntime.InferenceSession) -> list[Value]:
+    return [
+        Value(
+            value.name,
+            _DTYPES.get(value.type, value.type),
+            tuple(axis if isinstance(axis, int) else None for axis in value.shape),
+        )
+        for value in (*session.get_inputs(), *session.get_outputs())
+    ]

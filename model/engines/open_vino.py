@@ -1,0 +1,178 @@
+"""OpenVINO: the faster engine on CPUs, in float32 or, where it is asked for, bfloat16."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.engines.encoder import Runtime
+from model.engines.threads import Mode, Threads
+from model.engines.walks import CLOSED, padded
+from model.errors import EncodeError, ModelFileError, ProviderError
+from model.facts import (
+    BFLOAT16,
+    FLOAT32,
+    METADATA_KEY,
+    ModelFacts,
+    Value,
+    check_interface,
+    read_facts,
+)
+from model.manifest import read_model
+
+DEVICE = "CPU"
+_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16"}
+_DTYPES = {"u8": "uint8", "i64": "int64", "f32": "float32"}
+
+
+def is_installed() -> bool:
+    """Whether the extra `openvino` is there."""
+    return find_spec("openvino") is not None
+
+
+def _load() -> Any:
+    if not is_installed():
+        return None
+    import openvino
+
+    return openvino.Core()
+
+
+class OpenVinoEncoder:
+    """An `Encoder` on OpenVINO. Each call in work has a request of its own; requests are kept."""
+
+    def __init__(self, compiled: Any, facts: ModelFacts, runtime: Runtime) -> None:
+        self._compiled: Any = compiled
+        self._idle: list[Any] = []
+        self._lock = threading.Lock()
+        self.facts = facts
+        self.runtime = runtime
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        precision: str = FLOAT32,
+        threads: int | None = None,
+        mode: Mode = "latency",
+        load: Callable[[], Any] = _load,
+    ) -> "OpenVinoEncoder":
+        """Open a model file.
+
+        Args:
+            path: an ONNX file that `metagait export` wrote.
+            precision: of what the file keeps in float: "float32" or "bfloat16".
+            threads: CPU threads for all calls together; by default every CPU this process may use.
+            mode: whether one call gets all the threads, or each of that many calls one.
+            load: gives an `openvino.Core`, or None where OpenVINO is not installed.
+
+        Raises:
+            ModelFileError: no such file, not ONNX, not ours, or made behind other preprocessing.
+            ProviderError: OpenVINO is not installed, or the CPU lacks the precision.
+
+        """
+        core = load()
+        _require(core, precision)
+        content = read_model(Path(path))
+        shared = Threads.shared(mode, threads)
+        try:
+            model = core.read_model(model=content)
+            compiled = core.compile_model(model, DEVICE, _properties(precision, shared, mode))
+        except RuntimeError as error:
+            raise ModelFileError(f"{path} is not an ONNX model that runs here: {error}") from error
+        facts = read_facts(_metadata(model), content, Path(path))
+        check_interface(_interface(model), facts, Path(path))
+        running = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        if running != _HINTS[precision]:
+            raise ProviderError(f"expected {path} to run in {precision}, but {running} would")
+        return cls(compiled, _qualified(facts, precision), _runtime(facts, precision, shared))
+
+    def encode(self, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed walks uint8 `[T_i, H, W]` as float32 `[N, P*D]`; raises EncodeError."""
+        with self._request() as request:
+            silhouettes, lengths = padded(walks, self.facts)
+            answer = request.infer({"silhouettes": silhouettes, "lengths": lengths})
+            return np.array(answer[0], np.float32).reshape(len(walks), -1)
+
+    def close(self) -> None:
+        """Give the memory back; the encoder cannot be used afterwards."""
+        with self._lock:
+            self._compiled = None
+            self._idle.clear()
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        with self._lock:
+            if self._compiled is None:
+                raise EncodeError(CLOSED)
+            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        try:
+            yield request
+        finally:
+            with self._lock:
+                if self._compiled is not None:
+                    self._idle.append(request)
+
+
+def _require(core: Any, precision: str) -> None:
+    if core is None:
+        raise ProviderError(
+            "the engine openvino was asked for, but it is not installed; the extra 'openvino' "
+            "installs it"
+        )
+    if DEVICE not in core.available_devices:
+        raise ProviderError(
+            f"a {DEVICE} was asked for, but OpenVINO has only {', '.join(core.available_devices)}"
+        )
+    capabilities: list[str] = core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
+    if precision == BFLOAT16 and "BF16" not in capabilities:
+        raise ProviderError(
+            f"{BFLOAT16} was asked for, but this CPU has only {', '.join(capabilities)}"
+        )
+
+
+def _properties(precision: str, threads: Threads, mode: Mode) -> dict[str, Any]:
+    return {
+        # Never left to OpenVINO, which takes bfloat16 by itself where the CPU is good at it.
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": mode.upper(),
+        "INFERENCE_NUM_THREADS": threads.of_a_call * threads.callers,
+        "NUM_STREAMS": threads.callers,
+        # Other work shares the processors; the kernel knows better where a thread should run.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _qualified(facts: ModelFacts, precision: str) -> ModelFacts:
+    """Give embeddings that only this engine or precision makes an id of their own."""
+    if facts.precision != FLOAT32:
+        facts = facts.computed_in("openvino")
+    return facts if precision == FLOAT32 else facts.computed_in(precision)
+
+
+def _runtime(facts: ModelFacts, precision: str, threads: Threads) -> Runtime:
+    narrow = precision if facts.precision == FLOAT32 else facts.precision
+    return Runtime("openvino", DEVICE, narrow, threads.of_a_call, threads.callers)
+
+
+def _metadata(model: Any) -> str | None:
+    """Read what ONNX calls metadata; OpenVINO keeps it as what a framework said."""
+    path = ["framework", METADATA_KEY]
+    return str(model.get_rt_info(path).astype(str)) if model.has_rt_info(path) else None
+
+
+def _interface(model: Any) -> list[Value]:
+    return [
+        Value(
+            port.any_name,
+            _DTYPES.get(port.element_type.to_string(), port.element_type.to_string()),
+            tuple(axis.get_length() if axis.is_static else None for axis in port.partial_shape),
+        )
+        for port in (*model.inputs, *model.outputs)
+    ]

@@ -1,0 +1,134 @@
+"""What belongs to a model and travels in its file: sizes, preprocessing, precision, threshold."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from model.errors import ModelFileError
+from model.silhouettes import PREPROCESSING_ID
+
+SHIPPED_MODEL = Path(__file__).parent / "weights" / "metagait.onnx"
+METADATA_KEY = "metagait"
+"""Key of the ONNX metadata under which the facts stand as JSON."""
+FLOAT32 = "float32"
+BFLOAT16 = "bfloat16"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A decision threshold and the promise that was measured with it."""
+
+    distance: float
+    target_fpir: float
+    fnir: float
+    """Share of enrolled subjects missed at this distance, in the same measurement."""
+    gallery_subjects: int
+    """Subjects in the galleries that were searched; a larger gallery needs a new measurement."""
+    searches: int
+    """Non-mated searches behind the figure."""
+    source: str
+    """What the walks were, for the person who reads it."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What belongs to a model and travels in its file; `model_id` is worked out from the bytes."""
+
+    model_id: str
+    """Name and the first 12 hex digits of the file's SHA-256: `metagait-demo-0123456789ab`."""
+    name: str
+    size: tuple[int, int]
+    parts: int
+    dimensions: int
+    preprocessing_id: str
+    max_frames: int
+    threshold: Threshold | None
+    precision: str = FLOAT32
+    """Of the arithmetic that the file asks for: float32, float16 or int8."""
+
+    @property
+    def embedding_length(self) -> int:
+        """Numbers in a flattened embedding, P·D."""
+        return self.parts * self.dimensions
+
+    def computed_in(self, arithmetic: str) -> "ModelFacts":
+        """Facts of the same file where its embeddings are no longer comparable with the others.
+
+        The id ends in the same digits, and a gallery takes it for another model's:
+        `metagait-demo-bfloat16-0123456789ab`.
+        """
+        name = f"{self.name}-{arithmetic}"
+        digits = self.model_id.rpartition("-")[2]
+        return replace(self, name=name, model_id=f"{name}-{digits}")
+
+    def to_json(self) -> str:
+        """Everything but the id, which the file itself decides."""
+        facts = asdict(self)
+        del facts["model_id"]
+        return json.dumps(facts)
+
+    @classmethod
+    def from_json(cls, text: str, digest: str) -> "ModelFacts":
+        """Read what `to_json` wrote; raises KeyError, TypeError or ValueError on anything else."""
+        facts: dict[str, Any] = json.loads(text)
+        threshold = facts.pop("threshold")
+        facts["size"] = tuple(facts["size"])
+        return cls(
+            model_id=f"{facts['name']}-{digest[:12]}",
+            threshold=None if threshold is None else Threshold(**threshold),
+            **facts,
+        )
+
+
+class Value(NamedTuple):
+    """An input or output of a graph, in the words of any engine; free axes are None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+def read_facts(text: str | None, content: bytes, path: Path) -> ModelFacts:
+    """Read the facts that stand in a model file.
+
+    Args:
+        text: the file's metadata under `METADATA_KEY`, if it has any.
+        content: the bytes of the file, which decide the id.
+        path: where it came from, for the sentence of an error.
+
+    Raises:
+        ModelFileError: no facts, unreadable ones, or a file made behind other preprocessing.
+
+    """
+    if text is None:
+        raise ModelFileError(f"{path} is not a model that metagait exported: it holds no facts")
+    try:
+        facts = ModelFacts.from_json(text, hashlib.sha256(content).hexdigest())
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the facts inside {path} cannot be read: {error!r}") from error
+    if facts.preprocessing_id != PREPROCESSING_ID:
+        raise ModelFileError(
+            f"{path} expects preprocessing {facts.preprocessing_id!r}, this version does "
+            f"{PREPROCESSING_ID!r}: export the model again with this version"
+        )
+    return facts
+
+
+def check_interface(values: Sequence[Value], facts: ModelFacts, path: Path) -> None:
+    """Compare what the graph takes and gives with what its facts say; raises ModelFileError."""
+    expected = [
+        Value("silhouettes", "uint8", (None, None, *facts.size)),
+        Value("lengths", "int64", (None,)),
+        Value("embedding", FLOAT32, (None, facts.parts, facts.dimensions)),
+    ]
+    if list(values) != expected:
+        raise ModelFileError(
+            f"expected {path} to take and give {_named(expected)}, got {_named(values)}"
+        )
+
+
+def _named(values: Sequence[Value]) -> str:
+    return ", ".join(f"{value.name} {value.dtype} {list(value.shape)}" for value in values)
