@@ -12,7 +12,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c cons
 # The packages of this repository that the command line and the tests read.
 LINTED := metagait.py gallery model service docker tests benchmarks
 
-.PHONY: serve demo weights pictures samples test test-all check clean
+.PHONY: serve demo weights pictures samples test test-all conformance check clean
 
 serve: $(VENV)/.serving
 	$(BIN)/metagait serve --host $(HOST) --port $(PORT) --data $(DATA)
@@ -40,6 +40,10 @@ test: $(VENV)/.complete
 # With the slow ones: every size and width of the paper through the exporter.
 test-all: $(VENV)/.complete
 	$(BIN)/python -m pytest -m ""
+
+# schemathesis over a running service, every check, with a key; about two minutes.
+conformance: $(VENV)/.complete
+	$(BIN)/python -m tests.conformance
 
 check: $(VENV)/.complete
 	$(BIN)/ruff check $(LINTED)

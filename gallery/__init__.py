@@ -4,6 +4,7 @@ Everything another room needs is here; the modules behind this door may change.
 """
 
 from gallery.calibration import Calibration
+from gallery.checks import SUBJECT_MAX_CHARACTERS
 from gallery.ciphers import MasterKey
 from gallery.errors import (
     AuditBroken,
@@ -71,6 +72,7 @@ from gallery.settings import GallerySettings
 from gallery.views import ViewRelation, relation, view_of
 
 __all__ = [
+    "SUBJECT_MAX_CHARACTERS",
     "ApiKey",
     "AuditBroken",
     "BackupError",

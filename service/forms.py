@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from gallery import SUBJECT_MAX_CHARACTERS
+from service.fields import MAX_LIMIT
 from service.packed import MEDIA_TYPE
 
 _FILE = {"type": "string", "format": "binary"}
@@ -10,6 +12,15 @@ _SEQUENCE = (
     "array of uint8 or bool [frames, height, width], the packed form, or a silhouette video .mp4 "
     "or .avi; its content tells which"
 )
+# What a text field holds; a part or a query of an object is its JSON text (OpenAPI 3.1, 4.8.15).
+_TEXTS: dict[str, dict[str, Any]] = {
+    "subject": {"type": "string", "minLength": 1, "maxLength": SUBJECT_MAX_CHARACTERS},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+    "metadata": {"type": "object"},
+    "consent": {"$ref": "#/components/schemas/Consent"},
+    "captured_at": {"type": "string", "format": "date-time"},
+    "force": {"type": "string", "enum": ["true", "false"]},
+}
 
 
 def walk_body(*required: str, **texts: str) -> dict[str, Any]:
@@ -33,16 +44,7 @@ def walk_body(*required: str, **texts: str) -> dict[str, Any]:
         kind: {"schema": {**_FILE, "description": f"{_SEQUENCE}; text fields go into the query"}}
         for kind in (MEDIA_TYPE, "application/zip", "application/octet-stream")
     }
-    described["parameters"] = [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": f"{words}; in the form or here",
-            "schema": {"type": "string"},
-        }
-        for name, words in texts.items()
-    ]
+    described["parameters"] = [_parameter(name, words) for name, words in texts.items()]
     return described
 
 
@@ -52,10 +54,25 @@ def batch_body(**texts: str) -> dict[str, Any]:
     return _body({"sequence": files}, ("sequence",), texts)
 
 
+def _parameter(name: str, words: str) -> dict[str, Any]:
+    """Describe a text field in the query."""
+    schema = _TEXTS[name]
+    is_text = schema.get("type") in ("string", "integer")
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": f"{words}; in the form or here",
+        **(
+            {"schema": schema} if is_text else {"content": {"application/json": {"schema": schema}}}
+        ),
+    }
+
+
 def _body(
     files: dict[str, Any], required: tuple[str, ...], texts: dict[str, str]
 ) -> dict[str, Any]:
-    fields = {name: {"type": "string", "description": words} for name, words in texts.items()}
+    fields = {name: {**_TEXTS[name], "description": words} for name, words in texts.items()}
     schema: dict[str, Any] = {"type": "object", "properties": {**files, **fields}}
     if required:
         schema["required"] = list(required)

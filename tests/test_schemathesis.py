@@ -1,47 +1,41 @@
-"""schemathesis against a server in this process, a few examples of each operation.
+"""schemathesis against a server in this process: every check, a few examples of each operation.
 
-The whole, over a running service with a key of every scope, is one command:
-
-    schemathesis --config-file docs/schemathesis.toml run docs/openapi.json --url URL \\
-        --header "Authorization: Bearer mg_..."
+The whole, against the service as it is run, is `make conformance`.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
-from gallery import Gallery
+import tests.conformance_walks  # noqa: F401 -- it tells schemathesis what a walk is
+from gallery import Gallery, KeyStore
+from service.access import SCOPES
 from service.app import create_app
 from service.settings import Settings
 from tests.caller import listening
 from tests.fakes import FakeEncoder
 
-SCHEMA = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
-CHECKS = [
-    schemathesis.checks.not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
+CONFIG = Path(__file__).parent.parent / "docs" / "schemathesis.toml"
+SCHEMA = schemathesis.openapi.from_dict(
+    create_app(Settings()).openapi(), config=schemathesis.Config.from_path(CONFIG)
+)
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    """A server, and the header of a key that may do everything."""
     encoder = FakeEncoder()
     data = tmp_path_factory.mktemp("schemathesis")
     gallery = Gallery.open(data, model_id=encoder.facts.model_id, embedding_length=88)
-    app = create_app(Settings(data=data, max_upload_mb=1), encoder=encoder, gallery=gallery)
+    keys = KeyStore.open(data)
+    _, key = keys.create("schemathesis", SCOPES)
+    keys.close()
+    app = create_app(Settings(data=data), encoder=encoder, gallery=gallery)
     with listening(app) as port:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {key}"}
     gallery.close()
 
 
@@ -54,5 +48,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_an_operation_answers_as_it_is_described(case: schemathesis.Case, service: str) -> None:
-    case.call_and_validate(base_url=service, checks=CHECKS)
+def test_an_operation_answers_as_it_is_described(
+    case: schemathesis.Case, service: tuple[str, dict[str, str]]
+) -> None:
+    url, headers = service
+    case.call_and_validate(base_url=url, headers=headers)

@@ -65,6 +65,7 @@ def test_consents_are_recorded_shown_and_listed_when_they_expire(client):
         ("consent", "yes", "invalid_field"),
         ("consent", '{"reference": "1"}', "invalid_field"),
         ("consent", '{"basis": "x", "expires": "2026-03-04T05:06:07"}', "invalid_consent"),
+        ("consent", '{"basis": "x", "expires": 1770000000}', "invalid_field"),
     ],
 )
 def test_a_consent_or_a_time_that_says_nothing_certain_is_refused(client, field, value, code):

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Response
 
 from service import schemas
 from service.access import CallerHere, GuardedRoute
+from service.links import JOB
 from service.problems import responses
 from service.rooms import RoomsHere
 
@@ -19,7 +20,7 @@ JobId = Annotated[str, Path(description="the id that `POST /rebuild` answered")]
     "/rebuild",
     operation_id="rebuild",
     status_code=202,
-    responses=responses(404, 409, 422, 503, 507),
+    responses={202: {"links": JOB}, **responses(404, 409, 422, 503, 507)},
 )
 async def rebuild(
     rooms: RoomsHere, caller: CallerHere, wanted: schemas.RebuildWanted, response: Response

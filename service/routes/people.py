@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from service import schemas
 from service.access import CallerHere, GuardedRoute
+from service.links import ERASED, FIRST_LISTED, FIRST_SAMPLE
 from service.problems import responses
 from service.rooms import RoomsHere
 from service.sprites import sprite
@@ -20,7 +21,11 @@ ReceiptId = Annotated[str, Path(description="the id that an erasure answered")]
 SampleId = Annotated[str, Path(description="the id that an enrolment answered")]
 
 
-@router.get("/subjects", operation_id="list_subjects", responses=responses(422, 503))
+@router.get(
+    "/subjects",
+    operation_id="list_subjects",
+    responses={200: {"links": FIRST_LISTED}, **responses(422, 503)},
+)
 async def list_subjects(
     rooms: RoomsHere,
     limit: Annotated[int, Query(ge=1, le=500, description="subjects in a page")] = 50,
@@ -52,7 +57,11 @@ async def record_consent(
     return consent
 
 
-@router.get(_SUBJECT, operation_id="read_subject", responses=responses(404, 422, 503))
+@router.get(
+    _SUBJECT,
+    operation_id="read_subject",
+    responses={200: {"links": FIRST_SAMPLE}, **responses(404, 422, 503)},
+)
 async def read_subject(rooms: RoomsHere, subject: SubjectId) -> schemas.SubjectDetail:
     """Show a subject with its samples."""
     detail = await rooms.ask(rooms.gallery.subject, subject)
@@ -67,7 +76,7 @@ async def read_subject(rooms: RoomsHere, subject: SubjectId) -> schemas.SubjectD
 @router.delete(
     _SUBJECT,
     operation_id="erase_subject",
-    responses=responses(403, 404, 422, 503),
+    responses={200: {"links": ERASED}, **responses(403, 404, 422, 503)},
 )
 async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId) -> schemas.Erased:
     """Erase a subject with all its samples, silhouettes and embeddings, and prove it."""
@@ -77,7 +86,9 @@ async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId
 
 
 @router.delete(
-    "/samples/{sample_id}", operation_id="erase_sample", responses=responses(403, 404, 422, 503)
+    "/samples/{sample_id}",
+    operation_id="erase_sample",
+    responses={200: {"links": ERASED}, **responses(403, 404, 422, 503)},
 )
 async def erase_sample(rooms: RoomsHere, caller: CallerHere, sample_id: SampleId) -> schemas.Erased:
     """Erase one sample for good; its subject stays as long as it has another."""

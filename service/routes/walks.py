@@ -23,6 +23,7 @@ from service.fields import (
 from service.forms import batch_body, walk_body
 from service.idempotency import digest_of
 from service.keyring import Caller
+from service.links import ENROLLED
 from service.probes import Probe, judged, searched, with_probe
 from service.problems import answer_to, responses
 from service.rooms import Rooms, RoomsHere, UploadHere
@@ -56,7 +57,12 @@ IdempotencyKey = Annotated[
     operation_id="enroll",
     status_code=201,
     responses={
-        200: {"model": schemas.Enrolled, "description": "This very walk was enrolled before"},
+        200: {
+            "model": schemas.Enrolled,
+            "description": "This very walk was enrolled before",
+            "links": ENROLLED,
+        },
+        201: {"links": ENROLLED},
         **_PROBLEMS,
         **responses(409, 507),
     },

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 import gallery
 from service.schemas.body import SAMPLE_ID, Body
@@ -39,6 +39,13 @@ class Consent(Body):
     expires: datetime | None = Field(
         None, description="from when on it does not hold; with a time zone"
     )
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _no_number(cls, value: object) -> object:
+        if isinstance(value, int | float):
+            raise ValueError("expected a time after ISO 8601, got a number")
+        return value
 
     def of_gallery(self) -> gallery.Consent:
         """Make the gallery's record, which checks it."""
