@@ -31,7 +31,7 @@ COMMANDS = {
     "ablate": ("model.ablate", "train and score every row of an ablation, into one table"),
     "evaluate": ("model.evaluate", "print the tables of models: closed and open set"),
     "plot": ("model.plots.command", "draw pictures of models and trainings"),
-    "export": ("model.export", "write a checkpoint as ONNX, with its facts inside"),
+    "export": ("model.export", "write a checkpoint as ONNX, or an ONNX file in another form"),
 }
 
 

@@ -1,6 +1,7 @@
 """`metagait export`: a checkpoint -> one ONNX file that says everything about itself.
 
     metagait export runs/demo/checkpoint.pt metagait.onnx --calibrate
+    metagait export model/weights/metagait.onnx plain.onnx --form plain
 
 Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `embedding` float32
 `[N, P, D]`; N and T are free. A file whose embeddings differ from the network's is never written.
@@ -9,6 +10,8 @@ Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `emb
 import argparse
 import hashlib
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import load_checkpoint, load_network
+from model.embed import Encode
 from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
 from model.errors import ExportError
-from model.manifest import write_manifest
+from model.graph import FORMS, Form, rewrite
+from model.manifest import read_model, write_manifest
 from model.networks import Network
 from model.silhouettes import PREPROCESSING_ID
 from model.threshold import calibrate_on_walkers
@@ -35,9 +40,14 @@ _PARITY_LENGTHS = ((1,), (2, 3), (30,), (60, 7, 31, 1), (5, 100))
 
 
 def export_onnx(
-    network: Network, path: Path, *, name: str, threshold: Threshold | None = None
+    network: Network,
+    path: Path,
+    *,
+    name: str,
+    threshold: Threshold | None = None,
+    form: Form = "winograd",
 ) -> ModelFacts:
-    """Write `network` to `path`, whole or not at all.
+    """Write `network` to `path`, whole or not at all; `form` is one of `model.graph`.
 
     Raises:
         ExportError: the file's embeddings differ from the network's by more than `TOLERANCE`.
@@ -54,16 +64,41 @@ def export_onnx(
         max_frames=MAX_FRAMES,
         threshold=threshold,
     )
-    model = _graph(network)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, facts.to_json()
+    model = rewrite(_graph(network), form)
+    return write_model(model, facts, path, lambda written: check_parity(network, written))
+
+
+def rewrite_onnx(source: Path, path: Path, form: Form) -> ModelFacts:
+    """Write an exported file in another form, with the facts that it has.
+
+    Raises:
+        ExportError: the embeddings of the two differ by more than `TOLERANCE`.
+        ModelFileError: `source` is no model that `metagait export` wrote.
+
+    """
+    before = OnnxEncoder.open(source, provider="cpu")
+
+    def check(written: Path) -> None:
+        after = OnnxEncoder.open(written, provider="cpu")
+        _compare(after, before.encode, before.facts.size)
+
+    model = rewrite(onnx.load_from_string(read_model(source)), form)
+    return write_model(model, before.facts, path, check)
+
+
+def write_model(
+    model: onnx.ModelProto, facts: ModelFacts, path: Path, check: Callable[[Path], object]
+) -> ModelFacts:
+    """Write a model with its facts to `path` and its manifest, or nothing when `check` raises."""
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, properties | {METADATA_KEY: facts.to_json()})
     content = model.SerializeToString()
     digest = hashlib.sha256(content).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         unfinished.write_bytes(content)
-        check_parity(network, unfinished)
+        check(unfinished)
         unfinished.replace(path)
         write_manifest(path, digest)
     finally:
@@ -82,17 +117,19 @@ def check_parity(network: Network, path: Path) -> float:
 
     """
     encoder = OnnxEncoder.open(path, provider="cpu")
+    return _compare(
+        encoder,
+        lambda walks: np.stack([embed_one(network, walk) for walk in walks]),
+        network.config.size,
+    )
+
+
+def _compare(encoder: OnnxEncoder, expected: Encode, size: tuple[int, int]) -> float:
     generator = np.random.default_rng(0)
     worst = 0.0
     for lengths in _PARITY_LENGTHS:
-        walks = [
-            generator.integers(0, 256, (length, *network.config.size), np.uint8)
-            for length in lengths
-        ]
-        batch = encoder.encode(walks)
-        for row, walk in zip(batch, walks, strict=True):
-            expected = embed_one(network, walk)
-            worst = max(worst, float(np.abs(row - expected).max()))
+        walks = [generator.integers(0, 256, (length, *size), np.uint8) for length in lengths]
+        worst = max(worst, float(np.abs(encoder.encode(walks) - expected(walks)).max()))
     if not worst <= TOLERANCE:
         raise ExportError(
             f"expected embeddings within {TOLERANCE} of the network's, got a difference of {worst}"
@@ -110,9 +147,17 @@ def embed_one(network: Network, walk: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait export`."""
-    parser.add_argument("checkpoint", type=Path, help="what `metagait train` wrote")
+    parser.add_argument(
+        "model", type=Path, help="what `metagait train` wrote, or an exported ONNX file"
+    )
     parser.add_argument("output", type=Path, help="the ONNX file to write")
     parser.add_argument("--name", help="name of the model (default: metagait-<training's name>)")
+    parser.add_argument(
+        "--form",
+        choices=FORMS,
+        default="winograd",
+        help="how the convolutions are written (default %(default)s; docs/performance.md)",
+    )
     parser.add_argument(
         "--calibrate", action="store_true", help="measure a threshold on validation walkers"
     )
@@ -121,19 +166,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and calibrate on the exported file when asked to."""
-    name = arguments.name or f"metagait-{load_checkpoint(arguments.checkpoint).config.name}"
-    network = load_network(arguments.checkpoint)
-    facts = export_onnx(network, arguments.output, name=name)
-    if arguments.calibrate:
-        encoder = OnnxEncoder.open(arguments.output)
-        threshold = calibrate_on_walkers(encoder.encode, RUNS, arguments.fpir)
-        print(
-            f"threshold {threshold.distance:.3f}: FPIR {threshold.target_fpir:.3%}, "
-            f"FNIR {threshold.fnir:.3%} over {threshold.searches} non-mated searches"
-        )
-        facts = export_onnx(network, arguments.output, name=name, threshold=threshold)
+    facts = _rewritten(arguments) if arguments.model.suffix == ".onnx" else _exported(arguments)
     print(f"{arguments.output}: {facts.model_id}, {arguments.output.stat().st_size:,} bytes")
     return 0
+
+
+def _rewritten(arguments: argparse.Namespace) -> ModelFacts:
+    if arguments.calibrate or arguments.name:
+        raise ExportError(
+            f"expected a checkpoint for --calibrate and --name, got {arguments.model}, whose facts "
+            "are kept"
+        )
+    return rewrite_onnx(arguments.model, arguments.output, arguments.form)
+
+
+def _exported(arguments: argparse.Namespace) -> ModelFacts:
+    name = arguments.name or f"metagait-{load_checkpoint(arguments.model).config.name}"
+    network = load_network(arguments.model)
+    facts = export_onnx(network, arguments.output, name=name, form=arguments.form)
+    if not arguments.calibrate:
+        return facts
+    threshold = calibrate_on_walkers(
+        OnnxEncoder.open(arguments.output).encode, RUNS, arguments.fpir
+    )
+    print(
+        f"threshold {threshold.distance:.3f}: FPIR {threshold.target_fpir:.3%}, "
+        f"FNIR {threshold.fnir:.3%} over {threshold.searches} non-mated searches"
+    )
+    written = onnx.load(arguments.output)
+    return write_model(
+        written, replace(facts, threshold=threshold), arguments.output, lambda _: None
+    )
 
 
 def _graph(network: Network) -> onnx.ModelProto:
