@@ -20,9 +20,10 @@ serve: $(VENV)/.serving
 demo: $(VENV)/.serving
 	$(BIN)/python -m service.demo
 
-# The weights that ship, from nothing: first `demo`, on easy walkers, then `walkers`, on varied ones.
+# The weights that ship, from nothing: `demo` on easy walkers, `varied` on varied ones, then both kinds.
 weights: $(VENV)/.complete
 	$(BIN)/metagait train model/configs/demo.yaml --resume
+	$(BIN)/metagait train model/configs/varied.yaml --resume
 	$(BIN)/metagait train model/configs/walkers.yaml --resume
 	$(BIN)/metagait export runs/walkers/checkpoint.pt runs/walkers/metagait.onnx --calibrate
 	$(BIN)/metagait evaluate runs/walkers/metagait.onnx --open-set --markdown runs/walkers/table.md

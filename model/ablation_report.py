@@ -98,7 +98,7 @@ def _budget(ablation: Ablation, results: Results, subjects: int) -> str:
 
 def _data(config: TrainConfig) -> str:
     if config.data.walkers is not None:
-        return f"{config.data.walkers.subjects} synthetic subjects"
+        return f"{sum(g.subjects for g in config.data.walkers)} synthetic subjects"
     return f"{config.data.train_subjects or 'all'} subjects of {Path(config.data.path or '').name}"
 
 

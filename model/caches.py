@@ -14,6 +14,7 @@ from model.dataset import (
     Partition,
     first_subjects,
     is_packed,
+    joined,
     layout_of,
     listed_subjects,
     named_partition,
@@ -56,8 +57,9 @@ def training_dataset(config: DataConfig, size: tuple[int, int], runs: Path) -> D
 
     """
     if config.walkers is not None:
-        _check_unseen(config.walkers)
-        return walkers_dataset(config.walkers, runs / "cache", "walkers")
+        for group in config.walkers:
+            _check_unseen(group)
+        return joined([walkers_dataset(g, runs / "cache", "walkers") for g in config.walkers])
     dataset = packed(Path(config.path or ""), size, runs, config.layout)
     split = _partition(config)
     return split.train(dataset) if split else dataset
@@ -97,11 +99,10 @@ def _of_size(dataset: Dataset, size: tuple[int, int], path: Path) -> Dataset:
 
 def _generate(config: WalkersConfig, path: Path) -> None:
     print(f"generating {config.subjects} walkers into {path}", flush=True)
-    subjects = range(config.first, config.first + config.subjects)
-    with progress_bar(len(subjects), "subject") as advance:
+    with progress_bar(config.subjects, "subject") as advance:
         write_packed(
             path,
-            subjects,
+            config.numbers,
             config.settings,
             conditions=config.conditions,
             views=config.views,
@@ -139,11 +140,13 @@ def _one_maker(path: Path) -> Iterator[bool]:
 
 def _check_unseen(walkers: WalkersConfig) -> None:
     """Refuse to train on benchmark or validation walkers: every later figure would be a lie."""
-    last = walkers.first + walkers.subjects - 1
     for kept in (BENCHMARK, VALIDATION):
-        kept_last = kept.first + kept.subjects - 1
-        if walkers.first <= kept_last and kept.first <= last:
+        if set(walkers.numbers).intersection(kept.numbers):
             raise ConfigError(
-                f"data.walkers: expected subjects outside {kept.first} to {kept_last}, which "
-                f"models are judged by, got {walkers.first} to {last}"
+                f"data.walkers: expected subjects outside {_span(kept)}, which "
+                f"models are judged by, got {_span(walkers)}"
             )
+
+
+def _span(walkers: WalkersConfig) -> str:
+    return f"{walkers.numbers[0]} to {walkers.numbers[-1]}"

@@ -38,6 +38,11 @@ class WalkersConfig:
     views: tuple[int, ...] = tuple(VIEWS)
     settings: WalkerSettings = field(default_factory=WalkerSettings)
 
+    @property
+    def numbers(self) -> range:
+        """The subjects' numbers."""
+        return range(self.first, self.first + self.subjects)
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -52,7 +57,8 @@ class DataConfig:
     """... or on the first so many subjects, ..."""
     train_ids: tuple[str, ...] = ()
     """... or on the subjects with these ids. Without any of the three all subjects train."""
-    walkers: WalkersConfig | None = None
+    walkers: tuple[WalkersConfig, ...] | None = None
+    """Groups of different subjects, each made in its own way; YAML may name one without a list."""
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -68,6 +74,7 @@ class DataConfig:
                 "data: expected layout, partition, train_subjects and train_ids beside a path, "
                 "got walkers"
             )
+        _expect_different(self.walkers or ())
         _expect_known("data.layout", self.layout, LAYOUTS)
         _expect_known("data.partition", self.partition, PARTITIONS)
 
@@ -254,6 +261,8 @@ def _of_kind(options: list[Any], value: Any, where: str) -> Any:
 
 
 def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if kinds[-1] is Ellipsis and isinstance(value, Mapping):
+        value = [value]
     if not isinstance(value, list | tuple):
         raise ConfigError(f"{where}: expected a list, got {value!r}")
     if kinds[-1] is Ellipsis:
@@ -262,6 +271,18 @@ def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
         raise ConfigError(f"{where}: expected {len(kinds)} values, got {value!r}")
     pairs = zip(kinds, value, strict=True)
     return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(pairs))
+
+
+def _expect_different(groups: tuple[WalkersConfig, ...]) -> None:
+    """Refuse a subject in two groups, and none at all: one label must be one person."""
+    taken: set[int] = set()
+    for group in groups:
+        if group.subjects < 1 or taken.intersection(group.numbers):
+            raise ConfigError(
+                "data.walkers: expected one or more subjects, each in one group, got "
+                f"{[(g.first, g.subjects) for g in groups]} as (first, subjects)"
+            )
+        taken.update(group.numbers)
 
 
 def _expect_known(key: str, name: str | None, known: Collection[str]) -> None:

@@ -155,7 +155,7 @@ def test_walkers_that_models_are_judged_by_are_not_trained_on(tmp_path: Path) ->
     for kept in (BENCHMARK, VALIDATION):
         overlapping = WalkersConfig(first=kept.first - 5, subjects=6)
         with pytest.raises(ConfigError, match="judged"):
-            training_dataset(DataConfig(walkers=overlapping), (64, 44), tmp_path)
+            training_dataset(DataConfig(walkers=(overlapping,)), (64, 44), tmp_path)
     assert BENCHMARK.first >= VALIDATION.first + VALIDATION.subjects
 
 
@@ -163,10 +163,10 @@ def test_walkers_are_generated_once(tmp_path: Path) -> None:
     few = WalkersConfig(
         subjects=2, conditions=("nm-01",), views=(90,), settings=WalkerSettings(frames=4)
     )
-    first = training_dataset(DataConfig(walkers=few), (64, 44), tmp_path)
+    first = training_dataset(DataConfig(walkers=(few,)), (64, 44), tmp_path)
     (cache,) = (tmp_path / "cache").glob("walkers-*")
     stamp = cache.stat().st_mtime_ns
-    again = training_dataset(DataConfig(walkers=few), (64, 44), tmp_path)
+    again = training_dataset(DataConfig(walkers=(few,)), (64, 44), tmp_path)
     assert [s.name for s in first.samples] == ["0001/nm-01/090", "0002/nm-01/090"]
     assert first.samples == again.samples
     assert cache.stat().st_mtime_ns == stamp

@@ -16,7 +16,7 @@ from model.dataset.partitions import (
     named_partition,
 )
 from model.dataset.report import SHORT, Report
-from model.dataset.samples import Dataset, Sample, Source
+from model.dataset.samples import Dataset, Sample, Source, joined
 
 __all__ = [
     "LAYOUTS",
@@ -31,6 +31,7 @@ __all__ = [
     "Source",
     "first_subjects",
     "is_packed",
+    "joined",
     "layout_of",
     "listed_subjects",
     "named_partition",

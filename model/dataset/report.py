@@ -1,7 +1,7 @@
 """What a dataset lacks and what had to be left out: counted, listed, never silently dropped."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from typing import Any
 
@@ -52,6 +52,12 @@ class Report:
     def as_json(self) -> dict[str, list[str]]:
         """Return the whole lists as plain values, which `from_json` takes back."""
         return {kind: list(names) for kind, names in asdict(self).items()}
+
+    @classmethod
+    def of(cls, reports: Iterable["Report"]) -> "Report":
+        """Put several reports together."""
+        contents = [report.as_json() for report in reports]
+        return cls(**{f.name: tuple(n for c in contents for n in c[f.name]) for f in fields(cls)})
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Report":

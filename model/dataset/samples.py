@@ -1,6 +1,7 @@
 """What training and evaluation work on: samples, and datasets of them."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -72,3 +73,23 @@ class Dataset:
                 f"{few(self.subjects)}"
             )
         return replace(self, samples=kept)
+
+
+def joined(datasets: Sequence[Dataset]) -> Dataset:
+    """Put datasets of different subjects together, and their reports.
+
+    Raises:
+        DatasetError: none was given, their sizes differ, or a subject is in several.
+
+    """
+    sizes = {dataset.size for dataset in datasets}
+    if len(sizes) != 1:
+        raise DatasetError(f"expected datasets of one size, got {sorted(sizes)}")
+    subjects = Counter(subject for dataset in datasets for subject in dataset.subjects)
+    if twice := [subject for subject, times in subjects.items() if times > 1]:
+        raise DatasetError(f"expected each subject in one dataset, got {few(twice)} in several")
+    return Dataset(
+        tuple(sample for dataset in datasets for sample in dataset.samples),
+        sizes.pop(),
+        Report.of([dataset.report for dataset in datasets]),
+    )
