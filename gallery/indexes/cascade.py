@@ -1,4 +1,13 @@
-"""The two ways to search a compact index: through the codes, and through every whole vector."""
+"""The two ways to search a compact index: through the codes, and through every whole vector.
+
+Through the codes, a search passes three sieves. Sketches of all samples name some thousand that are
+near. Their codes bound their distances from below. In the order of these bounds whole vectors are
+compared, until the next bound is beyond the k-th distance found.
+
+Whom the sketches do not name is not seen. A proof makes up for that: it bounds the distance to
+every sample by the first numbers of its code, and compares with everybody who is not ruled out. It
+reads six times the memory and many more whole vectors, and it stops at a stated limit.
+"""
 
 from threading import local
 from typing import NamedTuple
@@ -10,41 +19,45 @@ from gallery.indexes.codes import EMPTY, CodeTable, Probe
 from gallery.indexes.projection import Floats, Projection, squared_lengths
 from gallery.indexes.slots import PAGE, DamagedError, SlotFiles
 
-# Whole vectors compared at first, then so many at a time, and so many at most beyond 4 for each k.
-_FIRST, _STEP, _LIMIT = 64, 64, 2000
-# Samples whose bounds are reduced to one when the most promising are looked for.
-_GROUP = 64
-# Samples that are bounded by their whole codes at most.
+# Slots that are looked at more closely, and as many again for each of the k nearest.
+_PROMISING, _PROMISING_EACH = 2000, 100
+# Whole vectors of these that are compared at most, at first and for each of the k nearest.
+_WHOLE, _WHOLE_EACH = 64, 4
+# Whole vectors that are compared at a time, and in a proof at most beyond 4 for each k.
+_STEP, _LIMIT = 32, 2000
+# Samples that a proof bounds by their whole codes at most.
 _BOUNDED = 100_000
 # What float32 rounding may do to a bound, as a share of the squared lengths that went into it.
 _SLACK = 2e-5
 
 
 class Found(NamedTuple):
-    """The nearest slots, nearest first, float32 and int64 `[k]`; and whether that is proven."""
+    """The nearest slots, nearest first, float32 and int64 `[k]`."""
 
     squared: Floats
     slots: NDArray[np.int64]
     proven: bool
+    changed: bool = False
+    """The proof found others than those found before it."""
 
 
 class Nearest:
     """The k nearest of what was compared so far."""
 
     def __init__(self, k: int) -> None:
-        self._k = k
+        self.k = k
         self.squared = np.empty(0, np.float32)
         self.slots = np.empty(0, np.int64)
 
     @property
     def farthest(self) -> float:
         """Squared distance of the k-th; infinite while there are fewer."""
-        return float(self.squared[-1]) if len(self.squared) == self._k else float("inf")
+        return float(self.squared[-1]) if len(self.squared) == self.k else float("inf")
 
     def offer(self, squared: Floats, slots: NDArray[np.int64]) -> None:
         """Take in the squared distances of other slots."""
         every = np.concatenate([self.squared, squared])
-        best = np.argsort(every, kind="stable")[: self._k]
+        best = np.argsort(every, kind="stable")[: self.k]
         self.slots = np.concatenate([self.slots, slots])[best]
         self.squared = every[best]
 
@@ -59,7 +72,7 @@ def compare_all(files: SlotFiles, slots: NDArray[np.int64], vector: Floats, k: i
 
 
 class Cascade:
-    """Searches through the codes; its answers are exact unless it says that it had to stop."""
+    """Searches through the codes."""
 
     def __init__(self, projection: Projection, table: CodeTable, files: SlotFiles) -> None:
         self.projection = projection
@@ -67,63 +80,37 @@ class Cascade:
         self._files = files
         self._scratch = local()
 
-    def search(self, vector: Floats, k: int) -> Found:
+    def search(self, vector: Floats, k: int, *, prove: bool) -> Found:
         """Find the k nearest of more than k used slots to a vector float32 `[L]`.
+
+        With `prove` the answer is the exact one, unless it says that it had to stop.
 
         Raises:
             DamagedError: a vector on the disk is not the one whose code is in memory.
 
         """
         probe = self.table.probe(self.projection.codes(vector[np.newaxis]))
-        # From here on squared distances are less the probe's own squared length.
-        bounds = self.table.first_bounds(probe, self._room())
-        slack = _SLACK * (probe.norm + self.table.longest)
-        nearest = Nearest(k)
-        promising = _promising(bounds, max(_FIRST, 2 * k))
-        promising = promising[bounds[promising] < EMPTY]
-        order = np.argsort(self.table.second_bounds(probe, promising))[: max(_FIRST // 2, k)]
-        self._compare(promising[order], vector, probe, nearest, slack)
-        bounds[promising[order]] = np.inf
-        proven = self._rest(bounds, vector, probe, nearest, slack)
-        return Found(nearest.squared, nearest.slots, proven)
+        chase = _Chase(self.table, self._files, vector, probe, k)
+        promising = self.table.promising(probe, _PROMISING + _PROMISING_EACH * k)
+        chase.follow(promising, most=_WHOLE + _WHOLE_EACH * k)
+        nearest = chase.nearest
+        is_short = len(nearest.slots) < k  # so many of those named were empty
+        if not (prove or is_short):
+            return Found(nearest.squared, nearest.slots, proven=False)
+        before = nearest.slots
+        proven = self._prove(chase)
+        changed = not np.array_equal(before, nearest.slots)
+        return Found(nearest.squared, nearest.slots, proven, changed)
 
-    def _rest(
-        self, bounds: Floats, vector: Floats, probe: Probe, nearest: Nearest, slack: float
-    ) -> bool:
+    def _prove(self, chase: "_Chase") -> bool:
         """Compare with whoever may be nearer than the k-th so far; False where that is too many."""
-        reach = min(nearest.farthest - probe.norm + slack, EMPTY)
-        left = np.flatnonzero(bounds <= reach)
+        bounds = self.table.first_bounds(chase.probe, self._room())
+        bounds[chase.compared()] = np.inf
+        left = np.flatnonzero(bounds <= chase.reach)
         proven = len(left) <= _BOUNDED
         if not proven:
             left = left[np.argpartition(bounds[left], _BOUNDED)[:_BOUNDED]]
-        closer = self.table.second_bounds(probe, left)
-        order = np.flatnonzero(closer <= reach)
-        order = order[np.argsort(closer[order])]
-        most = _LIMIT + 4 * len(nearest.slots)
-        for start in range(0, len(order), _STEP):
-            if closer[order[start]] > nearest.farthest - probe.norm + slack:
-                return proven
-            if start >= most:
-                return False
-            self._compare(left[order[start : start + _STEP]], vector, probe, nearest, slack)
-        return proven
-
-    def _compare(
-        self,
-        slots: NDArray[np.int64],
-        vector: Floats,
-        probe: Probe,
-        nearest: Nearest,
-        slack: float,
-    ) -> None:
-        slots = np.sort(slots)
-        squared = _squared_distances(self._files, slots, vector)
-        lowest = self.table.second_bounds(probe, slots) + np.float32(probe.norm)
-        # The tail of the probe holds -2 × what it leaves out.
-        highest = lowest - 2 * probe.tail[-1] * self.table.left_out(slots)
-        if (squared < lowest - slack).any() or (squared > highest + slack).any():
-            raise DamagedError("a vector on the disk is not the one that its code was made from")
-        nearest.offer(squared, slots)
+        return chase.follow(left, most=_LIMIT + _WHOLE_EACH * chase.nearest.k) and proven
 
     def _room(self) -> Floats:
         """Room for a bound of every slot, one for each thread that searches."""
@@ -133,15 +120,56 @@ class Cascade:
         return room
 
 
-def _promising(bounds: Floats, count: int) -> NDArray[np.int64]:
-    """Find the `count` slots of the smallest bounds; partitioning them all would take longer."""
-    groups = bounds.reshape(-1, _GROUP)
-    smallest = groups.min(axis=1)
-    count = min(count, len(smallest))
-    best = np.argpartition(smallest, count - 1)[:count]
-    slots = (best[:, np.newaxis] * _GROUP + np.arange(_GROUP)).ravel()
-    chosen = np.argpartition(groups[best].ravel(), count - 1)[:count]
-    return slots[chosen]
+class _Chase:
+    """One search: what it has compared with and found so far."""
+
+    def __init__(
+        self, table: CodeTable, files: SlotFiles, vector: Floats, probe: Probe, k: int
+    ) -> None:
+        self.probe = probe
+        self.nearest = Nearest(k)
+        self._table = table
+        self._files = files
+        self._vector = vector
+        self._compared = [np.empty(0, np.int64)]
+        self._slack = _SLACK * (probe.norm + table.longest)
+
+    @property
+    def reach(self) -> float:
+        """The bound that the k-th nearest cannot exceed, without the probe's squared length."""
+        return min(self.nearest.farthest - self.probe.norm + self._slack, EMPTY)
+
+    def compared(self) -> NDArray[np.int64]:
+        """Slots that were compared whole."""
+        return np.concatenate(self._compared)
+
+    def follow(self, slots: NDArray[np.int64], most: int) -> bool:
+        """Compare with slots in the order of their bounds while they may be among the nearest.
+
+        Returns:
+            Whether that ended before `most` whole vectors were compared.
+
+        """
+        bounds = self._table.second_bounds(self.probe, slots)
+        near = np.flatnonzero(bounds <= self.reach)
+        near = near[np.argsort(bounds[near])]
+        for start in range(0, len(near), _STEP):
+            if bounds[near[start]] > self.reach:
+                return True
+            if start >= most:
+                return False
+            self._compare(np.sort(slots[near[start : start + _STEP]]))
+        return True
+
+    def _compare(self, slots: NDArray[np.int64]) -> None:
+        squared = _squared_distances(self._files, slots, self._vector)
+        lowest = self._table.second_bounds(self.probe, slots) + np.float32(self.probe.norm)
+        # The tail of the probe holds -2 × what it leaves out.
+        highest = lowest - 2 * self.probe.tail[-1] * self._table.left_out(slots)
+        if (squared < lowest - self._slack).any() or (squared > highest + self._slack).any():
+            raise DamagedError("a vector on the disk is not the one that its code was made from")
+        self.nearest.offer(squared, slots)
+        self._compared.append(slots)
 
 
 def _squared_distances(files: SlotFiles, slots: NDArray[np.int64], vector: Floats) -> Floats:

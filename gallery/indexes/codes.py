@@ -1,8 +1,7 @@
-"""Codes of a gallery in memory, by slot: the first pass and the second of a compact search.
+"""Codes of a gallery in memory, by slot: they bound a probe's distance to every sample.
 
-A code is cut in two. The head, its first and most telling numbers, is all that the first pass reads
-of every sample, so it is what decides how long a search takes. The tail is read for the samples
-that the head could not rule out.
+A code is cut in two. The head, its first and most telling numbers, is all that a proof reads of
+every sample. The tail is read for the samples that the head could not rule out.
 """
 
 from typing import NamedTuple
@@ -10,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.indexes.projection import Codes, Floats, squared_lengths
+from gallery.indexes.projection import Codes, Floats, Projection, squared_lengths
+from gallery.indexes.sketch import Sketches
 
 HEAD = 46
 """Numbers of the head; with a length left out and a squared length they fill three cache lines."""
@@ -30,13 +30,17 @@ class Probe(NamedTuple):
     tail: Floats
     """float32 `[D - H + 1]`: tail, and what head and tail leave out."""
     norm: float
+    code: Codes
+    """The code as it was projected, `[1, D]`."""
 
 
 class CodeTable:
-    """Codes of `dimensions` numbers by slot 0, 1, …; an empty slot is far from every probe."""
+    """Codes by slot 0, 1, …, and sketches of them; an empty slot is far from every probe."""
 
-    def __init__(self, dimensions: int, head: int = HEAD) -> None:
-        self._head_length = min(head, dimensions)
+    def __init__(self, projection: Projection) -> None:
+        dimensions = len(projection.basis)
+        self._sketches = Sketches(projection.levels)
+        self._head_length = min(HEAD, dimensions)
         self._tail_length = dimensions - self._head_length
         self._heads: list[Floats] = []
         self._tails: list[Floats] = []
@@ -51,7 +55,8 @@ class CodeTable:
     @property
     def memory_bytes(self) -> int:
         """Memory of all that is reserved."""
-        return sum(part.nbytes for part in (*self._heads, *self._tails))
+        codes = sum(part.nbytes for part in (*self._heads, *self._tails))
+        return codes + self._sketches.memory_bytes
 
     def reserve(self, slots: int) -> None:
         """Make room for so many slots in all; the new ones are empty."""
@@ -62,7 +67,8 @@ class CodeTable:
             self._tails.append(np.zeros((BLOCK, self._tail_length + 1), np.float32))
 
     def put(self, slots: NDArray[np.int64], projected: Codes) -> None:
-        """Fill slots int64 `[N]`, reserved before."""
+        """Fill slots int64 `[N]`, in rising order and reserved before."""
+        self._sketches.put(slots, projected)
         heads, tails = self._cut(projected)
         self.longest = max(self.longest, float(projected.norms.max(initial=0)))
         for block, places, inside in _by_block(slots):
@@ -71,6 +77,7 @@ class CodeTable:
 
     def drop(self, slots: NDArray[np.int64]) -> None:
         """Empty slots int64 `[N]`."""
+        self._sketches.drop(slots)
         for block, _, inside in _by_block(slots):
             self._heads[block][inside, :-1] = 0
             self._heads[block][inside, -1] = _FAR
@@ -82,7 +89,11 @@ class CodeTable:
         head, norm = heads[0].copy(), float(heads[0, -1])
         head[:-1] *= -2
         head[-1] = 1
-        return Probe(head, tails[0] * np.float32(-2), norm)
+        return Probe(head, tails[0] * np.float32(-2), norm, projected)
+
+    def promising(self, probe: Probe, count: int) -> NDArray[np.int64]:
+        """Find about `count` used slots that are nearest by their sketches."""
+        return self._sketches.nearest(probe.code, count)
 
     def first_bounds(self, probe: Probe, out: Floats) -> Floats:
         """Bound the squared distance to every slot from below, by heads alone: float32 `[slots]`.

@@ -1,11 +1,7 @@
-"""Search in a large gallery with about a kilobyte of memory a sample; the answers are exact.
+"""Search in a large gallery with about a kilobyte of memory a sample.
 
-Vectors stay on the disk; memory holds their codes (see `projection`). A search bounds its distance
-to every sample by the first numbers of the codes, compares with the most promising whole vectors,
-and so knows a distance that the k-th nearest cannot exceed. Whoever's bound is beyond it is ruled
-out; the rest is bounded by the whole codes, and compared in the order of the bounds until the next
-bound is beyond the k-th distance found. Then the answer is proven. Where that would take too many
-comparisons it stops at a stated limit, and counts the search as not proven.
+Vectors stay on the disk; memory holds their codes (see `projection`) and sketches of these (see
+`sketch`). How a search goes, and how its answers are checked, stands in `cascade`.
 """
 
 import logging
@@ -30,8 +26,12 @@ from gallery.indexes.training import Refused, Trainer
 
 DIMENSIONS = 256
 """Numbers of a code: of the shipped model's embeddings they keep 98 % of the spread."""
-ENOUGH = 0.9
+ENOUGH = 0.8
 """Share of the spread below which a projection is refused."""
+PROVEN_UP_TO = 65_536
+"""Samples up to which every answer is proven; it would take longer than the search beyond."""
+CHECKED_EVERY = 64
+"""Beyond that, one search of so many is proven, so that it is known how often it was right."""
 FIRST_AT = 4096
 """Samples below which every vector is compared, which is quick then."""
 # From so large a part of the gallery on, asking for the nearest is asking for everybody.
@@ -42,10 +42,11 @@ _LOG = logging.getLogger("metagait.gallery")
 
 
 class Proofs(NamedTuple):
-    """How many searches were answered, and of how many the answer was proven to be exact."""
+    """How many searches were answered and how many proven; in how many proof changed nothing."""
 
-    searches: int
-    proven: int
+    searches: int = 0
+    proven: int = 0
+    confirmed: int = 0
 
 
 class CompactIndex:
@@ -73,7 +74,7 @@ class CompactIndex:
         self._counting = Lock()
         self._files: SlotFiles | None = None
         self._forget()
-        self.proofs = Proofs(0, 0)
+        self.proofs = Proofs()
 
     def _forget(self) -> None:
         self._trainer.stop()
@@ -102,10 +103,11 @@ class CompactIndex:
     def state(self) -> str:
         """Say how it searches now."""
         if self._cascade is not None:
-            kept, searches = self._cascade.projection.kept, self.proofs
+            kept, proofs = self._cascade.projection.kept, self.proofs
             return (
                 f"codes of {self._dimensions} numbers keep {100 * kept:.1f} % of the spread; "
-                f"{searches.proven} of {searches.searches} answers proven exact"
+                f"{proofs.proven} of {proofs.searches} answers proven exact, which changed "
+                f"{proofs.proven - proofs.confirmed}"
             )
         if self._refused is not None:
             return (
@@ -173,8 +175,9 @@ class CompactIndex:
         with self._in_our_words():
             found = self._found(files, vector, k)
         with self._counting:
-            searches, proven = self.proofs
-            self.proofs = Proofs(searches + 1, proven + found.proven)
+            searches, proven, confirmed = self.proofs
+            confirmed += found.proven and not found.changed
+            self.proofs = Proofs(searches + 1, proven + found.proven, confirmed)
         return found.squared, self._rows[found.slots]
 
     def close(self) -> None:
@@ -193,7 +196,8 @@ class CompactIndex:
     def _found(self, files: SlotFiles, vector: Floats, k: int) -> Found:
         if self._cascade is None or k * _EVERYBODY > self._count:
             return compare_all(files, self._used(), vector, k)
-        return self._cascade.search(vector, k)
+        is_checked = self._count <= PROVEN_UP_TO or self.proofs.searches % CHECKED_EVERY == 0
+        return self._cascade.search(vector, k, prove=is_checked)
 
     def _used(self) -> NDArray[np.int64]:
         return np.flatnonzero(self._rows >= 0)
@@ -248,17 +252,17 @@ class CompactIndex:
     def _load(self, manifest: Manifest) -> Held:
         self._folder.tidy(manifest)
         self._files = files = SlotFiles(self._folder, manifest, self._length, self._dimensions)
-        projection, table = files.projection(), CodeTable(self._dimensions)
+        projection = files.projection()
         self._end = files.slots
         self._rows = np.full(self._end, -1, np.int64)
         marks = np.zeros(self._end, np.int64)
-        table.reserve(self._end if projection else 0)
+        if projection is not None:
+            self._use(projection, CodeTable(projection), files)
         for stored in files.stored():
             self._rows[stored.slots], marks[stored.slots] = stored.rows, stored.marks
-            if projection is not None:
-                table.put(stored.slots, stored.projected)
-        if projection is not None:
-            self._use(projection, table, files)
+            if self._cascade is not None:
+                self._cascade.table.reserve(self._end)
+                self._cascade.table.put(stored.slots, stored.projected)
         used = self._used()
         self._count, self._free = len(used), np.flatnonzero(self._rows < 0).tolist()
         if len(np.unique(self._rows[used])) != len(used):

@@ -12,7 +12,7 @@ import numpy as np
 from gallery.errors import IndexUnavailable
 from gallery.indexes.projection import Projection
 
-_FORMAT = "metagait-compact-1"
+_FORMAT = "metagait-compact-2"
 
 
 class Manifest(NamedTuple):
@@ -76,9 +76,8 @@ class Folder:
         """Read a projection; None where there is none that can be read."""
         try:
             with np.load(self._path / f"projection-{version}.npz", allow_pickle=False) as file:
-                return Projection(
-                    file["mean"], file["basis"], float(file["kept"]), int(file["trained_at"])
-                )
+                kept, trained_at = float(file["kept"]), int(file["trained_at"])
+                return Projection(file["mean"], file["basis"], file["levels"], kept, trained_at)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
 
@@ -90,6 +89,7 @@ class Folder:
                 file,
                 mean=projection.mean,
                 basis=projection.basis,
+                levels=projection.levels,
                 kept=projection.kept,
                 trained_at=projection.trained_at,
             )

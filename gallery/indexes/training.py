@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.indexes.codes import CodeTable
-from gallery.indexes.projection import Projection, train
+from gallery.indexes.principal import train
+from gallery.indexes.projection import Projection
 from gallery.indexes.slots import PAGE, Recoding, SlotFiles
 
 # Vectors that a projection is trained on: 128 MiB of 4,096 numbers.
@@ -107,7 +108,7 @@ class Trainer:
     def _coded(
         self, projection: Projection, files: SlotFiles, slots: NDArray[np.int64], stop: Event
     ) -> Trained | None:
-        table = CodeTable(self._dimensions)
+        table = CodeTable(projection)
         table.reserve(int(slots[-1]) + 1)
         recoding = files.recode(projection)
         for start in range(0, len(slots), PAGE):
