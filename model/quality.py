@@ -135,9 +135,9 @@ def _is_truncated(mask: NDArray[np.bool_], rows: NDArray[Any], columns: NDArray[
 def _has_other(body: NDArray[np.bool_]) -> bool:
     step = max(1, len(body) // _ROWS)
     small = np.ascontiguousarray(body[::step, ::step]).view(np.uint8)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(small)
-    if count < 3:
+    if cv2.connectedComponents(small)[0] < 3:
         return False
+    _, _, stats, _ = cv2.connectedComponentsWithStats(small)
     heights = np.sort(stats[1:, cv2.CC_STAT_HEIGHT])
     return bool(heights[-2] > _OTHER_BODY * heights[-1])
 

@@ -16,6 +16,7 @@ refuses a model that was trained behind another one. Change what `align` returns
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import cv2
@@ -84,8 +85,7 @@ def align(frames: Iterable[NDArray[Any]], size: tuple[int, int] = (64, 44)) -> W
     """
     if size not in SIZES:
         raise SilhouetteError(f"expected a size of {SIZES}, got {size}")
-    aligned: list[NDArray[np.uint8]] = []
-    mirrored: list[NDArray[np.uint8]] = []
+    scaled: list[NDArray[np.uint8]] = []
     places: list[tuple[float, float]] = []
     dropped: Counter[str] = Counter()
     received = 0
@@ -95,18 +95,19 @@ def align(frames: Iterable[NDArray[Any]], size: tuple[int, int] = (64, 44)) -> W
         if body is None:
             dropped[EMPTY] += 1
         else:
-            scaled = _scaled(body.pixels, size[0])
-            aligned.append(_centred(scaled, size[1]))
-            mirrored.append(_centred(scaled[:, ::-1], size[1]))
+            scaled.append(_scaled(body.pixels, size[0]))
             places.append((body.left + body.pixels.shape[1] / 2, body.pixels.shape[0]))
-    if not aligned:
+    if not scaled:
         raise SilhouetteError(
             f"expected at least one frame with a body, got {received} frames of which none has one"
         )
     bodies = np.array(places)
     whole = _whole(bodies[:, 1])
     dropped[INCOMPLETE] += len(whole) - int(whole.sum())
-    silhouettes = np.stack(mirrored if _goes_right(bodies[whole]) else aligned)[whole]
+    used = [picture for picture, is_whole in zip(scaled, whole, strict=True) if is_whole]
+    if _goes_right(bodies[whole]):
+        used = [picture[:, ::-1] for picture in used]
+    silhouettes = np.stack([_centred(picture, size[1]) for picture in used])
     return Walk(silhouettes, FrameReport(received, len(silhouettes), dict(+dropped)))
 
 
@@ -160,11 +161,11 @@ def _find_body(grey: NDArray[np.uint8]) -> _Body | None:
     columns = np.flatnonzero(mask.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     within = slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1)
-    count, labels, found, _ = cv2.connectedComponentsWithStats(
-        mask[within].view(np.uint8), connectivity=8
-    )
-    if count == 2:
+    pieces = mask[within].view(np.uint8)
+    # Nearly always there is one piece; to count is five times cheaper than to measure as well.
+    if cv2.connectedComponents(pieces, connectivity=8)[0] == 2:
         return _Body(grey[within], left)
+    count, labels, found, _ = cv2.connectedComponentsWithStats(pieces, connectivity=8)
     boxes = np.asarray(found, np.int32)
     kept = _parts_of_body(boxes)
     if boxes[kept, cv2.CC_STAT_AREA].sum() < _MIN_PIXELS:
@@ -218,7 +219,8 @@ def _whole(heights: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Say which bodies of these heights `[T]` are as high as those of the frames around them."""
     count = len(heights)
     reach = _NEIGHBOURS // 2
-    around = np.array([np.median(heights[max(0, i - reach) : i + reach + 1]) for i in range(count)])
+    listed = heights.tolist()
+    around = np.array([median(listed[max(0, i - reach) : i + reach + 1]) for i in range(count)])
     whole: NDArray[np.bool_] = (heights >= _LOWEST * around) & (heights <= _HIGHEST * around)
     return whole if 2 * int(whole.sum()) >= count else np.ones(count, bool)
 
