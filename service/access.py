@@ -132,8 +132,9 @@ def document(openapi: dict[str, Any]) -> None:
                 operation["responses"] |= {str(status): bodies[status] for status in bodies}
 
 
-def caller_of(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
     """Tell a guarded route who asks."""
+    # Not a plain function: FastAPI would send each call to a thread and back.
     caller: Caller = request.state.caller
     return caller
 

@@ -245,6 +245,7 @@ def _batcher(settings: Settings, encoder: Encoder, metrics: Metrics) -> Batcher:
         batch_frames=settings.batch_frames,
         queue_walks=settings.queue_walks,
         wait_s=settings.queue_timeout_s,
+        calls=encoder.runtime.callers,
         notice=metrics.batch,
     )
 

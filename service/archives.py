@@ -159,10 +159,10 @@ def _check_directory_size(file: IO[bytes], limits: Limits) -> None:
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     name = entry.orig_filename
-    parts = name.replace("\\", "/").split("/")
+    parts = set(name.replace("\\", "/").split("/"))
     if not name or len(name) > _MAX_NAME or "\0" in name:
         raise UnsafeArchiveError(f"expected entry names of 1 to {_MAX_NAME} characters without NUL")
-    if ".." in parts or name.startswith(("/", "\\")) or ":" in name:
+    if parts <= {"", "."} or ".." in parts or name.startswith(("/", "\\")) or ":" in name:
         raise UnsafeArchiveError(f"expected names inside the archive, got {name[:80]!r}")
     if entry.flag_bits & _ENCRYPTED:
         raise UnsafeArchiveError(f"{name[:80]!r}: expected a readable entry, got an encrypted one")

@@ -4,9 +4,13 @@ Greedy: a batch is whatever waits when the encoder becomes free, so an idle serv
 and a busy one fills its batches by itself. The oldest walk always goes; those nearest to it in
 length go along while the padded batch stays within a budget of frames, because a ragged batch costs
 its number of walks times its longest walk.
+
+An encoder that gains from several calls at a time gets as many, and what waits is shared among
+them: two calls of one thread each do more than one call after the other of two.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +56,7 @@ class _Pending:
 
 
 class Batcher:
-    """Queues walks for one encoder, which runs in a thread of its own.
+    """Queues walks for one encoder, which runs in threads of its own.
 
     `start` and `close` belong to the event loop that calls `embed`.
 
@@ -61,6 +65,7 @@ class Batcher:
         batch_frames: frames of one batch, padded to its longest walk.
         queue_walks: walks that may wait.
         wait_s: seconds that a walk may wait.
+        calls: encoder calls at a time.
         notice: is told of every batch that was encoded.
 
     """
@@ -72,6 +77,7 @@ class Batcher:
         batch_frames: int,
         queue_walks: int,
         wait_s: float,
+        calls: int = 1,
         notice: Callable[[BatchReport], None] = _unseen,
     ) -> None:
         self._encode = encode
@@ -81,14 +87,16 @@ class Batcher:
         self._notice = notice
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._worker: asyncio.Task[None] | None = None
+        self._calls = calls
+        self._threads = ThreadPoolExecutor(calls, thread_name_prefix="encoder")
+        self._workers: set[asyncio.Task[None]] = set()
         self._closing = False
 
     @property
     def running(self) -> bool:
         """Whether a walk given to `embed` now would be worked on."""
-        return self._worker is not None and not self._worker.done() and not self._closing
+        working = bool(self._workers) and not any(worker.done() for worker in self._workers)
+        return working and not self._closing
 
     @property
     def waiting(self) -> int:
@@ -97,7 +105,10 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to work on what arrives."""
-        self._worker = asyncio.create_task(self._work(), name="batcher")
+        self._workers = {
+            asyncio.create_task(self._work(), name=f"batcher {number}")
+            for number in range(self._calls)
+        }
 
     async def embed(self, walk: NDArray[np.uint8]) -> Encoded:
         """Embed one aligned walk uint8 `[T, H, W]`; cancel the call to leave the queue.
@@ -125,23 +136,23 @@ class Batcher:
         """Take no more, work on what waits for `drain_s` seconds, fail the rest, and stop."""
         self._closing = True
         self._arrived.set()
-        worker = self._worker
-        if worker is not None:
-            await asyncio.wait({worker}, timeout=drain_s)
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=drain_s)
         for pending in self._waiting:
             stopped = NotReadyError("the service stopped before this walk was embedded")
             _fail(pending.answer, stopped)
         self._waiting.clear()
-        if worker is not None:
-            await worker
-        self._thread.shutdown()
+        await asyncio.gather(*self._workers)
+        self._threads.shutdown()
 
     async def _work(self) -> None:
         while not self._closing:
             await self._arrived.wait()
-            self._arrived.clear()
             while batch := self._take():
                 await self._run(batch)
+            # Whoever finds nothing waits for more; at the end there will be none.
+            if not self._closing:
+                self._arrived.clear()
 
     def _queue(self, walk: NDArray[np.uint8]) -> _Pending:
         loop = asyncio.get_running_loop()
@@ -164,7 +175,8 @@ class Batcher:
         oldest, *others = self._waiting
         others.sort(key=lambda pending: abs(len(pending.walk) - len(oldest.walk)))
         batch, longest = [oldest], len(oldest.walk)
-        for pending in others:
+        # The other calls have a share in what waits; the one that comes back first takes the next.
+        for pending in others[: math.ceil(len(self._waiting) / self._calls) - 1]:
             longest = max(longest, len(pending.walk))
             if (len(batch) + 1) * longest > self._batch_frames:
                 break
@@ -181,7 +193,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         try:
             walks = [pending.walk for pending in batch]
-            embeddings = await loop.run_in_executor(self._thread, self._encode, walks)
+            embeddings = await loop.run_in_executor(self._threads, self._encode, walks)
             _check_answer(embeddings, len(batch))
         except Exception as error:
             # Whatever it is, every caller of the batch must hear of it.

@@ -170,8 +170,9 @@ def _close(rooms: Rooms) -> None:
     rooms.encoder.close()
 
 
-def serving_of(request: Request) -> Serving:
+async def serving_of(request: Request) -> Serving:
     """Give a route what the lifespan started."""
+    # Not a plain function: FastAPI would send each call to a thread and back.
     serving: Serving = request.app.state.serving
     return serving
 

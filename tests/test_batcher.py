@@ -19,12 +19,21 @@ def walk(frames: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def play(
-    scene: Scene, *, batch_frames: int = 100, queue_walks: int = 20, wait_s: float = 20
+    scene: Scene,
+    *,
+    batch_frames: int = 100,
+    queue_walks: int = 20,
+    wait_s: float = 20,
+    calls: int = 1,
 ) -> None:
     async def run() -> None:
         encoder = FakeEncoder()
         batcher = Batcher(
-            encoder.encode, batch_frames=batch_frames, queue_walks=queue_walks, wait_s=wait_s
+            encoder.encode,
+            batch_frames=batch_frames,
+            queue_walks=queue_walks,
+            wait_s=wait_s,
+            calls=calls,
         )
         batcher.start()
         try:
@@ -83,6 +92,32 @@ def test_batches_are_sorted_by_length_and_stay_within_the_budget() -> None:
         assert all(len(batch) * max(batch) <= 100 for batch in encoder.batches)
 
     play(scene)
+
+
+def test_an_encoder_that_gains_from_two_calls_gets_two_and_they_share_what_waits() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        encoder.entered.clear()
+        second = asyncio.create_task(batcher.embed(walk(2)))
+        # The second call begins although the first one does not end.
+        assert await asyncio.to_thread(encoder.entered.wait, 10)
+        waiting = await enqueue(batcher, 5, 6, 7, 8)
+        encoder.free.set()
+        answers = await asyncio.gather(first, second, *waiting)
+        for count, answer in zip((1, 2, 5, 6, 7, 8), answers, strict=True):
+            np.testing.assert_array_equal(answer.embedding, mean_picture(walk(count)))
+        assert encoder.batches[:3] == [[1], [2], [5, 6]]
+
+    play(scene, calls=2)
+
+
+def test_closing_ends_every_call() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        await batcher.embed(walk(3))
+        await batcher.close()
+        assert not batcher.running
+
+    play(scene, calls=3)
 
 
 def test_a_walk_larger_than_the_budget_goes_alone() -> None:
