@@ -32,6 +32,11 @@ COMMANDS = {
     "evaluate": ("model.evaluate", "print the tables of models: closed and open set"),
     "plot": ("model.plots.command", "draw pictures of models and trainings"),
     "export": ("model.export", "write a checkpoint as ONNX, or an ONNX file in another form"),
+    "quantise": ("model.quantise", "write an ONNX file with its convolutions in 8-bit integers"),
+    "compact": (
+        "model.compact",
+        "write an ONNX file whose embeddings are projected to fewer numbers",
+    ),
 }
 
 

@@ -12,31 +12,21 @@ are licensed for research only and are not part of this repository.
 """
 
 import sys
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bootstrap import Interval, mean_interval
+from model.casia_a import CROSS, EVERY, SAME, VIEWS, Embeddings, figures, walks
 from model.distances import flat_distances, part_distances
 from model.encoder import SHIPPED_MODEL, OnnxEncoder
 from model.gei import gait_energy_images
 from model.protocols import Measure
-from model.silhouettes import align
 
-VIEWS = ("00", "45", "90")
-CROSS = (("00", "45"), ("45", "00"), ("45", "90"), ("90", "45"), ("00", "90"))
 Walk = NDArray[np.uint8]
-Key = tuple[str, str, int]
-"""Subject, view, pass."""
-Embeddings = dict[Key, NDArray[np.float32]]
-Side = tuple[str, tuple[int, ...]]
-"""A view and the passes of it."""
 
 
 @dataclass(frozen=True)
@@ -61,48 +51,10 @@ def open_method(path: Path) -> Method:
     return Method(embedder.name, embedder.parts, embedder.size, embedder.encode)
 
 
-def walks(folder: Path, size: tuple[int, int] = (64, 44)) -> Iterator[tuple[Key, Walk]]:
-    """Yield every walk of the set, aligned, under (subject, view, pass)."""
-    for path in sorted(folder.glob("*/*_*.zip")):
-        view, number = path.stem.split("_")
-        with zipfile.ZipFile(path) as archive:
-            pictures = [archive.read(name) for name in sorted(archive.namelist())]
-        decoded = [cv2.imdecode(np.frombuffer(p, np.uint8), cv2.IMREAD_GRAYSCALE) for p in pictures]
-        yield (path.parent.name, view, int(number)), align(decoded, size).silhouettes
-
-
-def hits(
-    embeddings: Embeddings, gallery: Side, probe: Side, measure: Measure
-) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
-    """Whether each probe's nearest gallery walk is of its subject, and that subject."""
-    known, asked = (
-        [key for key in embeddings if key[1] == view and key[2] in passes]
-        for view, passes in (gallery, probe)
-    )
-    distances = measure(*(np.stack([embeddings[key] for key in side]) for side in (asked, known)))
-    subjects, owners = (np.array([key[0] for key in side]) for side in (asked, known))
-    own = subjects[:, None] == owners[None]
-    right = np.where(own, distances, np.inf).min(axis=1)
-    return right < np.where(own, np.inf, distances).min(axis=1), subjects
-
-
-def figures(
-    embeddings: Embeddings, pairs: Sequence[tuple[Side, Side]], measure: Measure
-) -> tuple[list[float], Interval]:
-    """Rank-1 of each pair of gallery and probe, and the mean over the pairs with its interval."""
-    found = [hits(embeddings, gallery, probe, measure) for gallery, probe in pairs]
-    places = np.repeat(np.arange(len(found)), [len(hit) for hit, _ in found])
-    values, subjects = (np.concatenate(column) for column in zip(*found, strict=True))
-    return [float(hit.mean()) for hit, _ in found], mean_interval(values, subjects, groups=places)
-
-
 def row(label: str, embeddings: Embeddings, measure: Measure = flat_distances) -> str:
     """Return one line of the table, in percent."""
-    every = (1, 2, 3, 4)
-    same, same_mean = figures(
-        embeddings, [((view, (1, 2)), (view, (3, 4))) for view in VIEWS], measure
-    )
-    cross, cross_mean = figures(embeddings, [((g, every), (p, every)) for g, p in CROSS], measure)
+    same, same_mean = figures(embeddings, SAME, measure)
+    cross, cross_mean = figures(embeddings, [((g, EVERY), (p, EVERY)) for g, p in CROSS], measure)
     rates = [*same, same_mean.value, *cross, cross_mean.value]
     intervals = [f"{100 * i.low:.1f} to {100 * i.high:.1f}" for i in (same_mean, cross_mean)]
     # 23 of 80 is 28.75 %, and the product with 100 a hair below it.

@@ -34,6 +34,20 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What a variant of a model gave up: rank-1 in percent on each set, before and after."""
+
+    source: str
+    """Id of the file that it was made from."""
+    before: dict[str, float]
+    after: dict[str, float]
+    subjects: int
+    """Benchmark walkers behind the figures; 50 are all of them."""
+    kept_energy: float | None = None
+    """Share of the squared distances from the mean that a projection kept on them."""
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """What belongs to a model and travels in its file; `model_id` is worked out from the bytes."""
 
@@ -48,6 +62,8 @@ class ModelFacts:
     threshold: Threshold | None
     precision: str = FLOAT32
     """Of the arithmetic that the file asks for: float32, float16 or int8."""
+    comparison: Comparison | None = None
+    """Of a variant with the file that it was made from."""
 
     @property
     def embedding_length(self) -> int:
@@ -75,10 +91,12 @@ class ModelFacts:
         """Read what `to_json` wrote; raises KeyError, TypeError or ValueError on anything else."""
         facts: dict[str, Any] = json.loads(text)
         threshold = facts.pop("threshold")
+        comparison = facts.pop("comparison", None)
         facts["size"] = tuple(facts["size"])
         return cls(
             model_id=f"{facts['name']}-{digest[:12]}",
             threshold=None if threshold is None else Threshold(**threshold),
+            comparison=None if comparison is None else Comparison(**comparison),
             **facts,
         )
 

@@ -1,0 +1,137 @@
+"""`metagait quantise`: an exported model with its large convolutions in 8-bit integers.
+
+    metagait quantise model/weights/metagait.onnx metagait-int8.onnx --casia-a FOLDER
+
+Static, calibrated on walkers: weights by channel, what goes in and out of a convolution by one
+scale (QDQ, as ONNX Runtime and OpenVINO both read it). Everything else stays float32: the first
+layers, whose input is nearly binary, the attention, the pooling and the head take little time and
+hurt most.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from model.encoder import OnnxEncoder
+from model.errors import ExportError
+from model.graph import FORMS, GRAPH_KEY, Form, rewrite
+from model.manifest import read_model
+from model.variants import add_arguments, terms_of, write_variant
+from model.walkers import CONDITIONS, VIEWS, packed_walk
+
+WALKERS = range(1, 25)
+"""Subjects whose walks set the scales; trainings use them too, benchmarks never."""
+
+
+class Walks(CalibrationDataReader):  # type: ignore[misc]
+    """Hands the quantiser one walk at a time, every condition and view in turn."""
+
+    def __init__(self, walks: Iterator[NDArray[np.uint8]]) -> None:
+        self._walks = walks
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Return the next walk as the graph takes it, or None after the last."""
+        walk = next(self._walks, None)
+        if walk is None:
+            return None
+        return {"silhouettes": walk[None], "lengths": np.array([len(walk)], np.int64)}
+
+
+def calibration_walks(subjects: range = WALKERS) -> Iterator[NDArray[np.uint8]]:
+    """Yield a walk of each subject."""
+    for subject in subjects:
+        condition = CONDITIONS[5 * subject % len(CONDITIONS)]
+        yield packed_walk(subject, condition, VIEWS[subject % len(VIEWS)])
+
+
+def quantise(
+    model: onnx.ModelProto, walks: Iterator[NDArray[np.uint8]], form: Form
+) -> onnx.ModelProto:
+    """Return the model with the convolutions of its blocks in int8; its metadata stay.
+
+    Raises:
+        ExportError: the graph has no such convolutions, or not one walk is given.
+
+    """
+    properties = {e.key: e.value for e in model.metadata_props if e.key != GRAPH_KEY}
+    with tempfile.TemporaryDirectory() as folder:
+        folded, made = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
+        _fold(rewrite(model, form), folded)
+        large = large_convolutions(onnx.load(folded).graph)
+        if not large:
+            raise ExportError("expected a model of MetaGait's blocks, got one without any")
+        quantize_static(
+            folded,
+            made,
+            Walks(walks),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=large,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantised = onnx.load(made)
+    helper.set_model_props(quantised, properties)
+    return quantised
+
+
+def _fold(model: onnx.ModelProto, path: Path) -> None:
+    """Let ONNX Runtime compute what depends on parameters alone, and write the result."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    folded = onnx.load(path)
+    # How the quantiser knows that nothing is left to be prepared, and does not warn.
+    helper.set_model_props(folded, {"onnx.infer": "onnxruntime.quant"})
+    onnx.save(folded, path)
+
+
+def large_convolutions(graph: onnx.GraphProto) -> list[str]:
+    """Names of the convolutions that are worth it: those with more than 4,096 weights."""
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv" and sizes.get(node.input[1], 0) > 4096
+    ]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `metagait quantise`."""
+    add_arguments(parser)
+    parser.add_argument(
+        "--form",
+        choices=[form for form in FORMS if form != "winograd"],
+        default="shifted",
+        help="how the convolutions are written (default %(default)s; docs/performance.md)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Quantise, measure, and write what is good enough."""
+    source = OnnxEncoder.open(arguments.model)
+    if source.facts.precision != "float32":
+        raise ExportError(f"expected a float32 model, got one in {source.facts.precision}")
+    model = onnx.load_from_string(read_model(arguments.model))
+    quantised = quantise(model, calibration_walks(), arguments.form)
+    facts = replace(source.facts, name=f"{source.facts.name}-int8", precision="int8")
+    written = write_variant(
+        quantised, facts, arguments.output, source=source, terms=terms_of(arguments)
+    )
+    print(f"{arguments.output}: {written.model_id}, {arguments.output.stat().st_size:,} bytes")
+    return 0

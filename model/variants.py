@@ -1,0 +1,161 @@
+"""A variant of a model file: smaller or faster, beside the file that it was made from.
+
+What it gives up is measured as rank-1 on people whom no training has seen, written into its facts,
+and a variant that gives up too much is not written.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from model.caches import BENCHMARK, walkers_dataset
+from model.casia_a import CROSS, EVERY, SAME, figures, walks
+from model.dataset import Dataset
+from model.distances import flat_distances
+from model.embed import embed
+from model.encoder import OnnxEncoder
+from model.errors import ExportError
+from model.evaluate import RUNS, subject_range
+from model.export import write_model
+from model.facts import Comparison, ModelFacts
+from model.protocols import CASIA_B, closed_set
+from model.threshold import calibrate_on_walkers
+
+LARGEST_LOSS = 0.2
+"""Points of rank-1 that a variant may lose on any set."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What source and variant are measured on: benchmark walkers, and CASIA-A where it is there."""
+
+    dataset: Dataset
+    casia_a: Path | None = None
+
+    def rank_one(self, encoder: OnnxEncoder) -> dict[str, float]:
+        """Rank-1 in percent, by flattened distance as the gallery measures: one number a set."""
+        embedded = embed(self.dataset, encoder.encode)
+        results = closed_set(flat_distances, embedded.embeddings, embedded.labels, CASIA_B)
+        found = {kind: 100 * result.mean for kind, result in results.items()}
+        if self.casia_a is None:
+            return found
+        size = encoder.facts.size
+        real = {key: encoder.encode([walk])[0] for key, walk in walks(self.casia_a, size)}
+        pairs = {
+            "CASIA-A, same view": SAME,
+            "CASIA-A, two views": [((gallery, EVERY), (probe, EVERY)) for gallery, probe in CROSS],
+        }
+        means = {name: figures(real, sides, flat_distances)[1] for name, sides in pairs.items()}
+        return found | {name: 100 * mean.value for name, mean in means.items()}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a variant is written."""
+
+    trial: Trial
+    calibrate: bool = False
+    """Measure a threshold for it; the one of its source was promised for other distances."""
+    anyway: bool = False
+    """Write it even if it loses too much; its facts say so."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the source, the output and the terms."""
+    parser.add_argument("model", type=Path, help="an ONNX file that `metagait export` wrote")
+    parser.add_argument("output", type=Path, help="the ONNX file to write")
+    parser.add_argument(
+        "--subjects", metavar="A:B", help="measure on fewer of the benchmark walkers, for a trial"
+    )
+    parser.add_argument("--casia-a", type=Path, metavar="FOLDER", help="measure on CASIA-A too")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="measure a threshold on validation walkers"
+    )
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help=f"write it even if it loses over {LARGEST_LOSS} points",
+    )
+
+
+def terms_of(arguments: argparse.Namespace) -> Terms:
+    """Read the terms from the command line."""
+    dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark")
+    if arguments.subjects:
+        dataset = dataset.of(subject_range(dataset, arguments.subjects))
+    return Terms(Trial(dataset, arguments.casia_a), arguments.calibrate, arguments.anyway)
+
+
+def write_variant(
+    model: onnx.ModelProto,
+    facts: ModelFacts,
+    path: Path,
+    *,
+    source: OnnxEncoder,
+    terms: Terms,
+    kept_energy: float | None = None,
+) -> ModelFacts:
+    """Measure a variant beside `source` and write it to `path` with what was found.
+
+    Raises:
+        ExportError: it loses more than `LARGEST_LOSS` points somewhere, or gives no numbers.
+
+    """
+    facts = replace(facts, threshold=None)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / path.name
+        write_model(model, facts, trial, check_finite)
+        encoder = OnnxEncoder.open(trial)
+        comparison = Comparison(
+            source=source.facts.model_id,
+            before=terms.trial.rank_one(source),
+            after=terms.trial.rank_one(encoder),
+            subjects=len(terms.trial.dataset.subjects),
+            kept_energy=kept_energy,
+        )
+        print(table(comparison))
+        if not terms.anyway:
+            check_loss(comparison)
+        threshold = calibrate_on_walkers(encoder.encode, RUNS) if terms.calibrate else None
+    facts = replace(facts, threshold=threshold, comparison=comparison)
+    return write_model(model, facts, path, check_finite)
+
+
+def check_loss(comparison: Comparison) -> None:
+    """Raise ExportError where a set loses more than `LARGEST_LOSS` points."""
+    lost = {name: before - comparison.after[name] for name, before in comparison.before.items()}
+    name = max(lost, key=lambda key: lost[key])
+    if lost[name] > LARGEST_LOSS:
+        raise ExportError(
+            f"expected to lose at most {LARGEST_LOSS} points of rank-1, lost {lost[name]:.2f} on "
+            f"{name}; --anyway writes it all the same"
+        )
+
+
+def check_finite(path: Path) -> None:
+    """Raise ExportError where a file gives no numbers, or depends on what else is in a batch."""
+    encoder = OnnxEncoder.open(path, provider="cpu")
+    generator = np.random.default_rng(0)
+    made = [
+        generator.integers(0, 256, (length, *encoder.facts.size), np.uint8) for length in (1, 20)
+    ]
+    both = encoder.encode(made)
+    alone = np.concatenate([encoder.encode([walk]) for walk in made])
+    if not np.abs(both - alone).max() <= 1e-2 * max(1.0, float(np.abs(alone).max())):
+        raise ExportError(f"expected one embedding of a walk in any batch, got {both} and {alone}")
+
+
+def table(comparison: Comparison) -> str:
+    """Rank-1 before and after, as Markdown."""
+    after: Mapping[str, float] = comparison.after
+    lines = ["| rank-1 | before | after | points |", "| --- | --: | --: | --: |"]
+    lines += [
+        f"| {name} | {value:.2f} | {after[name]:.2f} | {after[name] - value:+.2f} |"
+        for name, value in comparison.before.items()
+    ]
+    return "\n".join(lines)
