@@ -12,7 +12,7 @@ PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c cons
 # The packages of this repository that the command line and the tests read.
 LINTED := metagait.py gallery model service docker tests benchmarks
 
-.PHONY: serve demo weights pictures samples test test-all conformance check clean
+.PHONY: serve demo weights pictures samples bench test test-all conformance check clean
 
 serve: $(VENV)/.serving
 	$(BIN)/metagait serve --host $(HOST) --port $(PORT) --data $(DATA)
@@ -34,6 +34,10 @@ samples: $(VENV)/.serving
 
 pictures: $(VENV)/.complete
 	$(BIN)/metagait plot cmc det tsne attention curves --model $(RUN)/checkpoint.pt --log $(RUN)/log.jsonl --output docs/pictures
+
+# Walks a second of every engine and precision beside eager torch: docs/encode.md and its picture.
+bench: $(VENV)/.complete
+	$(BIN)/python benchmarks/encode.py
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest

@@ -1,0 +1,49 @@
+"""What an arithmetic costs in accuracy: rank-1 on synthetic walkers, beside a reference."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.caches import BENCHMARK, walkers_dataset
+from model.config import WalkersConfig
+from model.dataset import Dataset
+from model.embed import Embedder
+from model.evaluation import evaluate
+
+Encode = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
+_CONDITIONS = ("nm-01", "nm-02", "nm-03", "nm-04", "nm-05", "bg-01", "cl-01")
+_VIEWS = (0, 36, 72, 108, 144, 180)
+
+
+def points_lost(right: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Rank-1 of the reference minus the other's, in points, of the kind of probe where it is worst.
+
+    Negative where every kind gained.
+    """
+    return max(100 * (right[kind] - other[kind]) for kind in right)
+
+
+@cache
+def rank_one(encode: Encode, subjects: int) -> dict[str, float]:
+    """Rank-1 of NM, BG and CL between different views, by the flattened distance.
+
+    Over the first `subjects` of the benchmark walkers; the same encoder is not asked twice.
+    """
+    rows = evaluate(walkers(subjects), Embedder("model", 1, encode)).rows
+    flattened = rows[0].measure
+    return {
+        row.kind: row.result.mean
+        for row in rows
+        if row.measure == flattened and not row.unmated_fail
+    }
+
+
+def walkers(subjects: int) -> Dataset:
+    """Open the walkers, and make them first when they are new."""
+    config = WalkersConfig(
+        first=BENCHMARK.first, subjects=subjects, conditions=_CONDITIONS, views=_VIEWS
+    )
+    return walkers_dataset(config, Path("runs"), "encode")

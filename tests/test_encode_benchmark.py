@@ -1,0 +1,117 @@
+"""The benchmark of the encoder counts rightly: rates, ratios inside a round, ceilings, errors."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.network import NetworkConfig
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def taking(self, seconds: float, *, slower: float = 1.0) -> Any:
+        """Something that takes so long, and each time `slower` times as long as before."""
+
+        def work(*_given: object) -> np.ndarray:
+            nonlocal seconds
+            self.now += seconds
+            seconds *= slower
+            return np.zeros((1, 4), np.float32)
+
+        return work
+
+
+def heat(benchmark: Any, clock: Clock, slower: float = 1.0) -> Any:
+    encode, contestants = benchmark("encode"), benchmark("contestants")
+    ceilings = benchmark("ceilings")
+    made = encode.Heat(
+        1,
+        [
+            contestants.Contestant(name, precision, clock.taking(seconds, slower=slower))
+            for name, precision, seconds in [
+                (contestants.EAGER, "float32", 4.0),
+                (contestants.BASELINE, "float32", 2.0),
+                ("engine", "float32", 1.0),
+                ("engine", "int8", 0.5),
+                ("engine", "float16", 0.5),
+            ]
+        ],
+        [
+            ceilings.Kernel("slow", "float32", 800, clock.taking(1, slower=slower)),
+            ceilings.Kernel("fast", "float32", 1000, clock.taking(1, slower=slower)),
+            ceilings.Kernel("int8", "int8", 4000, clock.taking(1, slower=slower)),
+        ],
+        {encode.TOLD: np.zeros((60, 64, 44), np.uint8)},
+        1,
+    )
+    made.run(3, clock)
+    return made
+
+
+def test_rates_ratios_and_ceilings(benchmark: Any) -> None:
+    made, encode = heat(benchmark, Clock()), benchmark("encode")
+    eager, _, engine, narrow, half = made.contestants
+    assert made.rate(eager, 60) == 0.25
+    assert made.ratio(engine, "torch eager", 60) == 4
+    assert made.of_ceiling(engine, 500, 60) == 0.5
+    assert made.of_ceiling(narrow, 500, 60) == 0.25
+    assert made.of_ceiling(half, 500, 60) is None
+    table = encode.table(made, 5e11, {"engine, int8": (0.01, 0.15)})
+    assert all(len(line) == len(table[0]) for line in table)
+    assert table[4][-4:] == ["8.00", "4.00", "1e-02", "+0.1"]
+    assert table[2][4] == "–"  # nobody counted GaitGL's operations
+    assert encode.ceilings_in_words(made) == "Ceilings, GFLOP/s: float32 0, int8 0."
+
+
+def test_ratios_hold_on_a_machine_that_grows_slower(benchmark: Any) -> None:
+    made = heat(benchmark, Clock(), slower=2.0)
+    engine = made.contestants[2]
+    assert made.ratio(engine, "torch eager", 60) == pytest.approx(4)
+    assert made.of_ceiling(engine, 500, 60) == pytest.approx(0.5)
+
+
+def test_operations_follow_from_the_shapes(benchmark: Any) -> None:
+    encode = benchmark("encode")
+    config = NetworkConfig(channels=(4, 6, 8), dimensions=5)
+    counts = [encode.flop_of(config, frames) for frames in (30, 60)]
+    assert counts[1] == pytest.approx(2 * counts[0], rel=0.01)
+    stem = 2 * 27 * 4 * 30 * 64 * 44
+    assert counts[0] > stem
+
+
+def test_kernels_compute_what_they_say(benchmark: Any) -> None:
+    found = benchmark("ceilings").kernels(1)
+    assert {"float32", "int8"} <= {kernel.precision for kernel in found}
+    for kernel in found:
+        assert kernel.flop > 1e8
+        kernel.run()
+
+
+def test_the_error_is_relative(benchmark: Any) -> None:
+    encode = benchmark("encode")
+    right = np.array([3.0, 4.0], np.float32)
+    assert encode.relative(right, right) == 0
+    assert encode.relative(right + np.float32(0.05), right) == pytest.approx(0.0141, abs=1e-3)
+    assert np.isnan(encode.relative(right[:1], right))
+
+
+def test_points_lost_are_those_of_the_worst_kind(benchmark: Any) -> None:
+    points_lost = benchmark("losses").points_lost
+    right = {"NM": 0.9, "CL": 0.7}
+    assert points_lost(right, {"NM": 0.91, "CL": 0.697}) == pytest.approx(0.3)
+    assert points_lost(right, {"NM": 0.91, "CL": 0.72}) == pytest.approx(-1)
