@@ -111,6 +111,11 @@ def encode_checked(encoder: WalkEncoder, walks: Sequence[NDArray[np.uint8]]) -> 
     return vectors
 
 
+def embed_walks(encoder: WalkEncoder, walks: Sequence[Walk]) -> NDArray[np.float32]:
+    """Embed stored walks in one call, as `encode_checked` does."""
+    return encode_checked(encoder, _unpacked(walks).walks)
+
+
 def in_batches(walks: Sequence[Walk], batch: int) -> list[list[Walk]]:
     """Split walks into batches of neighbours in length, the longest last."""
     ordered = sorted(walks, key=lambda walk: walk.silhouettes.shape[0])

@@ -5,7 +5,7 @@ generation only, so it shows up as missing in the next one until it is embedded 
 erased meanwhile is gone from both, because embeddings go with their sample.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from gallery.errors import RebuildFailed, RebuildRefused
 from gallery.generations import (
     Model,
     find_or_add,
+    is_kept,
     is_missing,
     lock,
     make_live,
@@ -43,6 +44,10 @@ class Walk(NamedTuple):
     silhouettes: PackedSilhouettes
 
 
+Embed = Callable[[Sequence[Walk]], NDArray[np.float32]]
+"""Embeds walks as float32 `[N, L]`."""
+
+
 def begin(store: Store, model: Model, sha256: str | None = None) -> int:
     """Find the model's generation, finished or not, or add one that is being built.
 
@@ -66,15 +71,8 @@ def missing(store: Store, generation: int) -> tuple[Missing, int]:
 
 def next_walks(store: Store, generation: int, after: int, limit: int) -> list[Walk]:
     """Read the next `limit` samples that the generation misses, those of rows after `after`."""
-    query = (
-        STORED_SILHOUETTES.where(samples.c.id > after, is_missing(store.gallery_id, generation))
-        .order_by(samples.c.id)
-        .limit(limit)
-    )
     with store.database.reading() as connection:
-        return [
-            Walk(row.sample, silhouettes_from(connection, row)) for row in connection.execute(query)
-        ]
+        return _next_walks(connection, store.gallery_id, generation, after, limit)
 
 
 def add_embeddings(
@@ -88,27 +86,51 @@ def add_embeddings(
     """
     with store.database.writing() as connection:
         lock(connection, store.gallery_id)
-        is_there = select(generations.c.id).where(generations.c.id == generation)
-        if connection.execute(is_there).first() is None:
-            raise RebuildFailed(
-                f"expected generation {generation} to be built until it is whole, "
-                "got one that was dropped meanwhile: start the rebuild again"
-            )
+        _require_kept(connection, generation)
         is_wanted = and_(samples.c.id.in_(rows), is_missing(store.gallery_id, generation))
         wanted = set(connection.scalars(select(samples.c.id).where(is_wanted)))
         places = [place for place, row in enumerate(rows) if row in wanted]
         insert_embeddings(connection, generation, [rows[p] for p in places], vectors[places])
 
 
-def switch(store: Store, generation: int, actor: str = LOCAL) -> bool:
-    """Make a whole generation live; False, and nothing changed, when it misses a sample."""
+def switch(
+    store: Store, generation: int, actor: str = LOCAL, *, embed: Embed | None = None, most: int = 0
+) -> int | None:
+    """Make a whole generation live; None, and nothing changed, when it misses samples.
+
+    Up to `most` that it misses are embedded first, while nobody can enrol: where people enrol all
+    the time, a generation that is only caught up with would never be whole. Returns how many.
+
+    Raises:
+        RebuildFailed: the generation itself was dropped meanwhile, or the model's answer is wrong.
+
+    """
+    gallery = store.gallery_id
     with store.database.writing() as connection:
-        lock(connection, store.gallery_id)
-        if _missing(connection, store.gallery_id, generation).samples:
-            return False
-        make_live(connection, store.gallery_id, generation)
-        note(connection, store.gallery_id, "rebuild", generation, actor=actor)
-        return True
+        lock(connection, gallery)
+        missing = _missing(connection, gallery, generation)
+        if missing.samples > most or missing.without_silhouettes:
+            return None
+        _require_kept(connection, generation)
+        if missing.samples and embed is not None:
+            walks = _next_walks(connection, gallery, generation, 0, most)
+            insert_embeddings(connection, generation, [one.row for one in walks], embed(walks))
+        make_live(connection, gallery, generation)
+        note(connection, gallery, "rebuild", generation, actor=actor)
+        return missing.samples
+
+
+def _next_walks(
+    connection: Connection, gallery: int, generation: int, after: int, limit: int
+) -> list[Walk]:
+    query = (
+        STORED_SILHOUETTES.where(samples.c.id > after, is_missing(gallery, generation))
+        .order_by(samples.c.id)
+        .limit(limit)
+    )
+    return [
+        Walk(row.sample, silhouettes_from(connection, row)) for row in connection.execute(query)
+    ]
 
 
 def roll_back(store: Store) -> Model:
@@ -173,6 +195,14 @@ def note(
 def is_live(store: Store, model: Model) -> bool:
     """Tell whether the live generation is this model's."""
     return store.head().model == model
+
+
+def _require_kept(connection: Connection, generation: int) -> None:
+    if not is_kept(connection, generation):
+        raise RebuildFailed(
+            f"expected generation {generation} to be built until it is whole, "
+            "got one that was dropped meanwhile: start the rebuild again"
+        )
 
 
 def _missing(connection: Connection, gallery: int, generation: int) -> Missing:

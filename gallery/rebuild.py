@@ -4,11 +4,12 @@ A service goes on answering meanwhile. A rebuild that was killed is continued by
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from gallery import next_generation
 from gallery.audit import LOCAL
 from gallery.checks import check_limit
-from gallery.embedding import Progress, WalkEncoder, embed_missing
+from gallery.embedding import Progress, WalkEncoder, embed_missing, embed_walks
 from gallery.generations import Head, Model
 from gallery.self_search import check_self_search
 from gallery.store import Store
@@ -68,6 +69,11 @@ def rebuild(
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
         embedded = embed_missing(store, generation, encoder, batch, progress)
         checked = check_self_search(store, Head(generation, model, 0))
-        while not next_generation.switch(store, generation, actor):
+        embed, most = partial(embed_walks, encoder), batch
+        while (
+            last := next_generation.switch(store, generation, actor, embed=embed, most=most)
+        ) is None:
             embedded += embed_missing(store, generation, encoder, batch, progress)
+            most *= 2  # so that it ends, however fast people enrol
+        embedded += last
     return RebuildReport(generation, model.model_id, embedded, checked, switched=True)

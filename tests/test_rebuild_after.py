@@ -1,0 +1,119 @@
+"""After a rebuild: rolling back, dropping what is old, and the command that does both."""
+
+import argparse
+from contextlib import closing
+
+import pytest
+
+from gallery import Gallery, RebuildFailed, RebuildRefused, StoreUnavailable, WrongMasterKey
+from gallery.commands.rebuild import configure, run
+from gallery.master_keys import write_master_key
+from gallery.next_generation import drop_others, roll_back
+from gallery.rebuild import rebuild
+from gallery.store import Store
+from tests.rebuilding import (
+    OLD,
+    assert_finds,
+    enroll,
+    new_encoder,
+    open_gallery,
+    opened_store,
+    walk,
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with opened_store(tmp_path) as opened:
+        yield opened
+
+
+def test_a_rollback_that_would_lose_samples_is_refused_and_says_how_to_go_on(tmp_path, store):
+    with pytest.raises(RebuildRefused, match="keeps none"):
+        roll_back(store)
+    encoder = new_encoder()
+    rebuild(store, encoder)
+    upgraded = open_gallery(tmp_path, encoder)
+    enroll(upgraded, encoder, 77)
+    upgraded.close()
+    with pytest.raises(RebuildRefused, match="1 enrolled since"):
+        roll_back(store)
+    report = rebuild(store, OLD)
+    assert (report.embedded, report.generation) == (1, 1), "only what the old one did not know"
+    serving = open_gallery(tmp_path, OLD)
+    assert_finds(serving, OLD, [*range(23), 77])
+    serving.close()
+
+
+def test_dropping_frees_the_old_generation_and_its_bytes(tmp_path, store):
+    needle = OLD.encode([walk(7)])[0].tobytes()
+    rebuild(store, new_encoder())
+    assert any(needle in path.read_bytes() for path in tmp_path.iterdir())
+    assert drop_others(store) == 1
+    assert not any(needle in path.read_bytes() for path in tmp_path.iterdir())
+    with pytest.raises(RebuildRefused):
+        roll_back(store)
+
+
+def test_dropping_a_generation_that_is_being_built_stops_its_rebuild(store):
+    encoder = new_encoder(lambda walks: drop_others(store))
+    with pytest.raises(RebuildFailed, match="dropped meanwhile"):
+        rebuild(store, encoder)
+
+
+def test_an_erased_subject_is_gone_from_the_kept_generation_too(tmp_path, store):
+    encoder = new_encoder()
+    rebuild(store, encoder)
+    upgraded = open_gallery(tmp_path, encoder)
+    upgraded.erase_subject("s7")
+    upgraded.close()
+    roll_back(store)
+    serving = open_gallery(tmp_path, OLD)
+    assert all(c.subject != "s7" for c in serving.identify(OLD.encode([walk(7)])[0], limit=50))
+    assert serving.status().samples == 22
+    serving.close()
+
+
+def arguments_of(*words):
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    return parser.parse_args(words)
+
+
+def test_the_command_rolls_back_and_drops(tmp_path, store, capsys):
+    rebuild(store, new_encoder())
+    assert run(arguments_of("--data", str(tmp_path), "--rollback")) == 0
+    assert run(arguments_of("--data", str(tmp_path), "--drop-old")) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "The gallery main answers with model-old again.",
+        "Dropped 1 generations.",
+    ]
+
+
+def test_the_command_makes_no_gallery_where_there_is_none(tmp_path):
+    with pytest.raises(StoreUnavailable, match="expected a gallery in the folder"):
+        run(arguments_of("--data", str(tmp_path / "nowhere"), "--rollback"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encrypted_gallery_is_rebuilt_and_returned_with_its_master_key(tmp_path, monkeypatch):
+    data, key_file = tmp_path / "data", tmp_path / "key"
+    key = write_master_key(key_file)
+    facts = OLD.facts
+    gallery = Gallery.open(
+        data, model_id=facts.model_id, embedding_length=facts.embedding_length, master_key=key
+    )
+    for seed in range(3):
+        enroll(gallery, OLD, seed)
+    encoder = new_encoder()
+    with closing(Store.open(data, master_key=key)) as store:
+        assert rebuild(store, encoder).embedded == 3
+        needles = [vector.tobytes() for vector in encoder.encode([walk(n) for n in range(3)])]
+    stored = b"".join(path.read_bytes() for path in data.iterdir())
+    assert not any(needle in stored for needle in needles)
+    with pytest.raises(WrongMasterKey, match="METAGAIT_MASTER_KEY_FILE"):
+        run(arguments_of("--data", str(data), "--rollback"))
+    monkeypatch.setenv("METAGAIT_MASTER_KEY_FILE", str(key_file))
+    assert run(arguments_of("--data", str(data), "--rollback")) == 0
+    assert_finds(gallery, OLD, range(3))
+    gallery.close()
