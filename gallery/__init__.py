@@ -13,10 +13,13 @@ from gallery.errors import (
     EngineMissing,
     EnrolmentConflict,
     GalleryError,
+    GalleryNotEmpty,
+    GalleryNotFound,
     IndexUnavailable,
     InvalidCapture,
     InvalidConsent,
     InvalidEmbedding,
+    InvalidGalleryName,
     InvalidInput,
     InvalidKey,
     InvalidLimit,
@@ -44,6 +47,7 @@ from gallery.errors import (
     TooManyKeys,
     WrongMasterKey,
 )
+from gallery.galleries import Galleries, GalleryEntry
 from gallery.gallery import Gallery
 from gallery.generations import Model
 from gallery.indexes.choose import IndexChoice
@@ -86,8 +90,12 @@ __all__ = [
     "Enrolment",
     "EnrolmentConflict",
     "Erasure",
+    "Galleries",
     "Gallery",
+    "GalleryEntry",
     "GalleryError",
+    "GalleryNotEmpty",
+    "GalleryNotFound",
     "GallerySettings",
     "GallerySize",
     "GalleryStatus",
@@ -97,6 +105,7 @@ __all__ = [
     "InvalidCapture",
     "InvalidConsent",
     "InvalidEmbedding",
+    "InvalidGalleryName",
     "InvalidInput",
     "InvalidKey",
     "InvalidLimit",

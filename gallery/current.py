@@ -6,6 +6,7 @@ another one has written. A crash in between loses nothing, because a start follo
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from gallery.following import news
 from gallery.generations import Head, Model, require_model
 from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice, open_index
+from gallery.preparing import BY_SERVICE
 from gallery.records import Candidate, GallerySize, GalleryStatus
 from gallery.settings import GallerySettings, read_settings
 from gallery.sharing import SharedLock
@@ -195,6 +197,8 @@ def opened_index(
 ) -> VectorIndex:
     """Take an index as it is, or open one of the kind chosen: by default exact search by FAISS.
 
+    What the gallery's own setting `index_kind` says goes before the choice.
+
     Raises:
         EngineMissing: the kind of index cannot run here.
         IndexUnavailable: its folder or server cannot be used now.
@@ -202,5 +206,12 @@ def opened_index(
     """
     if index is None or isinstance(index, IndexChoice):
         encrypted = store.database.vault.master is not None
-        return open_index(index or IndexChoice(), store.name, *model, encrypted=encrypted)
+        return open_index(_chosen(index, store), store.name, *model, encrypted=encrypted)
     return index
+
+
+def _chosen(choice: IndexChoice | None, store: Store) -> IndexChoice:
+    with store.database.reading() as connection:
+        kind = read_settings(connection, store.gallery_id).index_kind
+    choice = choice or IndexChoice()
+    return choice if kind == BY_SERVICE else replace(choice, kind=kind)

@@ -10,8 +10,10 @@ GalleryError
 │   ├── InvalidLimit         a number of results below one
 │   ├── InvalidConsent       a consent without a basis, or that expires at no certain moment
 │   ├── InvalidCapture       a capture time that is no certain moment
+│   ├── InvalidGalleryName   a name that a new gallery cannot have
 │   └── InvalidSetting       a gallery's setting that does not exist or takes other values
 ├── NotFound                 what was asked for is not in the gallery
+│   ├── GalleryNotFound      no such gallery in the store
 │   ├── ReceiptNotFound      no such receipt
 │   ├── SubjectNotFound      no such subject
 │   ├── SampleNotFound       no such sample
@@ -19,6 +21,7 @@ GalleryError
 │   ├── SilhouettesNotKept   the sample is there, its silhouettes were never given
 │   ├── JobNotFound          no such job of this gallery
 │   └── ModelFileMissing     the file of a model that a generation was made with
+├── GalleryNotEmpty          a gallery with people in it is not deleted
 ├── TooManyKeys              two API keys of that name are live already
 ├── CalibrationRefused       the gallery cannot show what a threshold would promise
 ├── EnrolmentConflict        a new sample is nearer to somebody else than to its own subject
@@ -74,6 +77,10 @@ class InvalidLimit(InvalidInput):
     """Fewer than one result was asked for."""
 
 
+class InvalidGalleryName(InvalidInput):
+    """The name cannot be that of a new gallery."""
+
+
 class InvalidSetting(InvalidInput):
     """There is no such setting of a gallery, or it does not take this value."""
 
@@ -88,6 +95,10 @@ class InvalidCapture(InvalidInput):
 
 class NotFound(GalleryError):
     """What was asked for is not in the gallery."""
+
+
+class GalleryNotFound(NotFound):
+    """There is no gallery of that name in the store."""
 
 
 class ReceiptNotFound(NotFound):
@@ -116,6 +127,10 @@ class JobNotFound(NotFound):
 
 class ModelFileMissing(NotFound):
     """The data folder does not keep the file of a model that a generation was made with."""
+
+
+class GalleryNotEmpty(GalleryError):
+    """A gallery with people in it is not deleted: each of them is erased first, with a receipt."""
 
 
 class TooManyKeys(GalleryError):

@@ -69,6 +69,7 @@ class Gallery:
         name: str = "main",
         index: VectorIndex | IndexChoice | None = None,
         master_key: MasterKey | None = None,
+        make: bool = True,
     ) -> Self:
         """Open a gallery for a model, making it where it is missing, and fill the index.
 
@@ -84,8 +85,10 @@ class Gallery:
                 exact search by FAISS.
             master_key: encrypts silhouettes and embeddings; a store that has been opened with one
                 never opens without it again.
+            make: whether to make the gallery where the store has none of that name.
 
         Raises:
+            GalleryNotFound: there is no such gallery, and it is not to be made.
             StoreUnavailable: the database cannot be opened.
             StoreTooNew: a newer version of metagait wrote it.
             WrongMasterKey: it is encrypted under another master key than the one given.
@@ -93,7 +96,7 @@ class Gallery:
             IndexUnavailable: its folder or server cannot be used now.
 
         """
-        store = Store.open(database, name, master_key=master_key)
+        store = Store.open(database, name, master_key=master_key, make=make)
         return cls.over(store, Model(model_id, embedding_length), index)
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
-from gallery.errors import ModelMismatch
+from gallery.errors import GalleryNotFound, ModelMismatch
 from gallery.schema import (
     LIVE,
     OLD,
@@ -64,7 +64,12 @@ def record(connection: Connection, gallery: int, kind: str, rows: Sequence[int])
 
 
 def read_head(connection: Connection, gallery: int) -> Head:
-    """Read what an index has to agree with, as this transaction sees it."""
+    """Read what an index has to agree with, as this transaction sees it.
+
+    Raises:
+        GalleryNotFound: the gallery was deleted.
+
+    """
     is_live = and_(generations.c.gallery == galleries.c.id, generations.c.state == LIVE)
     row = connection.execute(
         select(
@@ -74,8 +79,10 @@ def read_head(connection: Connection, gallery: int) -> Head:
             generations.c.embedding_length,
         )
         .outerjoin_from(galleries, generations, is_live)
-        .where(galleries.c.id == gallery)
-    ).one()
+        .where(galleries.c.id == gallery, galleries.c.deleted_at.is_(None))
+    ).first()
+    if row is None:
+        raise GalleryNotFound("expected a gallery of this store, got one that was deleted")
     return Head(row.id or 0, Model(row.model_id or "", row.embedding_length or 0), row.changes)
 
 

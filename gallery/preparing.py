@@ -1,11 +1,17 @@
 """Making a store ready to use: its tables, its master key, and the galleries that it holds."""
 
-from sqlalchemy import Connection, Row, insert, select
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from gallery.database import Database
+from gallery.errors import GalleryNotFound
 from gallery.master_keys import check_master_key, is_adopted
 from gallery.migrations import is_current, migrate
 from gallery.schema import galleries
+
+BY_SERVICE = "service"
+"""The index kind of a gallery that is searched as the service is set."""
 
 
 def prepare(database: Database) -> None:
@@ -28,20 +34,49 @@ def prepare(database: Database) -> None:
         check_master_key(connection, adopt=True)
 
 
-def find_or_make_gallery(database: Database, name: str) -> tuple[int, bool]:
-    """Find the number of a gallery or add it; tells whether it was added."""
+def find_gallery(database: Database, name: str) -> int:
+    """Find the number of a gallery.
+
+    Raises:
+        GalleryNotFound: there is none of that name.
+
+    """
     with database.reading() as connection:
         known = _find(connection, name)
-    if known is not None:
-        return int(known.id), False
+    if known is None or known.deleted_at is not None:
+        raise no_such_gallery(name)
+    return int(known.id)
+
+
+def find_or_make_gallery(database: Database, name: str) -> tuple[int, bool]:
+    """Find the number of a gallery or add it; tells whether it was added.
+
+    One that was deleted comes back empty, with the audit log and the receipts that it had.
+    """
+    try:
+        return find_gallery(database, name), False
+    except GalleryNotFound:
+        pass
     with database.writing() as connection:
         database.migrate_alone(connection)  # the one lock that stands above all galleries
         known = _find(connection, name)
-        if known is not None:
-            return int(known.id), False
-        added = insert(galleries).values(name=name, changes=0).returning(galleries.c.id)
-        return int(connection.execute(added).scalar_one()), True
+        if known is None:
+            fresh = {"name": name, "changes": 0, "index_kind": BY_SERVICE}
+            added = insert(galleries).values(fresh).returning(galleries.c.id)
+            return int(connection.execute(added).scalar_one()), True
+        was_deleted = known.deleted_at is not None
+        if was_deleted:
+            of_it = update(galleries).where(galleries.c.id == known.id)
+            connection.execute(of_it.values(deleted_at=None))
+        return int(known.id), was_deleted
 
 
-def _find(connection: Connection, name: str) -> Row[tuple[int]] | None:
-    return connection.execute(select(galleries.c.id).where(galleries.c.name == name)).first()
+def no_such_gallery(name: str) -> GalleryNotFound:
+    """Make the error of a gallery that is not in the store."""
+    return GalleryNotFound(f"expected a gallery of this store, got {name!r}, which is none")
+
+
+def _find(connection: Connection, name: str) -> Row[Any] | None:
+    is_it = galleries.c.name == name
+    query: Select[Any] = select(galleries.c.id, galleries.c.deleted_at).where(is_it)
+    return connection.execute(query).first()

@@ -64,7 +64,10 @@ galleries = Table(
     Column("aggregation", String(16), nullable=False, server_default="nearest"),
     Column("nearest_samples", Integer, nullable=False, server_default="3"),
     Column("conflict", String(16), nullable=False, server_default="report"),
+    # Always given: the default is one of an earlier step, when there was no choice.
     Column("index_kind", String(16), nullable=False, server_default="exact"),
+    # The row of a deleted gallery stays, because its audit log and its receipts do.
+    Column("deleted_at", String(32)),
 )
 
 generations = Table(

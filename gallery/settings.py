@@ -8,19 +8,20 @@ from sqlalchemy import Connection, delete, select, update
 
 from gallery.errors import InvalidSetting
 from gallery.generations import lock, record
+from gallery.indexes.choose import KINDS, WRITING, no_plain_files
+from gallery.preparing import BY_SERVICE
 from gallery.schema import EMBEDDINGS_ONLY, KEEP, galleries, samples, silhouettes
 from gallery.store import Store
 
 NEAREST, MEAN = "nearest", "mean"
 REPORT, REFUSE, OFF = "report", "refuse", "off"
-EXACT = "exact"
 SETTINGS_CHANGED = "settings"
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "aggregation": (NEAREST, MEAN),
     "conflict": (REPORT, REFUSE, OFF),
     "retention": (KEEP, EMBEDDINGS_ONLY),
-    "index_kind": (EXACT,),
+    "index_kind": (BY_SERVICE, *KINDS),
 }
 _MOST_SAMPLES = 16
 
@@ -38,8 +39,9 @@ class GallerySettings:
     retention: str = KEEP
     """Whether silhouettes are kept, so that another model can embed them; `embeddings-only`
     deletes those that are there."""
-    index_kind: str = EXACT
-    """The index that searches; a process takes a change when it starts."""
+    index_kind: str = BY_SERVICE
+    """The index that searches, or `service`: the one that the service is set to. A process takes a
+    change when it opens the gallery next."""
 
     @property
     def samples_of_a_subject(self) -> int:
@@ -76,12 +78,15 @@ def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings
     """Change some settings of the store's gallery, for every process that has it open.
 
     Raises:
-        InvalidSetting: an unknown name, or a value that the setting does not take.
+        InvalidSetting: an unknown name, or a value that the setting does not take, also because
+            the gallery is encrypted and that kind of index writes what is not.
 
     """
     with store.database.writing() as connection:
         lock(connection, store.gallery_id)
         changed = read_settings(connection, store.gallery_id).changed(changes)
+        if store.database.vault.master is not None and changed.index_kind in WRITING:
+            raise InvalidSetting(no_plain_files(changed.index_kind))
         is_it = galleries.c.id == store.gallery_id
         connection.execute(update(galleries).where(is_it).values(**asdict(changed)))
         if changed.retention == EMBEDDINGS_ONLY:
@@ -91,6 +96,12 @@ def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings
     if changed.retention == EMBEDDINGS_ONLY:
         store.database.scrub()
     return changed
+
+
+def reset_settings(connection: Connection, gallery: int) -> None:
+    """Set a gallery as a new one is; nothing follows it."""
+    is_it = galleries.c.id == gallery
+    connection.execute(update(galleries).where(is_it).values(**asdict(GallerySettings())))
 
 
 def _forget_silhouettes(connection: Connection, gallery: int) -> None:

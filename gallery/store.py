@@ -39,7 +39,7 @@ from gallery.generations import (
     require_model,
 )
 from gallery.packing import PackedSilhouettes, unpack_silhouettes
-from gallery.preparing import find_or_make_gallery, prepare
+from gallery.preparing import find_gallery, find_or_make_gallery, prepare
 from gallery.records import Consent, Enrolment, Sample
 from gallery.schema import (
     EMBEDDINGS_ONLY,
@@ -105,11 +105,19 @@ class Store:
 
     @classmethod
     def open(
-        cls, location: str | Path, name: str = "main", *, master_key: MasterKey | None = None
+        cls,
+        location: str | Path,
+        name: str = "main",
+        *,
+        master_key: MasterKey | None = None,
+        make: bool = True,
     ) -> Self:
-        """Open the gallery `name`, making the database and the gallery where they are missing.
+        """Open the gallery `name`, making the database where it is missing.
+
+        The gallery is made as well, with `make`.
 
         Raises:
+            GalleryNotFound: there is no such gallery, and it is not to be made.
             StoreUnavailable: the database cannot be opened.
             StoreTooNew: a newer version of metagait wrote it.
             WrongMasterKey: it is encrypted under another master key than the one given.
@@ -118,7 +126,10 @@ class Store:
         database = Database(location, Vault(master_key))
         try:
             prepare(database)
-            return cls(database, name, find_or_make_gallery(database, name)[0])
+            number = (
+                find_or_make_gallery(database, name)[0] if make else find_gallery(database, name)
+            )
+            return cls(database, name, number)
         except BaseException:
             database.close()
             raise

@@ -13,10 +13,10 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from service.errors import ForeignGalleryError, MissingScopeError
+from service.errors import ForeignGalleryError, InvalidFieldError, MissingScopeError
 from service.keyring import Caller
 from service.problems import answer_to, responses
-from service.rooms import Rooms, rooms_of
+from service.rooms import rooms_of
 
 Scope = Literal["identify", "enroll", "read", "erase", "review", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -45,7 +45,10 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "record_consent": "enroll",
     "erase_subject": "erase",
     "erase_sample": "erase",
+    "list_galleries": "read",
     "read_gallery": "read",
+    "make_gallery": "admin",
+    "delete_gallery": "admin",
     "change_gallery": "admin",
     "calibrate": "admin",
     "rebuild": "admin",
@@ -54,6 +57,9 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "cancel_job": "admin",
 }
 """Operation id -> what its caller needs."""
+
+_OF_NO_GALLERY = frozenset({"list_galleries"})
+"""Operations that say of each gallery only what the caller's key may see."""
 
 JSON_BYTES = 64 * 1024
 """Size of a body that is no upload."""
@@ -74,11 +80,14 @@ class GuardedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Put the guard before FastAPI's own handling of the request."""
         handle = super().get_route_handler()
-        need = ACCESS[operation_of(self)]
+        operation = operation_of(self)
+        need = ACCESS[operation]
 
         async def guarded(request: Request) -> Response:
             if need != PUBLIC:
-                request.state.caller = await _admitted(request, need)
+                of_none = operation in _OF_NO_GALLERY
+                gallery = None if of_none else _gallery_of(request, need)
+                request.state.caller = await _admitted(request, need, gallery)
             # Uploads bound themselves; a body that FastAPI reads is bounded here.
             try:
                 return await handle(request if self.body_field is None else _bounded(request))
@@ -158,20 +167,29 @@ def _bounded(request: Request) -> Request:
     return Request(request.scope, receive)
 
 
-async def _admitted(request: Request, need: str) -> Caller:
+async def _admitted(request: Request, need: str, gallery: str | None) -> Caller:
     rooms = rooms_of(request)
     caller = await rooms.keys.admit(request.headers.get("authorization"))
     if need != ANY_KEY and not caller.may(need):
         raise MissingScopeError(f"expected a key with the scope `{need}`, got one without it")
-    if need != ANY_KEY and not caller.may_touch(_gallery_of(rooms)):
+    if gallery is not None and not caller.may_touch(gallery):
         raise ForeignGalleryError("expected a key for this gallery, got one for others")
     return caller
 
 
-def _gallery_of(rooms: Rooms) -> str:
-    # Whoever lets a request name its gallery names it in the path or the query, never in the body,
-    # and reads it here: the guard must judge the gallery that the route will touch.
-    return rooms.settings.gallery
+def _gallery_of(request: Request, need: str) -> str | None:
+    """Tell which gallery the route will touch; None for what says nothing of one in particular."""
+    # It is named in the path or the query, never in the body, so that it is judged before that is
+    # read. A second name would be another than the one that the route takes, so it is refused.
+    named = request.query_params.getlist("gallery")
+    if len(named) > 1:
+        raise InvalidFieldError(f"expected one `gallery` in the query, got {len(named)}")
+    path: str | None = request.path_params.get("name")
+    if path is not None:
+        return path
+    if named:
+        return named[0]
+    return None if need == ANY_KEY else rooms_of(request).settings.gallery
 
 
 def _roles(need: str) -> list[str]:

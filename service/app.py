@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
+from gallery import Galleries as StoredGalleries
 from gallery import Gallery, GalleryError, KeyStore, Model, ModelFiles
 from model.encoder import SHIPPED_MODEL, Encoder, ModelFacts
 from model.encoder import open_encoder as open_model
@@ -17,7 +19,9 @@ from service import access, problems
 from service.admission import Admission
 from service.batcher import Batcher
 from service.draining import CloseConnections, Draining
+from service.engines import Engine, Engines
 from service.errors import StartError
+from service.galleries import Galleries
 from service.idempotency import Answers
 from service.jobs import RebuildJobs
 from service.keyring import KeyRing, is_loopback
@@ -64,9 +68,9 @@ def create_app(
 
     Args:
         settings: the only source of choices; the environment is not read here.
-        encoder: used instead of the model file of the settings; its giver's to close, and closed
+        encoder: used instead of the model file of the settings; its giver's to close.
+        gallery: used instead of the database of the settings; its giver's to close, and closed
             before that when another model takes its place.
-        gallery: used instead of the database of the settings; likewise.
         draining: what the server begins when it is told to stop.
 
     """
@@ -98,10 +102,11 @@ def open_encoder(settings: Settings) -> Encoder:
     return open_model(settings.model, settings.engine_choice())
 
 
-def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
+def open_gallery(settings: Settings, facts: ModelFacts, *, make: bool = True) -> Gallery:
     """Open the gallery of the settings for a model.
 
     Raises:
+        GalleryNotFound: there is none of that name, and it is not to be made.
         GalleryError: the store cannot be made or opened, or is newer than this program.
 
     """
@@ -112,6 +117,7 @@ def open_gallery(settings: Settings, facts: ModelFacts) -> Gallery:
         name=settings.gallery,
         index=settings.index_choice(),
         master_key=settings.master_key(),
+        make=make,
     )
     if gallery.live_model().model_id == facts.model_id:
         _keep_model_file(settings, gallery, facts)
@@ -143,17 +149,19 @@ def _lifespan(given: _Given) -> Callable[[FastAPI], AbstractAsyncContextManager[
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            serving = app.state.serving = _serving(given, _open_rooms(given, stack))
-            await serving.start()
+            engines = Engines()
+            own = _serving(given, _open_rooms(given, engines, stack), engines)
+            galleries = app.state.galleries = _galleries(given, own, engines, stack)
+            await own.start()
             try:
                 yield
             finally:
-                await serving.close(drain_s=given.settings.drain_timeout_s)
+                await galleries.close(drain_s=given.settings.drain_timeout_s)
 
     return lifespan
 
 
-def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
+def _open_rooms(given: _Given, engines: Engines, stack: ExitStack) -> Rooms:
     """Open what was not given; `stack` closes it, threads before what they use."""
     settings, encoder, gallery = given.settings, given.encoder, given.gallery
     if encoder is None:
@@ -164,18 +172,14 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
         stack.callback(gallery.close)
     keys = KeyStore.open(settings.store())
     stack.callback(keys.close)
-    log = gallery.jobs()
-    stack.callback(log.close)
-    rebuilds = RebuildJobs(settings, log, _rebuild_opener(settings, encoder))
-    stack.callback(rebuilds.close)
+    engine = Engine(encoder, _batcher(settings, encoder, given.metrics), given.encoder is None)
     return Rooms(
         settings=settings,
         limits=settings.limits(encoder.facts.max_frames),
-        encoder=encoder,
+        engine=engines.add(engine),
         gallery=gallery,
-        batcher=_batcher(settings, encoder, given.metrics),
         keys=KeyRing(keys.all, open_without_keys=is_loopback(settings.host)),
-        jobs=rebuilds,
+        jobs=_rebuilds(settings, gallery, encoder, stack),
         decoders=_threads(settings.decode_threads, "decoder", stack),
         gallery_threads=_threads(_GALLERY_THREADS, "gallery", stack),
         admission=Admission(
@@ -187,15 +191,49 @@ def _open_rooms(given: _Given, stack: ExitStack) -> Rooms:
     )
 
 
-def _serving(given: _Given, rooms: Rooms) -> Serving:
+def _rebuilds(
+    settings: Settings, gallery: Gallery, encoder: Encoder, stack: ExitStack
+) -> RebuildJobs:
+    log = gallery.jobs()
+    stack.callback(log.close)
+    rebuilds = RebuildJobs(settings, log, _rebuild_opener(settings, encoder))
+    stack.callback(rebuilds.close)
+    return rebuilds
+
+
+def _serving(given: _Given, rooms: Rooms, engines: Engines) -> Serving:
     # Who names no model takes the one that the gallery has.
     follows = given.settings.model == SHIPPED_MODEL
-    serving = Serving(rooms, reopen, follows=follows)
+    serving = Serving(rooms, partial(reopen, engines), engines, follows=follows)
     _expose(serving)
     return serving
 
 
-def reopen(rooms: Rooms, live: Model) -> Rooms:
+def _galleries(given: _Given, own: Serving, engines: Engines, stack: ExitStack) -> Galleries:
+    settings = given.settings
+    stored = StoredGalleries.open(settings.store(), master_key=settings.master_key())
+    stack.callback(stored.close)
+
+    def open_serving(rooms: Rooms, name: str, stack: ExitStack) -> Serving:
+        opened = _beside(rooms, name, engines, stack)
+        # It has a model of its own, and that is the one to follow.
+        return Serving(opened, partial(reopen, engines), engines, follows=True)
+
+    return Galleries(own, stored, open_serving)
+
+
+def _beside(rooms: Rooms, name: str, engines: Engines, stack: ExitStack) -> Rooms:
+    """Open another gallery of the store beside the rooms of one, for the same model."""
+    settings = rooms.settings.model_copy(update={"gallery": name})
+    facts = rooms.encoder.facts
+    gallery = open_gallery(settings, facts, make=False)
+    stack.callback(gallery.close)
+    jobs = _rebuilds(settings, gallery, rooms.encoder, stack)
+    engine = engines.share(rooms.engine)
+    return replace(rooms, settings=settings, gallery=gallery, jobs=jobs, engine=engine)
+
+
+def reopen(engines: Engines, rooms: Rooms, live: Model) -> Rooms:
     """Open the live generation's model, from the data folder, and the gallery for it.
 
     Raises:
@@ -207,19 +245,21 @@ def reopen(rooms: Rooms, live: Model) -> Rooms:
     """
     settings = rooms.settings
     path = ModelFiles.of(settings.data).find(live.model_id, rooms.gallery.model_sha256())
-    encoder = open_model(path, settings.engine_choice().like(rooms.encoder.runtime))
+    engine = engines.hold(
+        live.model_id, lambda: _engine(settings, path, rooms.encoder, rooms.metrics)
+    )
+    facts = engine.encoder.facts
     try:
-        _require_same_walks(encoder.facts, rooms.encoder.facts, live)
-        gallery = open_gallery(settings, encoder.facts)
+        _require_same_walks(facts, rooms.encoder.facts, live)
+        gallery = open_gallery(settings, facts, make=False)
     except BaseException:
-        encoder.close()
+        engines.let_go(engine)
         raise
     return replace(
         rooms,
-        limits=settings.limits(encoder.facts.max_frames),
-        encoder=encoder,
+        limits=settings.limits(facts.max_frames),
+        engine=engine,
         gallery=gallery,
-        batcher=_batcher(settings, encoder, rooms.metrics),
     )
 
 
@@ -228,6 +268,12 @@ def _rebuild_opener(settings: Settings, serving: Encoder) -> Callable[[Path], En
     choice = settings.engine_choice().like(serving.runtime)
     choice = replace(choice, threads=settings.rebuild_threads, mode="latency")
     return lambda path: open_model(path, choice)
+
+
+def _engine(settings: Settings, path: Path, serving: Encoder, metrics: Metrics) -> Engine:
+    """Open a model on the engine that serves, and its queue."""
+    encoder = open_model(path, settings.engine_choice().like(serving.runtime))
+    return Engine(encoder, _batcher(settings, encoder, metrics))
 
 
 def _require_same_walks(facts: ModelFacts, before: ModelFacts, live: Model) -> None:

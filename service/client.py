@@ -38,6 +38,7 @@ class Client:
         url: str,
         *,
         key: str | None = None,
+        gallery: str | None = None,
         timeout_s: float = 60,
         retries: int = RETRIES,
         transport: httpx.BaseTransport | None = None,
@@ -45,7 +46,11 @@ class Client:
         self._url = url
         self._retries = retries
         self._http = httpx.Client(
-            base_url=url, headers=_headers(key), timeout=timeout_s, transport=transport
+            base_url=url,
+            headers=_headers(key),
+            params=_params(gallery),
+            timeout=timeout_s,
+            transport=transport,
         )
 
     def __enter__(self) -> Self:
@@ -128,6 +133,7 @@ class AsyncClient:
         url: str,
         *,
         key: str | None = None,
+        gallery: str | None = None,
         timeout_s: float = 60,
         retries: int = RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -135,7 +141,11 @@ class AsyncClient:
         self._url = url
         self._retries = retries
         self._http = httpx.AsyncClient(
-            base_url=url, headers=_headers(key), timeout=timeout_s, transport=transport
+            base_url=url,
+            headers=_headers(key),
+            params=_params(gallery),
+            timeout=timeout_s,
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:
@@ -208,6 +218,10 @@ class AsyncClient:
                 break
             await asyncio.sleep(wait_s)
         return _answer(response, call)
+
+
+def _params(gallery: str | None) -> dict[str, str]:
+    return {} if gallery is None else {"gallery": gallery}
 
 
 def _headers(key: str | None) -> dict[str, str]:

@@ -23,7 +23,7 @@ ServiceError
 │   ├── UnknownModelError        a model that this service may not rebuild with
 │   ├── UnusableModelError       a file that is no model that runs here
 │   ├── JobRunningError          a second rebuild while one runs
-│   ├── GalleryNotServedError    a gallery that is not served here
+│   ├── OwnGalleryError          the service's own gallery cannot be deleted through it
 │   └── CrossOriginError         a page of another site tried to change something here
 ├── BusyError                no room for another walk now; come back in a moment
 ├── DeadlineError            a walk waited too long for the encoder; come back in a moment
@@ -148,8 +148,8 @@ class JobRunningError(RequestError):
     """A rebuild was asked for while one runs."""
 
 
-class GalleryNotServedError(RequestError):
-    """The gallery that was named is not served here."""
+class OwnGalleryError(RequestError):
+    """The service's own gallery cannot be deleted through it."""
 
 
 class BusyError(ServiceError):

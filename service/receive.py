@@ -166,6 +166,11 @@ def _as_upload(form: FormData, query: Mapping[str, str]) -> Upload:
 
 
 def _explain(name: str, value: UploadFile | str) -> str:
+    if name == "gallery":
+        return (
+            "expected the gallery in the query, as `?gallery=NAME`, where the key is judged before "
+            "the body is read; got a form field"
+        )
     kind = "a file" if isinstance(value, UploadFile) else "text"
     return (
         "expected the files `sequence` or `frames` and at most one text each of "

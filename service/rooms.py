@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, ParamSpec, TypeVar
 
 import numpy as np
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from numpy.typing import NDArray
 
 from gallery import Gallery
@@ -19,6 +19,7 @@ from service.admission import Admission
 from service.batcher import Batcher
 from service.decision import Threshold, in_force
 from service.draining import Draining
+from service.engines import Engine
 from service.errors import TooFewFramesError
 from service.idempotency import Answers
 from service.jobs import RebuildJobs
@@ -49,9 +50,8 @@ class Rooms:
 
     settings: Settings
     limits: Limits
-    encoder: Encoder
+    engine: Engine
     gallery: Gallery
-    batcher: Batcher
     keys: KeyRing
     jobs: RebuildJobs
     decoders: Executor
@@ -60,6 +60,16 @@ class Rooms:
     draining: Draining
     metrics: Metrics
     answers: Answers
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of this gallery's model."""
+        return self.engine.encoder
+
+    @property
+    def batcher(self) -> Batcher:
+        """The queue of that encoder, which galleries of one model share."""
+        return self.engine.batcher
 
     async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the gallery in its own threads."""
@@ -132,19 +142,36 @@ class _TimedFrames:
             self.seconds += time.perf_counter() - started
 
 
+GalleryName = Annotated[
+    str | None,
+    Query(
+        alias="gallery",
+        max_length=64,
+        description="name of the gallery; default: the one that the service was started for",
+    ),
+]
+
+
 def rooms_of(request: Request) -> Rooms:
     """Tell which rooms answer now, for what needs neither model nor gallery."""
-    rooms: Rooms = request.app.state.serving.rooms
+    rooms: Rooms = request.app.state.galleries.own.rooms
     return rooms
 
 
-async def leased_rooms(request: Request) -> AsyncIterator[Rooms]:
-    """Give a route the rooms that answer now; they stay the same until its answer."""
-    async with request.app.state.serving.lease() as rooms:
+async def leased_rooms(request: Request, gallery: GalleryName = None) -> AsyncIterator[Rooms]:
+    """Give a route the rooms of the gallery that it names; they stay the same until its answer."""
+    async with request.app.state.galleries.lease(gallery) as rooms:
+        yield rooms
+
+
+async def own_rooms(request: Request) -> AsyncIterator[Rooms]:
+    """Give a route the rooms of the service's own gallery, whatever the request names."""
+    async with request.app.state.galleries.lease(None) as rooms:
         yield rooms
 
 
 RoomsHere = Annotated[Rooms, Depends(leased_rooms)]
+OwnRooms = Annotated[Rooms, Depends(own_rooms)]
 
 
 async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]:

@@ -15,7 +15,8 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 
 from gallery import Model, ModelMismatch
-from service.rooms import Rooms
+from service.engines import Engines
+from service.rooms import GalleryName, Rooms
 
 R = TypeVar("R")
 Reopen = Callable[[Rooms, Model], Rooms]
@@ -52,8 +53,9 @@ class Serving:
     """Hands out the rooms that answer now; belongs to one event loop.
 
     Args:
-        rooms: the first ones; their encoder and gallery are closed when others take their place,
-            and else stay their giver's to close.
+        rooms: the first ones; their gallery is closed when others take their place, and else stays
+            its giver's to close.
+        engines: where the engine of rooms that are left is given back.
         reopen: opens rooms for the model of the live generation.
         follows: whether to leave the model that was started with although it never was live here.
         look_every_s: how often the store is asked which generation is live.
@@ -64,6 +66,7 @@ class Serving:
         self,
         rooms: Rooms,
         reopen: Reopen,
+        engines: Engines,
         *,
         follows: bool = False,
         look_every_s: float = _LOOK_EVERY_S,
@@ -71,6 +74,7 @@ class Serving:
         self._current = _Held(rooms)
         self._first = rooms
         self._reopen = reopen
+        self._engines = engines
         self._follows = follows
         self._look_every_s = look_every_s
         self._one_at_a_time = asyncio.Lock()
@@ -85,7 +89,7 @@ class Serving:
 
     async def start(self) -> None:
         """Begin to answer, with the model of the live generation where it is known."""
-        self.rooms.batcher.start()
+        _start(self.rooms)
         await self._follow()
         self._watching = asyncio.create_task(self._watch(), name="generations")
 
@@ -95,10 +99,11 @@ class Serving:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
-        await self.rooms.batcher.close(drain_s=drain_s)
+        await self._engines.release(self.rooms.engine, drain_s=drain_s)
         await asyncio.gather(*self._leaving)
+        await self._current.until_unheld()
         if self.rooms is not self._first:
-            await asyncio.to_thread(_close, self.rooms)
+            await asyncio.to_thread(self.rooms.gallery.close)
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Rooms]:
@@ -145,7 +150,7 @@ class Serving:
         if not self._follows and not await rooms.ask(rooms.gallery.was_replaced):
             return
         opened = await asyncio.to_thread(self._reopen, rooms, live)
-        opened.batcher.start()
+        _start(opened)
         old, self._current = self._current, _Held(opened)
         self._last_complaint = ""
         _LOG.info("%s answers now, instead of %s", live, rooms.encoder.facts.model_id)
@@ -156,8 +161,8 @@ class Serving:
     async def _retire(self, held: _Held) -> None:
         """Give back what the old rooms hold after their last request."""
         await held.until_unheld()
-        await held.rooms.batcher.close()
-        await asyncio.to_thread(_close, held.rooms)
+        await self._engines.release(held.rooms.engine)
+        await asyncio.to_thread(held.rooms.gallery.close)
 
     def _complain(self, text: str) -> None:
         if text != self._last_complaint:
@@ -165,15 +170,14 @@ class Serving:
             self._last_complaint = text
 
 
-def _close(rooms: Rooms) -> None:
-    rooms.gallery.close()
-    rooms.encoder.close()
+def _start(rooms: Rooms) -> None:
+    if not rooms.batcher.running:  # another gallery of the same model may have started it
+        rooms.batcher.start()
 
 
-async def serving_of(request: Request) -> Serving:
-    """Give a route what the lifespan started."""
-    # Not a plain function: FastAPI would send each call to a thread and back.
-    serving: Serving = request.app.state.serving
+async def serving_of(request: Request, gallery: GalleryName = None) -> Serving:
+    """Give a route what serves the gallery that the request names."""
+    serving: Serving = await request.app.state.galleries.find(gallery)
     return serving
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,16 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from gallery import ApiKey, Gallery, InvalidKey, KeyNotFound, KeyStore, TooManyKeys, parse_key
+from gallery import (
+    ApiKey,
+    Galleries,
+    Gallery,
+    InvalidKey,
+    KeyNotFound,
+    KeyStore,
+    TooManyKeys,
+    parse_key,
+)
 from service import access
 from service.access import SCOPES, GuardedRoute
 from service.app import create_app
@@ -56,6 +66,9 @@ ROWS = {
     "record_consent": Row("PUT", "/subjects/ann/consent", "enroll", json={"basis": "c"}),
     "erase_subject": Row("DELETE", "/subjects/nobody", "erase"),
     "erase_sample": Row("DELETE", "/samples/5f0c", "erase"),
+    "list_galleries": Row("GET", "/galleries", "read"),
+    "make_gallery": Row("PUT", "/galleries/main", "admin"),
+    "delete_gallery": Row("DELETE", "/galleries/main", "admin"),
     "read_gallery": Row("GET", "/galleries/main", "read"),
     "change_gallery": Row("PATCH", "/galleries/main", "admin", json={}),
     "rebuild": Row("POST", "/rebuild", "admin", json={"model": "unheard-000000000000"}),
@@ -88,6 +101,8 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     gallery = Gallery.open(
         settings.data, model_id=encoder.facts.model_id, embedding_length=88, name=OWN
     )
+    with closing(Galleries.open(settings.data)) as galleries:
+        galleries.make(FOREIGN)
     with calling(create_app(settings, encoder=encoder, gallery=gallery)) as caller:
         yield Keyed(caller, keys, store)
     gallery.close()
@@ -132,19 +147,84 @@ def test_a_key_opens_what_it_was_made_for(keyed: Keyed, name: str, where: str, s
         assert status == 200
     elif row.need != scope:
         assert (status, code) == (403, "missing_scope")
-    elif where == FOREIGN:
+    elif where == FOREIGN and name != "list_galleries":
         assert (status, code) == (403, "foreign_gallery")
     else:
-        assert status in (200, 201, 404, 409)
-        assert code in (
-            "",
-            "subject_not_found",
-            "sample_not_found",
-            "calibration_refused",
-            "receipt_not_found",
-            "unknown_model",
-            "job_not_found",
-        )
+        assert_allowed(status, code)
+
+
+def assert_allowed(status: int, code: str) -> None:
+    assert status in (200, 201, 404, 409)
+    assert code in (
+        "",
+        "subject_not_found",
+        "sample_not_found",
+        "calibration_refused",
+        "receipt_not_found",
+        "unknown_model",
+        "job_not_found",
+        "own_gallery",
+    )
+
+
+NAMING = [name for name, row in ROWS.items() if "/galleries" not in row.url]
+"""Operations that take their gallery from the query, or take none."""
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("where", [OWN, FOREIGN])
+@pytest.mark.parametrize("name", NAMING)
+def test_a_key_opens_the_galleries_that_it_was_made_for(
+    keyed: Keyed, name: str, where: str, scope: str
+) -> None:
+    row = ROWS[name]._replace(url=f"{ROWS[name].url}?gallery={FOREIGN}")
+    status, code = call(keyed.caller, row, keyed.keys[scope, where])
+    if row.need == ANYBODY:
+        assert status == 200
+    elif row.need not in (ANY_KEY, scope):
+        assert (status, code) == (403, "missing_scope")
+    elif where == OWN:
+        assert (status, code) == (403, "foreign_gallery")
+    else:
+        assert_allowed(status, code)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("where", [OWN, FOREIGN])
+@pytest.mark.parametrize("name", ["read_gallery", "change_gallery", "make_gallery"])
+def test_a_key_opens_the_gallery_in_the_path(
+    keyed: Keyed, name: str, where: str, scope: str
+) -> None:
+    # The path counts, whatever the query says beside it.
+    url = f"{ROWS[name].url.replace(OWN, FOREIGN)}?gallery={where}"
+    status, code = call(keyed.caller, ROWS[name]._replace(url=url), keyed.keys[scope, where])
+    if ROWS[name].need != scope:
+        assert (status, code) == (403, "missing_scope")
+    elif where == OWN:
+        assert (status, code) == (403, "foreign_gallery")
+    else:
+        assert_allowed(status, code)
+
+
+def test_nobody_names_two_galleries_or_one_in_the_body(keyed: Keyed) -> None:
+    headers = bearer(keyed.keys["identify", OWN])
+    twice = keyed.caller.get(f"/info?gallery={OWN}&gallery={FOREIGN}", headers=headers)
+    assert (twice.status_code, twice.json()["code"]) == (422, "invalid_field")
+    data, files = {"gallery": FOREIGN}, {"sequence": ("x", WALK)}
+    answer = keyed.caller.post("/identify", headers=headers, data=data, files=files)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+    assert "?gallery=NAME" in answer.json()["detail"]
+
+
+def test_what_is_open_to_all_says_nothing_of_another_gallery(keyed: Keyed) -> None:
+    ready = keyed.caller.get(f"/readyz?gallery={FOREIGN}").json()
+    assert ready["gallery"]["name"] == OWN
+
+
+def test_the_list_shows_the_galleries_of_the_key(keyed: Keyed) -> None:
+    for where in (OWN, FOREIGN):
+        shown = keyed.caller.get("/galleries", headers=bearer(keyed.keys["read", where])).json()
+        assert [one["name"] for one in shown["galleries"]] == [where]
 
 
 WRONG = {

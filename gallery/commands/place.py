@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from gallery.ciphers import MasterKey
 from gallery.database import FILE_NAME
 from gallery.errors import StoreUnavailable
+from gallery.galleries import Galleries
 from gallery.master_keys import read_master_key
 from gallery.model_files import ModelFiles
 from gallery.store import Store
@@ -31,22 +33,30 @@ class Place(NamedTuple):
         return ModelFiles.of(self.data)
 
     def open_existing(self) -> Store:
-        """Open the gallery; makes no database where there is none.
+        """Open the gallery; makes neither a database nor a gallery where there is none.
 
         Raises:
+            GalleryNotFound: the store has no gallery of that name.
             StoreUnavailable: there is none, or it cannot be opened.
             WrongMasterKey: it is encrypted under another master key than the one given.
 
         """
-        key_file = self.master_key_file
-        master_key = None if key_file is None else read_master_key(key_file)
-        if self.database is not None:
-            return Store.open(self.database, self.gallery, master_key=master_key)
-        if not (self.data / FILE_NAME).is_file():
+        return Store.open(self._existing(), self.gallery, master_key=self._master_key(), make=False)
+
+    def open_galleries(self) -> Galleries:
+        """Open the store for all its galleries; raises as `open_existing` does."""
+        return Galleries.open(self._existing(), master_key=self._master_key())
+
+    def _existing(self) -> str | Path:
+        if self.database is None and not (self.data / FILE_NAME).is_file():
             raise StoreUnavailable(
                 f"expected a gallery in the folder {self.data}, got no {FILE_NAME} there"
             )
-        return Store.open(self.data, self.gallery, master_key=master_key)
+        return self.data if self.database is None else self.database
+
+    def _master_key(self) -> MasterKey | None:
+        key_file = self.master_key_file
+        return None if key_file is None else read_master_key(key_file)
 
 
 def configure_place(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,10 @@
-"""`metagait gallery`: show what a gallery holds and how it is set, and change its settings.
+"""`metagait gallery`: show, set, list, make and delete galleries.
 
 metagait gallery                                     show
 metagait gallery --set aggregation=mean --set nearest_samples=2
+metagait gallery --list
+metagait gallery --make lab                          `--gallery lab` is it from then on
+metagait gallery --delete lab                        when nobody is enrolled in it any more
 """
 
 import argparse
@@ -11,6 +14,7 @@ from dataclasses import asdict
 
 from gallery.commands.place import configure_place, place_of
 from gallery.errors import InvalidSetting
+from gallery.galleries import Galleries
 from gallery.settings import change_settings, read_settings
 from gallery.store import Store
 
@@ -21,15 +25,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting"
     )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--list", action="store_true", help="list the galleries of the store")
+    instead.add_argument("--make", metavar="NAME", help="make a gallery")
+    instead.add_argument("--delete", metavar="NAME", help="delete a gallery without people")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Change what is to be changed, then print how the gallery stands."""
+    """Change what is to be changed, then print how the gallery, or the store, stands."""
+    if arguments.list or arguments.make is not None or arguments.delete is not None:
+        with closing(place_of(arguments).open_galleries()) as galleries:
+            _change(galleries, arguments)
+        return 0
     with closing(place_of(arguments).open_existing()) as store:
         if arguments.set:
             change_settings(store, _changes(arguments.set))
         print("\n".join(_lines(store)))
     return 0
+
+
+def _change(galleries: Galleries, arguments: argparse.Namespace) -> None:
+    if arguments.set:
+        raise InvalidSetting("expected --set alone: it changes the gallery that --gallery names")
+    if arguments.make is not None:
+        galleries.make(arguments.make)
+    if arguments.delete is not None:
+        galleries.delete(arguments.delete)
+    for one in galleries.all():
+        print(f"{one.name}: {one.samples} samples of {one.subjects} subjects")
 
 
 def _changes(texts: Sequence[str]) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ from gallery.indexes.gpu import GpuIndex
 from gallery.indexes.milvus import MilvusIndex
 
 # What writes embeddings to files of its own.
-_WRITING = {"compact", "milvus"}
+WRITING = {"compact", "milvus"}
 KINDS = ("exact", "compact", "gpu", "milvus")
 
 
@@ -40,11 +40,8 @@ def open_index(
         IndexUnavailable: its folder or server cannot be used now.
 
     """
-    if encrypted and choice.kind in _WRITING:
-        raise EngineMissing(
-            f"expected the index kind exact or gpu for an encrypted gallery, got {choice.kind}, "
-            "which writes embeddings as they are"
-        )
+    if encrypted and choice.kind in WRITING:
+        raise EngineMissing(no_plain_files(choice.kind))
     if choice.kind == "exact":
         return ExactIndex(length)
     if choice.kind == "gpu":
@@ -56,6 +53,14 @@ def open_index(
         token, index_type = choice.milvus_token, choice.milvus_type
         return MilvusIndex(length, url, token=token, index_type=index_type)
     raise EngineMissing(f"expected an index kind of {', '.join(KINDS)}, got {choice.kind!r}")
+
+
+def no_plain_files(kind: str) -> str:
+    """Say why an encrypted gallery cannot have a kind of index that is in `WRITING`."""
+    return (
+        f"expected the index kind exact or gpu for an encrypted gallery, got {kind}, which writes "
+        "embeddings as they are"
+    )
 
 
 def _folder(of_gallery: Path, name: str) -> Path:

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Enrol the walks; status 1 when the service refused one."""
     walks = selected(arguments)
     named = [(_subject(walk, arguments.subject), walk) for walk in walks]
-    with Client(arguments.url, key=key_of(arguments)) as client:
+    with Client(arguments.url, key=key_of(arguments), gallery=arguments.gallery) as client:
         done: Counter[str] = Counter()
         for subject, walk in tqdm(named, desc="enrol", unit="walk"):
             done[_enroll(client, subject, walk)] += 1

@@ -51,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="a walk, or a tree <subject>/.../<walk>")
     parser.add_argument("--url", default=DEFAULT_URL, help=f"the service (default {DEFAULT_URL})")
     parser.add_argument("--key-file", type=Path, help="a file that holds the API key")
+    parser.add_argument("--gallery", help="name of a gallery (default: the service's own)")
     parser.add_argument("--types", type=_list, metavar="T,..", help="CASIA-B types: nm-01,bg-02")
     parser.add_argument("--views", type=_list, metavar="V,..", help="CASIA-B views: 000,090")
     parser.add_argument("--select", metavar="GLOB", help="paths below the tree, e.g. '*/00_[12].*'")

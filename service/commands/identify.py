@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Identify the walks, and count how often the first is right where the tree says who it is."""
     walks = selected(arguments)
     answers: list[tuple[FoundWalk, Identified]] = []
-    with Client(arguments.url, key=key_of(arguments)) as client:
+    with Client(arguments.url, key=key_of(arguments), gallery=arguments.gallery) as client:
         for walk in tqdm(walks, desc="identify", unit="walk", disable=len(walks) == 1):
             answer = _identify(client, walk, arguments.limit)
             if answer is not None:

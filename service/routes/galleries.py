@@ -1,34 +1,84 @@
-"""How the gallery is set and how far its decisions can be trusted."""
+"""The galleries of the store: how each is set, and how far its decisions can be trusted."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from service import schemas
 from service.access import CallerHere, GuardedRoute
-from service.errors import GalleryNotServedError
+from service.galleries import Galleries, GalleriesHere, galleries_of
+from service.keyring import Caller
 from service.problems import responses
 from service.rooms import Rooms, RoomsHere
 
 router = APIRouter(tags=["gallery"], route_class=GuardedRoute)
 
 _GALLERY = "/galleries/{name}"
-GalleryName = Annotated[str, Path(description="the gallery that this service serves")]
+Name = Annotated[str, Path(description="name of a gallery", max_length=64)]
+
+
+async def _named_rooms(request: Request, name: Name) -> AsyncIterator[Rooms]:
+    async with galleries_of(request).lease(name) as rooms:
+        yield rooms
+
+
+NamedRooms = Annotated[Rooms, Depends(_named_rooms)]
+
+
+@router.get("/galleries", operation_id="list_galleries", responses=responses(503))
+async def list_galleries(galleries: GalleriesHere, caller: CallerHere) -> schemas.Galleries:
+    """List the galleries of the store that the key is for."""
+    return await _listed(galleries, caller)
+
+
+@router.put(
+    _GALLERY,
+    operation_id="make_gallery",
+    status_code=201,
+    responses={
+        200: {"model": schemas.GalleryDetail, "description": "There was one of that name before"},
+        **responses(422, 503, 507),
+    },
+)
+async def make_gallery(
+    galleries: GalleriesHere, caller: CallerHere, name: Name, response: Response
+) -> schemas.GalleryDetail:
+    """Make a gallery, empty, with the settings that a new one has."""
+    own = galleries.own.rooms
+    made = await own.ask(galleries.stored.make, name, actor=caller.actor)
+    response.status_code = 201 if made else 200
+    async with galleries.lease(name) as rooms:
+        return await _detail(rooms)
+
+
+@router.delete(
+    _GALLERY,
+    operation_id="delete_gallery",
+    responses=responses(404, 409, 422, 503, 507),
+)
+async def delete_gallery(
+    galleries: GalleriesHere, caller: CallerHere, name: Name
+) -> schemas.Galleries:
+    """Delete a gallery in which nobody is enrolled any more; its log and its receipts are kept.
+
+    The answer lists those that are left.
+    """
+    await galleries.delete(name, caller.actor)
+    return await _listed(galleries, caller)
 
 
 @router.get(_GALLERY, operation_id="read_gallery", responses=responses(404, 503))
-async def read_gallery(rooms: RoomsHere, name: GalleryName) -> schemas.GalleryDetail:
+async def read_gallery(rooms: NamedRooms) -> schemas.GalleryDetail:
     """Show what the gallery holds, its settings, and its calibration."""
-    _require_served(rooms, name)
     return await _detail(rooms)
 
 
 @router.patch(_GALLERY, operation_id="change_gallery", responses=responses(404, 422, 503))
 async def change_gallery(
-    rooms: RoomsHere, name: GalleryName, changes: schemas.GalleryChanges
+    rooms: NamedRooms, changes: schemas.GalleryChanges
 ) -> schemas.GalleryDetail:
     """Change some settings, for every process that has the gallery open."""
-    _require_served(rooms, name)
     await rooms.ask(rooms.gallery.change_settings, changes.model_dump(exclude_none=True))
     return await _detail(rooms)
 
@@ -43,6 +93,15 @@ async def calibrate(
     """
     measured = await rooms.ask(rooms.gallery.calibrate, wanted.target_fpir, actor=caller.actor)
     return schemas.Calibration.model_validate(measured)
+
+
+async def _listed(galleries: Galleries, caller: Caller) -> schemas.Galleries:
+    found = await galleries.own.rooms.ask(galleries.stored.all)
+    shown = (one for one in found if caller.may_touch(one.name))
+    return schemas.Galleries(
+        galleries=tuple(schemas.GalleryEntry.model_validate(one) for one in shown),
+        own=galleries.own_name,
+    )
 
 
 async def _detail(rooms: Rooms) -> schemas.GalleryDetail:
@@ -61,11 +120,3 @@ async def _detail(rooms: Rooms) -> schemas.GalleryDetail:
         if calibration is None
         else schemas.Calibration.model_validate(calibration),
     )
-
-
-def _require_served(rooms: Rooms, name: str) -> None:
-    if name != rooms.settings.gallery:
-        raise GalleryNotServedError(
-            f"expected the gallery {rooms.settings.gallery!r}, which this service serves, "
-            f"got {name!r}"
-        )

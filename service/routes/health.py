@@ -9,7 +9,7 @@ from service import schemas
 from service.access import GuardedRoute
 from service.errors import NotReadyError
 from service.problems import responses
-from service.rooms import Rooms, RoomsHere
+from service.rooms import OwnRooms, Rooms, RoomsHere
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
 
@@ -29,8 +29,11 @@ async def livez() -> schemas.Alive:
 
 
 @router.get("/readyz", operation_id="readyz", responses=responses(503))
-async def readyz(rooms: RoomsHere) -> schemas.Ready:
-    """Answer 200 only while walks can be worked on and the index equals the store."""
+async def readyz(rooms: OwnRooms) -> schemas.Ready:
+    """Answer 200 only while walks can be worked on and the index equals the store.
+
+    The index is that of the gallery that the service was started for.
+    """
     return schemas.Ready(gallery=schemas.Gallery.model_validate(await ready_gallery(rooms)))
 
 

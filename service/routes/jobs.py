@@ -8,7 +8,7 @@ from service import schemas
 from service.access import CallerHere, GuardedRoute
 from service.links import JOB
 from service.problems import responses
-from service.rooms import RoomsHere
+from service.rooms import GalleryName, RoomsHere
 
 router = APIRouter(tags=["gallery"], route_class=GuardedRoute)
 
@@ -23,14 +23,19 @@ JobId = Annotated[str, Path(description="the id that `POST /rebuild` answered")]
     responses={202: {"links": JOB}, **responses(404, 409, 422, 503, 507)},
 )
 async def rebuild(
-    rooms: RoomsHere, caller: CallerHere, wanted: schemas.RebuildWanted, response: Response
+    rooms: RoomsHere,
+    caller: CallerHere,
+    wanted: schemas.RebuildWanted,
+    response: Response,
+    gallery: GalleryName = None,
 ) -> schemas.Job:
     """Begin to embed every sample with another model, beside the generation that answers.
 
     When all are embedded and checked the service moves to the new generation by itself.
     """
     watched = await rooms.ask(rooms.jobs.start, wanted.model, caller.actor)
-    response.headers["Location"] = f"/jobs/{watched.job.job_id}"
+    query = f"?gallery={gallery}" if gallery is not None else ""
+    response.headers["Location"] = f"/jobs/{watched.job.job_id}{query}"
     return schemas.Job.of(watched)
 
 

@@ -9,7 +9,7 @@ from service.access import GuardedRoute
 from service.errors import NotReadyError
 from service.metrics import CONTENT_TYPE
 from service.problems import responses
-from service.rooms import Rooms, RoomsHere
+from service.rooms import OwnRooms, Rooms
 from service.routes.health import installed_version, ready_gallery
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
@@ -24,8 +24,11 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={**_TEXT, **responses()},
 )
-async def metrics(rooms: RoomsHere) -> Response:
-    """Count what happened since the start, in the text format of Prometheus."""
+async def metrics(rooms: OwnRooms) -> Response:
+    """Count what happened since the start, in the text format of Prometheus.
+
+    The figures of a gallery are those of the service's own.
+    """
     rooms.metrics.runs(
         version=installed_version(),
         model_id=rooms.encoder.facts.model_id,

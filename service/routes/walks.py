@@ -96,7 +96,7 @@ async def enroll(
     if idempotency_key is None:
         enrolled = await work()
     else:
-        name = (caller.key_id, idempotency_key)
+        name = (caller.key_id, rooms.settings.gallery, idempotency_key)
         digest = await asyncio.to_thread(digest_of, upload)
         enrolled = await rooms.answers.once(name, digest, work)
     response.status_code = 200 if enrolled.duplicate else 201

@@ -25,6 +25,21 @@ class Gallery(Body):
     samples: int = Field(examples=[40])
 
 
+class GalleryEntry(Body):
+    """A gallery in the list."""
+
+    name: str = Field(examples=["main"])
+    subjects: int = Field(examples=[20])
+    samples: int = Field(examples=[40])
+
+
+class Galleries(Body):
+    """The galleries that the caller may see."""
+
+    galleries: tuple[GalleryEntry, ...]
+    own: str = Field(examples=["main"], description="the one of requests that name none")
+
+
 class Interval(Body):
     """A 95 % interval."""
 
@@ -71,7 +86,11 @@ class GallerySettings(Body):
     nearest_samples: int = Field(examples=[3], description="samples that `mean` takes")
     conflict: str = Field(examples=["report"], description="report, refuse or off")
     retention: str = Field(examples=["keep"], description="keep or embeddings-only")
-    index_kind: str = Field(examples=["exact"], description="taken at the next start")
+    index_kind: str = Field(
+        examples=["service"],
+        description="service (as METAGAIT_INDEX says), exact, compact, gpu or milvus; taken when "
+        "the gallery is opened next",
+    )
 
 
 class GalleryChanges(BaseModel):

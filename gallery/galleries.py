@@ -1,0 +1,132 @@
+"""The galleries of one store: to list, to make, and to delete once nobody is in them.
+
+Deleting leaves the row, because the audit log and the receipts hang on it. A gallery that is made
+again under the name goes on with both, and with nothing else.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from gallery import audit
+from gallery.ciphers import MasterKey, Vault
+from gallery.database import Database
+from gallery.errors import GalleryNotEmpty, InvalidGalleryName
+from gallery.generations import lock, now
+from gallery.preparing import find_gallery, find_or_make_gallery, prepare
+from gallery.rebuild import REBUILD
+from gallery.schema import galleries, generations, jobs, samples, subjects
+from gallery.settings import reset_settings
+
+MADE, DELETED = "made", "deleted"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class GalleryEntry(NamedTuple):
+    """A gallery in the list."""
+
+    name: str
+    subjects: int
+    samples: int
+
+
+class Galleries:
+    """The galleries of one store; any thread may call any method.
+
+    Every method may raise StoreUnavailable, and every one that writes StoreFull.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, location: str | Path, *, master_key: MasterKey | None = None) -> Self:
+        """Open the store, making the database where it is missing.
+
+        Raises:
+            StoreUnavailable: the database cannot be opened.
+            StoreTooNew: a newer version of metagait wrote it.
+            WrongMasterKey: it is encrypted under another master key than the one given.
+
+        """
+        database = Database(location, Vault(master_key))
+        try:
+            prepare(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def all(self) -> tuple[GalleryEntry, ...]:
+        """List the galleries in the order of their names."""
+        people = select(func.count()).where(subjects.c.gallery == galleries.c.id)
+        walks = select(func.count()).where(samples.c.gallery == galleries.c.id)
+        query = (
+            select(galleries.c.name, people.scalar_subquery(), walks.scalar_subquery())
+            .where(galleries.c.deleted_at.is_(None))
+            .order_by(galleries.c.name)
+        )
+        with self._database.reading() as connection:
+            return tuple(GalleryEntry(*row) for row in connection.execute(query))
+
+    def make(self, name: str, *, actor: str = audit.LOCAL) -> bool:
+        """Make a gallery where there is none of that name; tells whether it was made.
+
+        Args:
+            name: 1 to 64 letters, digits, `.`, `_` and `-`, the first a letter or a digit.
+            actor: who asks, for the audit log.
+
+        Raises:
+            InvalidGalleryName: the name is not as above.
+
+        """
+        if _NAME.fullmatch(name) is None:
+            raise InvalidGalleryName(
+                "expected a name of 1 to 64 letters, digits, `.`, `_` and `-` that begins with a "
+                f"letter or a digit, got {name[:80]!r}"
+            )
+        number, made = find_or_make_gallery(self._database, name)
+        if made:
+            with self._database.writing() as connection:
+                lock(connection, number)
+                audit.append(connection, number, [audit.Entry("gallery", MADE, actor)])
+        return made
+
+    def delete(self, name: str, *, actor: str = audit.LOCAL) -> None:
+        """Delete a gallery in which nobody is enrolled any more.
+
+        Raises:
+            GalleryNotFound: there is none of that name.
+            GalleryNotEmpty: somebody is enrolled in it.
+            RebuildRefused: it is being rebuilt.
+
+        """
+        number = find_gallery(self._database, name)
+        with (
+            self._database.alone(REBUILD, number),
+            self._database.writing() as connection,
+        ):
+            lock(connection, number)
+            _require_empty(connection, name, number)
+            audit.append(connection, number, [audit.Entry("gallery", DELETED, actor)])
+            connection.execute(delete(jobs).where(jobs.c.gallery == number))
+            connection.execute(delete(generations).where(generations.c.gallery == number))
+            reset_settings(connection, number)
+            is_it = galleries.c.id == number
+            connection.execute(update(galleries).where(is_it).values(deleted_at=now()))
+
+
+def _require_empty(connection: Connection, name: str, number: int) -> None:
+    people = select(func.count()).where(subjects.c.gallery == number)
+    count = connection.scalar(people) or 0
+    if count:
+        raise GalleryNotEmpty(
+            f"expected the gallery {name} without people, got {count} subjects in it: erase them "
+            "first, each with its receipt"
+        )

@@ -1,0 +1,128 @@
+"""The galleries that one service serves: opened when first asked for, on one store, by name.
+
+The gallery of the settings is open from start to end. Another one that the store has is opened by
+its first request, follows its own live generation, and is closed when it is deleted or the service
+ends. All share the encoders, the threads and the admission of walks.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from gallery import Galleries as StoredGalleries
+from gallery import GalleryNotFound
+from service.errors import OwnGalleryError
+from service.rooms import Rooms
+from service.serving import Serving
+
+OpenServing = Callable[[Rooms, str, ExitStack], Serving]
+"""Opens a gallery by its name beside the rooms of another; what it opens the stack closes."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    serving: Serving
+    stack: ExitStack
+
+
+class Galleries:
+    """Finds the gallery that a request names; belongs to one event loop."""
+
+    def __init__(self, own: Serving, stored: StoredGalleries, open_serving: OpenServing) -> None:
+        self.own = own
+        self.stored = stored
+        self._open = open_serving
+        self._opened: dict[str, _Opened] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @property
+    def own_name(self) -> str:
+        """The name of the gallery of the settings, for requests that name none."""
+        return self.own.rooms.settings.gallery
+
+    async def find(self, name: str | None) -> Serving:
+        """Find what serves a gallery; None for the service's own.
+
+        Raises:
+            GalleryNotFound: the store has none of that name.
+            GalleryError: it cannot be opened.
+
+        """
+        if name is None or name == self.own_name:
+            return self.own
+        async with self._one_at_a_time:
+            known = self._opened.get(name)
+            if known is None:
+                known = self._opened[name] = await self._opened_now(name)
+            return known.serving
+
+    @asynccontextmanager
+    async def lease(self, name: str | None) -> AsyncIterator[Rooms]:
+        """Hold the rooms of a gallery; one that turns out to be deleted is closed."""
+        serving = await self.find(name)
+        try:
+            async with serving.lease() as rooms:
+                yield rooms
+        except GalleryNotFound:
+            self.forget(name)
+            raise
+
+    async def delete(self, name: str, actor: str) -> None:
+        """Delete a gallery in which nobody is enrolled any more.
+
+        Raises:
+            OwnGalleryError: it is the service's own.
+            GalleryNotFound, GalleryNotEmpty, RebuildRefused: as the store says.
+
+        """
+        if name == self.own_name:
+            raise OwnGalleryError(
+                f"expected another gallery than {name}, which this service was started for"
+            )
+        await self.own.rooms.ask(self.stored.delete, name, actor=actor)
+        self.forget(name)
+
+    def forget(self, name: str | None) -> None:
+        """Close a gallery after its last request; a later one opens it again, if it is there."""
+        known = self._opened.pop(name, None) if name is not None else None
+        if known is not None:
+            task = asyncio.create_task(_close(known, 0), name="gallery that left")
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def close(self, *, drain_s: float) -> None:
+        """Finish what is in work in every gallery, and close those that were opened here."""
+        for known in self._opened.values():
+            await _close(known, drain_s)
+        await asyncio.gather(*self._leaving)
+        await self.own.close(drain_s=drain_s)
+
+    async def _opened_now(self, name: str) -> _Opened:
+        stack = ExitStack()
+        try:
+            async with self.own.lease() as rooms:
+                serving = await asyncio.to_thread(self._open, rooms, name, stack)
+                await serving.start()
+        except BaseException:
+            await asyncio.to_thread(stack.close)
+            raise
+        return _Opened(serving, stack)
+
+
+async def _close(known: _Opened, drain_s: float) -> None:
+    await known.serving.close(drain_s=drain_s)
+    await asyncio.to_thread(known.stack.close)
+
+
+def galleries_of(request: Request) -> Galleries:
+    """Give a route what the lifespan opened."""
+    galleries: Galleries = request.app.state.galleries
+    return galleries
+
+
+GalleriesHere = Annotated[Galleries, Depends(galleries_of)]
