@@ -20,7 +20,7 @@ from gallery.indexes.projection import Floats, Projection, squared_lengths
 from gallery.indexes.slots import PAGE, DamagedError, SlotFiles
 
 # Slots that are looked at more closely, and as many again for each of the k nearest.
-_PROMISING, _PROMISING_EACH = 2000, 100
+_PROMISING, _PROMISING_EACH = 1000, 100
 # Whole vectors of these that are compared at most, at first and for each of the k nearest.
 _WHOLE, _WHOLE_EACH = 64, 4
 # Whole vectors that are compared at a time, and in a proof at most beyond 4 for each k.
@@ -151,22 +151,22 @@ class _Chase:
 
         """
         bounds = self._table.second_bounds(self.probe, slots)
-        near = np.flatnonzero(bounds <= self.reach)
-        near = near[np.argsort(bounds[near])]
+        near = np.flatnonzero(bounds.lowest <= self.reach)
+        near = near[np.argsort(bounds.lowest[near])]
         for start in range(0, len(near), _STEP):
-            if bounds[near[start]] > self.reach:
+            if bounds.lowest[near[start]] > self.reach:
                 return True
             if start >= most:
                 return False
-            self._compare(np.sort(slots[near[start : start + _STEP]]))
+            these = near[start : start + _STEP]
+            these = these[np.argsort(slots[these])]  # neighbours on the disk are read together
+            self._compare(slots[these], bounds.lowest[these], bounds.highest[these])
         return True
 
-    def _compare(self, slots: NDArray[np.int64]) -> None:
+    def _compare(self, slots: NDArray[np.int64], lowest: Floats, highest: Floats) -> None:
         squared = _squared_distances(self._files, slots, self._vector)
-        lowest = self._table.second_bounds(self.probe, slots) + np.float32(self.probe.norm)
-        # The tail of the probe holds -2 × what it leaves out.
-        highest = lowest - 2 * self.probe.tail[-1] * self._table.left_out(slots)
-        if (squared < lowest - self._slack).any() or (squared > highest + self._slack).any():
+        beyond = squared - np.float32(self.probe.norm)
+        if (beyond < lowest - self._slack).any() or (beyond > highest + self._slack).any():
             raise DamagedError("a vector on the disk is not the one that its code was made from")
         self.nearest.offer(squared, slots)
         self._compared.append(slots)

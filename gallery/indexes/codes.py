@@ -4,6 +4,7 @@ A code is cut in two. The head, its first and most telling numbers, is all that 
 every sample. The tail is read for the samples that the head could not rule out.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,13 @@ class Probe(NamedTuple):
     norm: float
     code: Codes
     """The code as it was projected, `[1, D]`."""
+
+
+class Bounds(NamedTuple):
+    """What squared distances float32 `[N]` are at least and at most."""
+
+    lowest: Floats
+    highest: Floats
 
 
 class CodeTable:
@@ -104,25 +112,21 @@ class CodeTable:
             np.dot(head, probe.head, out=out[number * BLOCK : (number + 1) * BLOCK])
         return out[: self.slots]
 
-    def second_bounds(self, probe: Probe, slots: NDArray[np.int64]) -> Floats:
-        """Bound the squared distances to slots int64 `[N]` from below, by the whole codes.
+    def second_bounds(self, probe: Probe, slots: NDArray[np.int64]) -> Bounds:
+        """Bound the squared distances to slots int64 `[N]` from both sides, by the whole codes.
 
         Here, too, the probe's own squared length is not added yet.
         """
-        bounds = np.empty(len(slots), np.float32)
+        lowest = np.empty(len(slots), np.float32)
+        left_out = np.empty(len(slots), np.float32)
         without_rest = probe.head.copy()
         without_rest[-2] = 0
         for block, places, inside in _by_block(slots):
-            bounds[places] = self._heads[block][inside] @ without_rest
-            bounds[places] += self._tails[block][inside] @ probe.tail
-        return bounds
-
-    def left_out(self, slots: NDArray[np.int64]) -> Floats:
-        """Read the lengths that the codes of slots int64 `[N]` leave out."""
-        lengths = np.empty(len(slots), np.float32)
-        for block, places, inside in _by_block(slots):
-            lengths[places] = self._tails[block][inside, -1]
-        return lengths
+            tails = self._tails[block][inside]
+            lowest[places] = self._heads[block][inside] @ without_rest + tails @ probe.tail
+            left_out[places] = tails[:, -1]
+        # The tail of the probe ends with -2 × what it leaves out.
+        return Bounds(lowest, lowest - 2 * probe.tail[-1] * left_out)
 
     def _cut(self, projected: Codes) -> tuple[Floats, Floats]:
         codes, norms = projected
@@ -137,11 +141,12 @@ class CodeTable:
 
 def _by_block(
     slots: NDArray[np.int64],
-) -> list[tuple[int, NDArray[np.int64] | slice, NDArray[np.int64]]]:
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
     """Group slots: the block, their places among those given, and their places in the block."""
-    blocks = slots // BLOCK
-    touched = np.unique(blocks)
-    if len(touched) == 1:
-        return [(int(touched[0]), slice(None), slots % BLOCK)]
-    places = [np.flatnonzero(blocks == block) for block in touched]
-    return [(int(b), p, slots[p] % BLOCK) for b, p in zip(touched, places, strict=True)]
+    if not len(slots):
+        return
+    blocks, inside = np.divmod(slots, BLOCK)
+    order = np.argsort(blocks, kind="stable")
+    ends = np.flatnonzero(np.diff(blocks[order])) + 1
+    for places in np.split(order, ends):
+        yield int(blocks[places[0]]), places, inside[places]

@@ -84,16 +84,19 @@ class SlotFiles:
 
         """
         size = self.slots
-        rng = np.random.default_rng()
-        again = set(rng.integers(0, max(1, size), _CHECKED_AGAIN).tolist())
+        again = np.random.default_rng().integers(0, max(1, size), _CHECKED_AGAIN)
         for start in range(0, size, PAGE):
             count = min(PAGE, size - start)
             raw = os.pread(self._codes, count * self.record.itemsize, start * self.record.itemsize)
             records = np.frombuffer(raw, self.record)
-            whole = np.flatnonzero((records["serial"] > 0) & (records["check"] == _checks(records)))
-            used = [n for n in whole.tolist() if self._is_true(records[n], start + n, again)]
+            is_used = (records["serial"] > 0) & (records["check"] == _checks(records))
+            is_read = records["serial"] > self._manifest.synced
+            is_read[again[(again >= start) & (again < start + count)] - start] = True
+            for n in np.flatnonzero(is_used & is_read).tolist():
+                is_used[n] = self._is_true(records[n], start + n)
+            used = np.flatnonzero(is_used)
             self._serial = max(self._serial, int(records["serial"][used].max(initial=0)))
-            yield _stored(records[used], np.array(used, np.int64) + start)
+            yield _stored(records[used], used + start)
 
     def put(
         self,
@@ -154,13 +157,15 @@ class SlotFiles:
         self.sync()
         self._folder.forget(former)
 
-    def _is_true(self, record: np.void, slot: int, again: set[int]) -> bool:
-        """Tell whether the vector is the record's; only the new ones and a few others are read."""
-        is_old = int(record["serial"]) <= self._manifest.synced
-        if is_old and slot not in again:
-            return True
+    def _is_true(self, record: np.void, slot: int) -> bool:
+        """Read a slot's vector, and tell whether it is the record's.
+
+        Raises:
+            DamagedError: it is not, though it was safely written.
+
+        """
         same = zlib.crc32(self.vectors(np.array([slot])).data) == record["vector"]
-        if is_old and not same:
+        if not same and int(record["serial"]) <= self._manifest.synced:
             raise DamagedError(f"the vector in slot {slot} is not the one that was written")
         return bool(same)
 
