@@ -1,8 +1,9 @@
-"""An enrolment that is sent twice under one Idempotency-Key is answered once.
+"""A request that is sent twice under one Idempotency-Key is worked on once.
 
 A caller that lost the answer sends the request again; the first answer comes back. Kept are a
-digest of the request and the answer to it: ids and counts, no silhouettes and no embedding. The
-answers are this process's own, at most a thousand, for an hour; an erasure forgets them all.
+digest of the request and the answer to it as JSON: ids, distances and counts, no silhouettes and no
+embedding. The answers are this process's own, for an hour, at most a thousand and 16 MB of them; an
+erasure forgets them all.
 """
 
 import asyncio
@@ -11,22 +12,30 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from service.errors import IdempotencyError
-from service.schemas import Enrolled
 from service.uploads import Upload
 
 KEPT = 1000
+KEPT_BYTES = 16 * 1024 * 1024
 SECONDS = 3600.0
 _CHUNK = 1024 * 1024
+B = TypeVar("B", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class _Answer:
     digest: str
-    enrolled: Enrolled | None
+    text: bytes | None
     """None while the first request is in work."""
     at: float
+
+    @property
+    def size(self) -> int:
+        return len(self.text or b"")
 
 
 class Answers:
@@ -35,41 +44,53 @@ class Answers:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
+        self._bytes = 0
 
     async def once(
-        self, name: Hashable, digest: str, work: Callable[[], Awaitable[Enrolled]]
-    ) -> Enrolled:
+        self, name: Hashable, digest: str, body: type[B], work: Callable[[], Awaitable[B]]
+    ) -> B:
         """Do the work, or give the answer that it had under this name; a failure is not kept.
 
         Raises:
-            IdempotencyError: the name came with another body, or its work is not done yet.
+            IdempotencyError: the name came with another request, or its work is not done yet.
 
         """
         self._forget_old()
         known = self._answers.get(name)
         if known is not None:
-            return _same(known, digest)
-        self._answers[name] = _Answer(digest, None, self._clock())
+            return body.model_validate_json(_same(known, digest))
+        self._keep(name, _Answer(digest, None, self._clock()))
         try:
-            enrolled = await work()
+            answer = await work()
         except (Exception, asyncio.CancelledError):
-            self._answers.pop(name, None)
+            self._forget(name)
             raise
         if name in self._answers:
-            self._answers[name] = _Answer(digest, enrolled, self._clock())
-        return enrolled
+            self._forget(name)
+            self._keep(name, _Answer(digest, answer.model_dump_json().encode(), self._clock()))
+        return answer
 
     def clear(self) -> None:
         """Forget everything, because somebody was erased."""
         self._answers.clear()
+        self._bytes = 0
+
+    def _keep(self, name: Hashable, answer: _Answer) -> None:
+        self._answers[name] = answer
+        self._bytes += answer.size
+
+    def _forget(self, name: Hashable) -> None:
+        answer = self._answers.pop(name, None)
+        self._bytes -= 0 if answer is None else answer.size
 
     def _forget_old(self) -> None:
         oldest = self._clock() - SECONDS
         while self._answers:
             name, answer = next(iter(self._answers.items()))
-            if len(self._answers) < KEPT and answer.at > oldest:
+            fits = len(self._answers) < KEPT and self._bytes <= KEPT_BYTES
+            if fits and answer.at > oldest:
                 return
-            del self._answers[name]
+            self._forget(name)
 
 
 def digest_of(upload: Upload) -> str:
@@ -87,9 +108,11 @@ def digest_of(upload: Upload) -> str:
     return digest.hexdigest()
 
 
-def _same(known: _Answer, digest: str) -> Enrolled:
+def _same(known: _Answer, digest: str) -> bytes:
     if known.digest != digest:
-        raise IdempotencyError("expected the body that this Idempotency-Key came with, got another")
-    if known.enrolled is None:
+        raise IdempotencyError(
+            "expected the request that this Idempotency-Key came with, got another"
+        )
+    if known.text is None:
         raise IdempotencyError("the first request with this Idempotency-Key is still in work")
-    return known.enrolled
+    return known.text

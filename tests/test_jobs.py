@@ -59,8 +59,12 @@ def test_a_rebuild_over_http_is_watched_until_the_service_has_moved(
         for subject, build in BUILDS.items():
             body = {"sequence": ("w", npy(walker(build)))}
             assert client.post("/enroll", data={"subject": subject}, files=body).is_success
-        asked = client.post("/rebuild", json={"model": "b.onnx"})
+        key = {"idempotency-key": "one rebuild"}
+        asked = client.post("/rebuild", json={"model": "b.onnx"}, headers=key)
         assert asked.status_code == 202
+        lost = client.post("/rebuild", json={"model": "b.onnx"}, headers=key)
+        assert (lost.status_code, lost.json()) == (202, asked.json())
+        assert lost.headers["location"] == asked.headers["location"]
         url = asked.headers["location"]
         assert asked.json()["model_id"] == id_of(folder / "b.onnx")
         wait_until(lambda: client.get(url).json()["state"] != "running")

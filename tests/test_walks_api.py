@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from gallery import Gallery, KeyStore
 from service.app import create_app
-from service.idempotency import SECONDS, Answers, digest_of
+from service.idempotency import KEPT_BYTES, SECONDS, Answers, digest_of
 from service.logs import JsonLines
 from service.packed import MEDIA_TYPE, pack
 from service.probes import split
+from service.problems import Problem
 from service.settings import Settings
 from service.uploads import Upload
 from tests.caller import Caller, calling
@@ -179,6 +180,40 @@ def test_an_enrolment_sent_twice_is_answered_once(client: Caller, encoder: FakeE
     assert (again.status_code, again.json()["duplicate"]) == (201, False)
 
 
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [("/identify", {}), ("/identify/batch", {}), ("/verify", {"subject": "ann"})],
+)
+def test_a_question_sent_twice_is_worked_on_once(
+    client: Caller, encoder: FakeEncoder, path: str, data: dict[str, str]
+) -> None:
+    enroll(client, "ann", walker(10))
+
+    def ask(build: int, **more: Any) -> Any:
+        return client.post(path, data={**data, **more}, files=sequence(walker(build)), headers=KEY)
+
+    first, second = ask(10), ask(10)
+    assert (first.status_code, len(encoder.batches)) == (200, 2)
+    assert first.json() == second.json()
+    # The same key for another walk, another field, another path.
+    others = [
+        ask(11),
+        ask(10, metadata='{"view": 90}'),
+        enroll(client, "b", walker(9), headers=KEY),
+    ]
+    assert [other.json()["code"] for other in others] == ["idempotency_conflict"] * 3
+    # An answer names people, so none outlives an erasure.
+    enroll(client, "ben", walker(20))
+    client.delete("/subjects/ben")
+    assert ask(11).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "x" * 129])
+def test_an_idempotency_key_has_bounds(client: Caller, key: str) -> None:
+    answer = client.post("/identify", files=sequence(walker(9)), headers={"idempotency-key": key})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
 def test_a_failure_is_not_kept(client: Caller, encoder: FakeEncoder) -> None:
     encoder.failure = RuntimeError("no")
     assert enroll(client, "ann", walker(10), headers=KEY).status_code == 500
@@ -193,12 +228,15 @@ def test_answers_are_forgotten_by_age_and_number() -> None:
     answers = Answers(clock=lambda: now[0])
     done: list[str] = []
 
-    async def ask(name: str) -> None:
-        async def work() -> Any:
+    async def ask(name: str, size: int = 1) -> None:
+        async def work() -> Problem:
             done.append(name)
-            return name
+            return Problem(
+                type="", title="", status=1, code="", detail="x" * size, request_id=None,
+                reasons=None, errors=None,
+            )  # fmt: skip
 
-        await answers.once(name, "digest", work)
+        await answers.once(name, "digest", Problem, work)
 
     async def story() -> None:
         await ask("old")
@@ -209,9 +247,14 @@ def test_answers_are_forgotten_by_age_and_number() -> None:
             await ask(f"{number}")
         await ask("old")
 
+        await ask("large", KEPT_BYTES + 1)
+        await ask("old")
+        assert done.count("large") == 1
+        await ask("large")
+
     asyncio.run(story())
-    assert done.count("old") == 3
-    assert len(done) == 1003
+    assert done.count("old") == 4
+    assert done.count("large") == 2
 
 
 def test_the_digest_tells_fields_and_files_apart() -> None:

@@ -9,6 +9,7 @@ from service import schemas
 from service.access import CallerHere, GuardedRoute
 from service.galleries import Galleries, GalleriesHere, galleries_of
 from service.keyring import Caller
+from service.once import OnceHere
 from service.problems import responses
 from service.rooms import Rooms, RoomsHere
 
@@ -85,14 +86,18 @@ async def change_gallery(
 
 @router.post("/calibrate", operation_id="calibrate", responses=responses(409, 422, 503, 507))
 async def calibrate(
-    rooms: RoomsHere, caller: CallerHere, wanted: schemas.CalibrationWanted
+    rooms: RoomsHere, caller: CallerHere, wanted: schemas.CalibrationWanted, once: OnceHere
 ) -> schemas.Calibration:
     """Choose the threshold with the gallery's own samples; it decides from then on.
 
     It is refused when the gallery has too few subjects to promise the rate: at least 3 / rate.
     """
-    measured = await rooms.ask(rooms.gallery.calibrate, wanted.target_fpir, actor=caller.actor)
-    return schemas.Calibration.model_validate(measured)
+
+    async def work() -> schemas.Calibration:
+        measured = await rooms.ask(rooms.gallery.calibrate, wanted.target_fpir, actor=caller.actor)
+        return schemas.Calibration.model_validate(measured)
+
+    return await once.words(wanted, schemas.Calibration, work)
 
 
 async def _listed(galleries: Galleries, caller: Caller) -> schemas.Galleries:

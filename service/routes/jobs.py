@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Response
 from service import schemas
 from service.access import CallerHere, GuardedRoute
 from service.links import JOB
+from service.once import OnceHere
 from service.problems import responses
 from service.rooms import GalleryName, RoomsHere
 
@@ -23,9 +24,11 @@ JobId = Annotated[str, Path(description="the id that `POST /rebuild` answered")]
     responses={202: {"links": JOB}, **responses(404, 409, 422, 503, 507)},
 )
 async def rebuild(
+    *,
     rooms: RoomsHere,
     caller: CallerHere,
     wanted: schemas.RebuildWanted,
+    once: OnceHere,
     response: Response,
     gallery: GalleryName = None,
 ) -> schemas.Job:
@@ -33,10 +36,14 @@ async def rebuild(
 
     When all are embedded and checked the service moves to the new generation by itself.
     """
-    watched = await rooms.ask(rooms.jobs.start, wanted.model, caller.actor)
+
+    async def work() -> schemas.Job:
+        return schemas.Job.of(await rooms.ask(rooms.jobs.start, wanted.model, caller.actor))
+
+    job = await once.words(wanted, schemas.Job, work)
     query = f"?gallery={gallery}" if gallery is not None else ""
-    response.headers["Location"] = f"/jobs/{watched.job.job_id}{query}"
-    return schemas.Job.of(watched)
+    response.headers["Location"] = f"/jobs/{job.job_id}{query}"
+    return job
 
 
 @router.get("/jobs", operation_id="list_jobs", responses=responses(503))

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from typing import Annotated, NamedTuple
+from collections.abc import Sequence
+from typing import IO, NamedTuple
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from gallery import Enrolment, view_of
 from service import schemas
@@ -21,9 +22,9 @@ from service.fields import (
     subject_of,
 )
 from service.forms import batch_body, walk_body
-from service.idempotency import digest_of
 from service.keyring import Caller
 from service.links import ENROLLED
+from service.once import OnceHere
 from service.probes import Probe, judged, searched, with_probe
 from service.problems import answer_to, responses
 from service.rooms import Rooms, RoomsHere, UploadHere
@@ -41,15 +42,6 @@ _PROBLEMS = responses(400, 403, 408, 413, 415, 422, 503)
 _LIMIT = f"how many candidates, 1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}"
 _VIEW = "a JSON object; its `view`, in degrees, is compared with the candidates' views"
 _FORCE = "`true` enrols a walk of poor quality all the same, with a key of the scope `review`"
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=128,
-        description="your own name for this request: sent again with the same body within an hour, "
-        "the first answer comes back; with another body it is a 409",
-    ),
-]
 
 
 @router.post(
@@ -81,9 +73,9 @@ async def enroll(
     rooms: RoomsHere,
     caller: CallerHere,
     upload: UploadHere,
+    once: OnceHere,
     request: Request,
     response: Response,
-    idempotency_key: IdempotencyKey = None,
 ) -> schemas.Enrolled:
     """Enrol a walk. The sample is on disk and found by searches when the answer is given.
 
@@ -93,12 +85,7 @@ async def enroll(
     async def work() -> schemas.Enrolled:
         return await _enroll(serving, rooms, caller, upload, request)
 
-    if idempotency_key is None:
-        enrolled = await work()
-    else:
-        name = (caller.key_id, rooms.settings.gallery, idempotency_key)
-        digest = await asyncio.to_thread(digest_of, upload)
-        enrolled = await rooms.answers.once(name, digest, work)
+    enrolled = await once.upload(upload, schemas.Enrolled, work)
     response.status_code = 200 if enrolled.duplicate else 201
     return enrolled
 
@@ -115,6 +102,7 @@ async def identify(
     rooms: RoomsHere,
     caller: CallerHere,
     upload: UploadHere,
+    once: OnceHere,
     request: Request,
 ) -> schemas.Identified:
     """Find the nearest subjects to a walk, and say whether the nearest is near enough.
@@ -123,7 +111,11 @@ async def identify(
     threshold; `reasons` tells which. The candidates are there all the same.
     """
     wanted = _wanted(upload, caller)
-    return await _identify(serving, rooms, upload, wanted, request)
+
+    async def work() -> schemas.Identified:
+        return await _identify(serving, rooms, upload, wanted, request)
+
+    return await once.upload(upload, schemas.Identified, work)
 
 
 @router.post(
@@ -133,7 +125,7 @@ async def identify(
     openapi_extra=batch_body(limit=_LIMIT, metadata=f"{_VIEW}; of every walk"),
 )
 async def identify_batch(
-    serving: ServingHere, rooms: RoomsHere, caller: CallerHere, upload: UploadHere
+    serving: ServingHere, rooms: RoomsHere, caller: CallerHere, upload: UploadHere, once: OnceHere
 ) -> schemas.IdentifiedBatch:
     """Identify several walks in one call, each as `/identify` does.
 
@@ -144,19 +136,11 @@ async def identify_batch(
     files = (upload.sequence, *upload.more) if upload.sequence is not None else ()
     if upload.frames or not 1 <= len(files) <= MAX_BATCH:
         raise InvalidFieldError(f"expected 1 to {MAX_BATCH} files `sequence`, got {len(files)}")
-    turns = asyncio.Semaphore(_AT_A_TIME)
 
-    async def one(walk: Upload) -> schemas.BatchItem:
-        async with turns:
-            try:
-                found = await _identify(serving, rooms, walk, wanted)
-            except Exception as error:
-                # Each walk answers for itself; a fault of ours is a problem 500 of this walk.
-                return schemas.BatchItem(identified=None, problem=answer_to(error).problem)
-            return schemas.BatchItem(identified=found, problem=None)
+    async def work() -> schemas.IdentifiedBatch:
+        return await _identify_each(serving, rooms, files, wanted)
 
-    items = await asyncio.gather(*(one(Upload(sequence=file)) for file in files))
-    return schemas.IdentifiedBatch(items=tuple(items))
+    return await once.upload(upload, schemas.IdentifiedBatch, work)
 
 
 @router.post(
@@ -171,29 +155,19 @@ async def verify(
     rooms: RoomsHere,
     caller: CallerHere,
     upload: UploadHere,
+    once: OnceHere,
     request: Request,
 ) -> schemas.Verified:
     """Compare a walk with one subject's samples, and say whether the nearest is near enough."""
     subject, view = subject_of(upload.fields), _view(upload)
 
     async def verified(rooms: Rooms, probe: Probe) -> schemas.Verified:
-        found = await searched(
-            rooms, probe, lambda one: (rooms.gallery.verify(subject, one),), view
-        )
-        (candidate,) = found.shown(1)
-        answer = judged(rooms, probe, found)
-        rooms.gallery.note_search(
-            "verify", answer["decision"], actor=caller.actor, subject=subject, candidates=1
-        )
-        return schemas.Verified(
-            subject=candidate.subject,
-            distance=candidate.distance,
-            sample_id=candidate.sample_id,
-            view=candidate.view,
-            **answer,
-        )
+        return await _verified(rooms, probe, subject, view, caller.actor)
 
-    return await with_probe(serving, rooms, upload, verified, request=request)
+    async def work() -> schemas.Verified:
+        return await with_probe(serving, rooms, upload, verified, request=request)
+
+    return await once.upload(upload, schemas.Verified, work)
 
 
 @router.post("/preview", operation_id="preview", responses=_PROBLEMS, openapi_extra=walk_body())
@@ -293,3 +267,39 @@ async def _identify(
         return schemas.Identified(candidates=shown, margin=found.margin, **answer)
 
     return await with_probe(serving, rooms, upload, identified, request=request)
+
+
+async def _identify_each(
+    serving: Serving, rooms: Rooms, files: Sequence[IO[bytes]], wanted: _Wanted
+) -> schemas.IdentifiedBatch:
+    turns = asyncio.Semaphore(_AT_A_TIME)
+
+    async def one(walk: Upload) -> schemas.BatchItem:
+        async with turns:
+            try:
+                found = await _identify(serving, rooms, walk, wanted)
+            except Exception as error:
+                # Each walk answers for itself; a fault of ours is a problem 500 of this walk.
+                return schemas.BatchItem(identified=None, problem=answer_to(error).problem)
+            return schemas.BatchItem(identified=found, problem=None)
+
+    items = await asyncio.gather(*(one(Upload(sequence=file)) for file in files))
+    return schemas.IdentifiedBatch(items=tuple(items))
+
+
+async def _verified(
+    rooms: Rooms, probe: Probe, subject: str, view: float | None, actor: str
+) -> schemas.Verified:
+    found = await searched(rooms, probe, lambda one: (rooms.gallery.verify(subject, one),), view)
+    (candidate,) = found.shown(1)
+    answer = judged(rooms, probe, found)
+    rooms.gallery.note_search(
+        "verify", answer["decision"], actor=actor, subject=subject, candidates=1
+    )
+    return schemas.Verified(
+        subject=candidate.subject,
+        distance=candidate.distance,
+        sample_id=candidate.sample_id,
+        view=candidate.view,
+        **answer,
+    )

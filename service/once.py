@@ -1,0 +1,68 @@
+"""How a route honours the Idempotency-Key of its request."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, Request
+from pydantic import BaseModel
+
+from service.access import CallerHere
+from service.idempotency import Answers, digest_of
+from service.rooms import RoomsHere
+from service.uploads import Upload
+
+B = TypeVar("B", bound=BaseModel)
+Name = tuple[str | None, str, str]
+"""The id of the caller's key, the gallery, and the caller's own name for the request."""
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=128,
+        description="your own name for this request: sent again with the same content within an "
+        "hour, the first answer comes back; with other content, or to another path, it is a 409",
+    ),
+]
+
+
+class Once:
+    """Works on a request, unless it was answered already under its key."""
+
+    def __init__(
+        self, answers: Answers, name: tuple[str | None, str, str] | None, target: str
+    ) -> None:
+        self._answers = answers
+        self._name = name
+        self._target = target
+
+    async def upload(self, upload: Upload, body: type[B], work: Callable[[], Awaitable[B]]) -> B:
+        """Do the work for an upload, or give the `body` that it was answered with."""
+        if self._name is None:
+            return await work()
+        digest = await asyncio.to_thread(digest_of, upload)
+        return await self._once(digest, body, work)
+
+    async def words(self, wanted: BaseModel, body: type[B], work: Callable[[], Awaitable[B]]) -> B:
+        """Do the work for a JSON body, or give the `body` that it was answered with."""
+        digest = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
+        return await self._once(digest, body, work)
+
+    async def _once(self, digest: str, body: type[B], work: Callable[[], Awaitable[B]]) -> B:
+        if self._name is None:
+            return await work()
+        return await self._answers.once(self._name, f"{self._target} {digest}", body, work)
+
+
+async def once_of(
+    request: Request, rooms: RoomsHere, caller: CallerHere, idempotency_key: IdempotencyKey = None
+) -> Once:
+    """Give a route the key of its request; each caller's keys are its own."""
+    name = None
+    if idempotency_key is not None:
+        name = (caller.key_id, rooms.settings.gallery, idempotency_key)
+    return Once(rooms.answers, name, f"{request.method} {request.url.path}?{request.url.query}")
+
+
+OnceHere = Annotated[Once, Depends(once_of)]
