@@ -1,11 +1,13 @@
 """The served path against the raw encoder, in one run on one machine.
 
     python benchmarks/serve.py [--seconds 5] [--rounds 3] [--frames 30] [--callers 1 4 16 64]
+                               [--engine onnxruntime] [--mode latency] [--threads N]
 
 Starts `metagait serve` on a free loopback port. Every served round follows a raw one, in which the
-same encoder with the same threads embeds the same walk without any service, so that the ratios hold
-on a machine whose speed changes; the table shows the median ratio of the rounds. Raw throughput is
-that of full batches, raw latency that of single walks. Then twice the served throughput is offered:
+same engine in the same mode with the same threads embeds the same walk without any service, so that
+the ratios hold on a machine whose speed changes; the table shows the median ratio of the rounds.
+Raw throughput is that of full batches, by as many calls at a time as the engine gains from; raw
+latency that of single walks. Then twice the served throughput is offered:
 nothing but 200 and 503 may come back (else status 1), and what is accepted must be done in the time
 that the places allow.
 """
@@ -35,7 +37,7 @@ from serving import (
     together,
 )
 
-from model.encoder import OnnxEncoder, available_cpus
+from model.encoder import Encoder, available_cpus, open_encoder
 from model.silhouettes import align
 from service.packed import pack
 from service.settings import Settings
@@ -74,25 +76,29 @@ class Timed:
 class Raw:
     """The encoder without a service."""
 
-    encoder: OnnxEncoder
+    encoder: Encoder
     walk: NDArray[np.uint8]
     batch: int
 
     def one_by_one(self, seconds: float) -> Timed:
         """Embed single walks."""
-        return self._encode(seconds, 1)
+        return self._encode(seconds, 1, 1)
 
     def in_batches(self, seconds: float) -> Timed:
-        """Embed full batches."""
-        return self._encode(seconds, self.batch)
+        """Embed full batches, by as many calls at a time as the encoder gains from."""
+        return self._encode(seconds, self.batch, self.encoder.runtime.callers)
 
-    def _encode(self, seconds: float, count: int) -> Timed:
+    def _encode(self, seconds: float, count: int, calls: int) -> Timed:
         timed, started, spent = Timed(), time.perf_counter(), time.process_time()
-        while timed.whole < seconds:
-            before = time.perf_counter()
-            self.encoder.encode([self.walk] * count)
-            timed.each += [(time.perf_counter() - before) / count] * count
-            timed.whole = time.perf_counter() - started
+
+        def call(_number: int) -> None:
+            while time.perf_counter() - started < seconds:
+                before = time.perf_counter()
+                self.encoder.encode([self.walk] * count)
+                timed.each.extend([(time.perf_counter() - before) / count] * count)
+
+        together(calls, call)
+        timed.whole = time.perf_counter() - started
         timed.processor = time.process_time() - spent
         return timed
 
@@ -216,17 +222,23 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="at once")
+    parser.add_argument("--engine", default="onnxruntime", help="onnxruntime or openvino")
+    parser.add_argument("--mode", default="latency", help="latency or throughput")
     parser.add_argument("--threads", type=int, default=available_cpus())
     arguments = parser.parse_args()
     walk = shipped_walk(arguments.frames)
-    encoder = OnnxEncoder.open(provider="cpu", threads=arguments.threads)
-    settings = Settings()
+    settings = Settings(
+        engine=arguments.engine, mode=arguments.mode, threads=arguments.threads, provider="cpu"
+    )
+    encoder = open_encoder(settings.model, settings.engine_choice())
     raw = Raw(encoder, align(walk).silhouettes, max(1, settings.batch_frames // len(walk)))
     bodies = bodies_of(walk)
     plan = Plan(arguments.seconds, arguments.rounds, arguments.callers)
     environment = {
-        "METAGAIT_THREADS": str(arguments.threads),
-        "METAGAIT_PROVIDER": "cpu",
+        "METAGAIT_ENGINE": settings.engine,
+        "METAGAIT_MODE": settings.mode,
+        "METAGAIT_THREADS": str(settings.threads),
+        "METAGAIT_PROVIDER": settings.provider,
         # Many callers may wait long on a slow machine, and are to be timed all the same.
         "METAGAIT_QUEUE_TIMEOUT_S": "300",
     }
@@ -237,7 +249,8 @@ def main() -> int:
                 connection.send(identify(body))
         lines, best = table(server, raw, bodies, plan)
         found = overload(server, identify(bodies["packed"]), 2 * best, 4 * arguments.seconds)
-    print(f"{encoder.facts.model_id}, {arguments.frames} frames, {arguments.threads} threads\n")
+    what = f"{arguments.engine}, {arguments.mode}, {arguments.threads} threads"
+    print(f"{encoder.facts.model_id}, {arguments.frames} frames, {what}\n")
     print("\n".join([*lines, "", *told(found, (settings.queue_walks + 1) / best)]))
     return 0 if set(found.statuses) <= {200, 503} else 1
 
