@@ -58,11 +58,21 @@ class KeyRing:
         *,
         open_without_keys: bool,
         clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Prepare to read; `open_without_keys` lets anybody in for as long as there is no key."""
+        """Prepare to read.
+
+        Args:
+            read: reads every key there is.
+            open_without_keys: lets anybody in for as long as there is no key.
+            clock: seconds, for rates and for how fresh the keys are.
+            today: the time at which keys expire.
+
+        """
         self._read = read
         self._open_without_keys = open_without_keys
         self._clock = clock
+        self._today = today
         self._keys: Mapping[str, ApiKey] = {}
         self._buckets: dict[str, _Bucket] = {}
         self._read_at = -math.inf
@@ -105,7 +115,7 @@ class KeyRing:
         key_id, secret = parsed
         key = self._keys.get(key_id)
         fits = is_secret_of(secret, key)
-        if key is None or not fits or not key.is_live(datetime.now(UTC)):
+        if key is None or not fits or not key.is_live(self._today()):
             raise AuthenticationError("expected a key that is live here, got one that is not")
         return key
 

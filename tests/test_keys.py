@@ -1,0 +1,153 @@
+"""Keys, from making to revoking: how they are kept, and whom the key ring admits."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gallery import ApiKey, InvalidKey, KeyNotFound, KeyStore, TooManyKeys, parse_key
+from service.errors import AuthenticationError, RateLimitedError
+from service.keyring import FRESH_S, LOCAL, KeyRing
+
+
+def test_keys_are_kept_without_their_secrets(tmp_path: Path) -> None:
+    store = KeyStore.open(tmp_path)
+    key, text = store.create("camera", ["identify"], galleries=["main"], per_minute=9)
+    parsed = parse_key(text)
+    assert parsed is not None
+    assert parsed[0] == key.key_id
+    assert store.all() == (key,)
+    store.close()
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert parsed[1].encode() not in content
+    assert bytes.fromhex(parsed[1]) not in content
+    assert key.key_id.encode() in content
+
+
+def test_two_keys_of_a_name_may_live_for_a_change(tmp_path: Path) -> None:
+    store = KeyStore.open(tmp_path)
+    first, second = (store.create("camera", ["read"])[0] for _ in range(2))
+    with pytest.raises(TooManyKeys, match=first.key_id):
+        store.create("camera", ["read"])
+    store.revoke(first.key_id)
+    store.revoke(first.key_id)
+    third, _ = store.create("camera", ["read"])
+    now = datetime.now(UTC)
+    live = {key.key_id for key in store.all() if key.is_live(now)}
+    assert live == {second.key_id, third.key_id}
+    with pytest.raises(KeyNotFound):
+        store.revoke("0" * 12)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"name": "a\nb"},
+        {"name": "x" * 65},
+        {"scopes": []},
+        {"galleries": []},
+        {"per_minute": 0},
+        {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)},
+    ],
+)
+def test_a_key_that_would_be_of_no_use_is_not_made(tmp_path: Path, wrong: Any) -> None:
+    store = KeyStore.open(tmp_path)
+    with pytest.raises(InvalidKey, match="expected"):
+        store.create(**{"name": "camera", "scopes": ["read"], **wrong})
+    assert store.all() == ()
+    store.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Keys:
+    """A key ring on a real store, with clocks that stand still."""
+
+    def __init__(self, folder: Path, *, open_without_keys: bool = False) -> None:
+        self.store = KeyStore.open(folder)
+        self.clock = Clock()
+        self.date = datetime.now(UTC)
+        self.reads = 0
+        self.ring = KeyRing(
+            self._read,
+            open_without_keys=open_without_keys,
+            clock=self.clock,
+            today=lambda: self.date,
+        )
+
+    def _read(self) -> tuple[ApiKey, ...]:
+        self.reads += 1
+        return self.store.all()
+
+    def admit(self, key: str | None) -> Any:
+        return asyncio.run(self.ring.admit(None if key is None else f"Bearer {key}"))
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Iterator[Keys]:
+    opened = Keys(tmp_path)
+    yield opened
+    opened.store.close()
+
+
+def test_a_revoked_key_opens_nothing_two_seconds_later(keys: Keys) -> None:
+    key, text = keys.store.create("camera", ["read"])
+    assert keys.admit(text).key_id == key.key_id
+    keys.store.revoke(key.key_id)
+    keys.clock.now += FRESH_S
+    with pytest.raises(AuthenticationError):
+        keys.admit(text)
+
+
+def test_an_expired_key_opens_nothing_at_once(keys: Keys) -> None:
+    end = keys.date + timedelta(days=1)
+    key, text = keys.store.create("camera", ["read"], expires_at=end)
+    assert keys.admit(text).key_id == key.key_id
+    keys.date = end
+    with pytest.raises(AuthenticationError):
+        keys.admit(text)
+
+
+def test_a_flood_of_wrong_keys_does_not_reach_the_store(keys: Keys) -> None:
+    keys.store.create("camera", ["read"])
+    for number in range(50):
+        with pytest.raises(AuthenticationError):
+            keys.admit(f"mg_{number:012x}_{'0' * 64}")
+    assert keys.reads == 1
+
+
+def test_a_rate_is_kept_and_says_when_to_come_back(keys: Keys) -> None:
+    _, text = keys.store.create("camera", ["read"], per_minute=30)
+    _, other = keys.store.create("phone", ["read"], per_minute=30)
+    for _ in range(30):
+        keys.admit(text)
+    with pytest.raises(RateLimitedError) as refused:
+        keys.admit(text)
+    assert refused.value.retry_after_s == 2
+    keys.admit(other)
+    keys.clock.now += 2
+    keys.admit(text)
+    with pytest.raises(RateLimitedError):
+        keys.admit(text)
+
+
+def test_loopback_is_open_until_there_is_a_key(tmp_path: Path) -> None:
+    keys = Keys(tmp_path, open_without_keys=True)
+    assert keys.admit(None) == LOCAL
+    key, _ = keys.store.create("camera", ["read"])
+    keys.store.revoke(key.key_id)
+    keys.clock.now += FRESH_S
+    with pytest.raises(AuthenticationError):
+        keys.admit(None)
+    keys.store.close()
