@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.hyper import Shapes, weight_source
-from model.resample import fixed_overlaps, overlaps
+from model.resample import fixed_overlaps, overlaps, valid_steps
 
 DIMENSIONS = ("channel", "temporal", "spatial")
 
@@ -139,15 +139,17 @@ class MetaTripleAttention(nn.Module):
         self.register_buffer("columns", fixed_overlaps(plane[1], grid[1]), persistent=False)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Rescale `[N, C, T, H, W]`, whose frames beyond `lengths` (float `[N]`) are zero."""
-        maps = self.attention_maps(features, lengths)
-        # Channel and temporal maps are small and come first, the spatial one has H and W.
-        attention = functools.reduce(torch.add, maps.values())
-        return features * (attention / len(maps))
+        """Rescale `[N, C, T, H, W]`; frames beyond `lengths` (float `[N]`) become zero."""
+        maps = self.attention_maps(features, lengths).values()
+        # Masked and averaged while they are small: the features are large and touched once.
+        share = valid_steps(lengths, features.shape[2])[:, None, :, None, None] / len(maps)
+        # Channel and temporal maps come first, the spatial one has H and W.
+        return features * functools.reduce(torch.add, [share * one for one in maps])
 
     def attention_maps(self, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Return each dimension's map in (0, 1), broadcastable to the features."""
-        frames = features.mean(dim=(3, 4))  # N,C,T
+        valid = valid_steps(lengths, features.shape[2])  # N,T
+        frames = features.mean(dim=(3, 4)) * valid[:, None]  # N,C,T
         statistics = frames.sum(dim=2) / lengths[:, None]  # N,C   (Eq. 2)
         weights = _by_dimension(self.weights(statistics))
         maps = {}
@@ -156,7 +158,8 @@ class MetaTripleAttention(nn.Module):
         if "temporal" in self.calibrations:
             maps["temporal"] = self._temporal(frames, lengths, weights["temporal"])
         if "spatial" in self.calibrations:
-            maps["spatial"] = self._spatial(features, lengths, weights["spatial"])
+            signal = features.mean(dim=1) * valid[..., None, None]  # N,T,H,W
+            maps["spatial"] = self._spatial(signal, lengths, weights["spatial"])
         return maps
 
     def _channel(self, frames: Tensor, statistics: Tensor, weights: dict[str, Tensor]) -> Tensor:
@@ -170,8 +173,7 @@ class MetaTripleAttention(nn.Module):
         local, broad = self.calibrations["temporal"](frames, code, code.mean(dim=1), weights)
         return torch.sigmoid(local + broad @ share)[..., None, None]  # N,C,T,1,1
 
-    def _spatial(self, features: Tensor, lengths: Tensor, weights: dict[str, Tensor]) -> Tensor:
-        signal = features.mean(dim=1)  # N,T,H,W
+    def _spatial(self, signal: Tensor, lengths: Tensor, weights: dict[str, Tensor]) -> Tensor:
         rows, columns = cast(Tensor, self.rows), cast(Tensor, self.columns)
         cell_area = rows.sum(dim=1)[0] * columns.sum(dim=1)[0]
         code = (rows @ signal @ columns.T).flatten(2) / cell_area  # N,T,cells

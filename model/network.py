@@ -152,9 +152,9 @@ class MetaGait(nn.Module):
         steps = torch.div(lengths, 3, rounding_mode="floor")
         length = steps.to(features.dtype)
         features = F.max_pool3d(self.a0(_masked(features, steps)), (1, 2, 2))
-        features = self._attended("a0", _masked(features, steps), length)
-        features = self._attended("a1", _masked(self.a1(features), steps), length)
-        features = self._attended("b2", _masked(self.b2(features), steps), length)
+        features = self._attended("a0", features, length)
+        features = self._attended("a1", self.a1(features), length)
+        features = self._attended("b2", self.b2(features), length)
         return features.contiguous(), length
 
     def channels_last(self) -> "MetaGait":
@@ -165,8 +165,9 @@ class MetaGait(nn.Module):
         return self
 
     def _attended(self, stage: str, features: Tensor, lengths: Tensor) -> Tensor:
+        """Rescale by attention, or do without; frames beyond the lengths are zero after it."""
         if stage not in self.attend:
-            return features
+            return _masked(features, lengths)
         attended: Tensor = self.attend[stage](features.contiguous(), lengths)
         return attended
 

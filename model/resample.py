@@ -10,6 +10,12 @@ import torch
 from torch import Tensor
 
 
+def valid_steps(lengths: Tensor, steps: int) -> Tensor:
+    """Which of `steps` lie within each walk's length `[N]`: 1 or 0, float `[N, steps]`."""
+    positions = torch.arange(steps, device=lengths.device)
+    return (positions[None] < lengths[:, None]).to(lengths.dtype)
+
+
 def overlaps(lengths: Tensor, steps: int, bins: int) -> Tensor:
     """How much of each step lies in each bin.
 

@@ -1,0 +1,115 @@
+"""Where an exported graph spends its time, and what the forms of it and the parts of MetaGait cost.
+
+    python benchmarks/graph.py --channels 16 32 64 --dimensions 64
+
+Exports MetaGait and its bare GaitGL trunk (no attention, max pooling) with random weights in two
+forms, unless `--folder` holds them from an earlier run, lets ONNX Runtime embed one walk with one
+thread, all graphs in turn, and prints processor time as ratios to the plain MetaGait. Below it
+stand the shares of its operations, each by its quickest run. Pin it: `taskset -c 1 python ...`.
+"""
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from model.export import export_onnx
+from model.graph import rewrite
+from model.network import MetaGait, NetworkConfig
+
+FORMS = ("plain", "winograd")
+ROUNDS = 9
+
+
+def graphs(folder: Path, channels: Sequence[int], dimensions: int) -> dict[str, Path]:
+    """Export what is not in the folder yet."""
+    first, second, third = channels
+    full = NetworkConfig(channels=(first, second, third), dimensions=dimensions)
+    trunk = NetworkConfig(channels=full.channels, dimensions=dimensions, attention=(),
+                          pooling=("max",), pooling_weights="none")  # fmt: skip
+    found = {}
+    for name, config in (("MetaGait", full), ("trunk", trunk)):
+        plain = folder / f"{name}-{first}-{dimensions}-plain.onnx"
+        if not plain.exists():
+            export_onnx(MetaGait(config), plain, name=name, form="plain")
+        for form in FORMS:
+            path = plain.with_name(plain.name.replace("plain", form))
+            onnx.save(rewrite(onnx.load(plain), form), path)
+            found[f"{name}, {form}"] = path
+    return found
+
+
+def session(path: Path, profile: Path | None = None) -> onnxruntime.InferenceSession:
+    """Open a graph with one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def walk(frames: int) -> dict[str, np.ndarray]:
+    """Return one walk of random silhouettes as a graph takes it."""
+    pixels = np.random.default_rng(0).integers(0, 2, (1, frames, 64, 44)).astype(np.uint8) * 255
+    return {"silhouettes": pixels, "lengths": np.array([frames], np.int64)}
+
+
+def processor_times(paths: dict[str, Path], frames: int) -> dict[str, float]:
+    """Median processor time of each graph, all in turn."""
+    sessions = {name: session(path) for name, path in paths.items()}
+    times: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(ROUNDS + 1):
+        for name, opened in sessions.items():
+            begin = time.process_time()
+            opened.run(None, walk(frames))
+            times[name].append(time.process_time() - begin)
+    return {name: float(np.median(found[1:])) for name, found in times.items()}
+
+
+def shares(path: Path, frames: int, folder: Path) -> Counter[str]:
+    """Microseconds of each kind of operation, each node by its quickest run."""
+    opened = session(path, folder / "profile")
+    for _ in range(ROUNDS):
+        opened.run(None, walk(frames))
+    profile = Path(opened.end_profiling())
+    quickest: dict[tuple[str, str], int] = {}
+    for event in json.loads(profile.read_text()):
+        if event["name"].endswith("_kernel_time"):
+            key = (event["args"]["op_name"], event["name"])
+            quickest[key] = min(event["dur"], quickest.get(key, event["dur"]))
+    profile.unlink()
+    total: Counter[str] = Counter()
+    for (kind, _), duration in quickest.items():
+        total[kind.removeprefix("Fused")] += duration
+    return total
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--channels", type=int, nargs=3, default=[32, 64, 128])
+    parser.add_argument("--dimensions", type=int, default=128)
+    parser.add_argument("--frames", type=int, nargs="+", default=[30, 60, 100])
+    parser.add_argument("--folder", type=Path, default=Path("runs/graph"))
+    arguments = parser.parse_args()
+    paths = graphs(arguments.folder, arguments.channels, arguments.dimensions)
+    measured = [processor_times(paths, frames) for frames in arguments.frames]
+    print(f"| graph | {' | '.join(f'{frames} frames' for frames in arguments.frames)} |")
+    print(f"| --- |{' --: |' * len(measured)}")
+    for name in paths:
+        ratios = [times["MetaGait, plain"] / times[name] for times in measured]
+        print(f"| {name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
+    for form in FORMS:
+        found = shares(paths[f"MetaGait, {form}"], arguments.frames[0], arguments.folder)
+        parts = [f"{kind} {n / found.total():.1%}" for kind, n in found.most_common(12)]
+        print(f"\n{form}, {arguments.frames[0]} frames: {', '.join(parts)}")
+
+
+if __name__ == "__main__":
+    main()
