@@ -12,13 +12,14 @@ import torch
 
 from model.caches import walkers_dataset
 from model.casia_a import walks as casia_a_walks
-from model.compact import Projection, append, principal_components
+from model.compact import append
 from model.config import WalkersConfig
 from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ExportError
 from model.export import export_onnx
 from model.facts import Comparison, ModelFacts
 from model.network import MetaGait, NetworkConfig
+from model.projection import Projection, principal_components
 from model.quantise import calibration_walks, large_convolutions, quantise
 from model.variants import Terms, Trial, check_loss, table, write_variant
 from model.walkers import WalkerSettings, packed_walk, render_walk
@@ -93,11 +94,12 @@ def test_a_model_without_the_blocks_is_not_quantised(integers: onnx.ModelProto) 
         quantise(integers, calibration_walks(range(1, 2)), "plain")
 
 
+@pytest.mark.parametrize("unit", [False, True])
 def test_a_compact_model_gives_the_projected_embedding(
-    source: Path, terms: Terms, tmp_path: Path
+    source: Path, terms: Terms, tmp_path: Path, unit: bool
 ) -> None:
     before = OnnxEncoder.open(source, threads=1)
-    project = projection(64 * 3, 20)
+    project = replace(projection(64 * 3, 20), unit=unit)
     facts = replace(before.facts, parts=1, dimensions=20)
     path = tmp_path / "compact.onnx"
     model = append(onnx.load(source), project)
