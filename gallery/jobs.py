@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from gallery.embedding import Progress, WalkEncoder
 from gallery.errors import JobNotFound, RebuildRefused
@@ -17,6 +17,8 @@ from gallery.store import Store
 JobState = Literal["running", "done", "failed", "cancelled", "interrupted"]
 RUNNING: JobState = "running"
 _INTERRUPTED = "the service ended meanwhile; a rebuild to the same model goes on from there"
+_AGAIN = "the service ended at {} of {} samples; it goes on from there"
+_STUCK = "the service ended twice at {} of {} samples; ask for the rebuild again to go on"
 _LISTED = 50
 
 
@@ -32,7 +34,7 @@ class Job:
     """Samples embedded in the new generation."""
     total: int
     message: str
-    """How it ended, in a sentence; empty while it runs."""
+    """How it ended, or that it goes on after a restart, in a sentence; empty while it runs."""
     created_at: datetime
     updated_at: datetime
 
@@ -104,18 +106,35 @@ class JobLog:
         """Rebuild the gallery; see `gallery.rebuild.rebuild`."""
         return rebuild(self._store, encoder, sha256=sha256, progress=progress, actor=actor)
 
-    def end_left_over(self) -> None:
-        """Note that jobs ended whose process is gone, unless a rebuild of the gallery runs."""
-        left_over = update(jobs).where(
-            jobs.c.gallery == self._store.gallery_id, jobs.c.state == RUNNING
-        )
-        values = {"state": "interrupted", "message": _INTERRUPTED, "updated_at": now()}
+    def take_up(self) -> Job | None:
+        """Take up the latest job when the end of its process interrupted it; it runs again then.
+
+        None when there is none, when another process is at work on the gallery, and when the job
+        did not get on since it was taken up last: what ends the process could end every start.
+        """
         try:
             database = self._store.database
             with database.alone(REBUILD, self._store.gallery_id), database.writing() as connection:
-                connection.execute(left_over.values(values))
+                return self._taken_up(connection)
         except RebuildRefused:
-            return  # another process is at work on it
+            return None
+
+    def _taken_up(self, connection: Connection) -> Job | None:
+        latest = self._rows().order_by(jobs.c.created_at.desc()).limit(1)
+        row = connection.execute(latest).first()
+        left_over = update(jobs).where(
+            jobs.c.gallery == self._store.gallery_id, jobs.c.state == RUNNING
+        )
+        ended = {"state": "interrupted", "message": _INTERRUPTED, "updated_at": now()}
+        connection.execute(left_over.values(ended))
+        if row is None or row.state not in (RUNNING, "interrupted"):
+            return None
+        again, stuck = (text.format(row.done, row.total) for text in (_AGAIN, _STUCK))
+        is_stuck = row.message in (again, stuck)
+        state, message = ("interrupted", stuck) if is_stuck else (RUNNING, again)
+        taken = update(jobs).where(jobs.c.id == row.id)
+        connection.execute(taken.values(state=state, message=message, updated_at=now()))
+        return None if is_stuck else _job(connection.execute(latest).one())
 
     def _rows(self) -> Any:
         return select(jobs).where(jobs.c.gallery == self._store.gallery_id)

@@ -198,6 +198,7 @@ def _rebuilds(
     stack.callback(log.close)
     rebuilds = RebuildJobs(settings, log, _rebuild_opener(settings, encoder))
     stack.callback(rebuilds.close)
+    rebuilds.resume()
     return rebuilds
 
 

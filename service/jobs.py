@@ -75,10 +75,19 @@ class RebuildJobs:
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self._thread: threading.Thread | None = None
+
+    def resume(self) -> None:
+        """Go on with a rebuild that the end of a service interrupted; raises nothing."""
         try:
-            log.end_left_over()
+            job = self._log.take_up()
         except GalleryError as error:
             _LOG.warning("jobs of a service that was killed may still say they run: %s", error)
+            return
+        if job is None:
+            return
+        with self._lock:
+            running = self._running = _Running(job, LOCAL.actor)
+            self._begin(running, lambda: self._found(job.model_id))
 
     def start(self, model: str | None, actor: str = LOCAL.actor) -> Watched:
         """Begin to rebuild the gallery.
@@ -103,10 +112,7 @@ class RebuildJobs:
             path = self._path_of(model)
             encoder = self._opened(path)
             running = self._running = _Running(self._log.add(encoder.facts.model_id), actor)
-            self._thread = threading.Thread(
-                target=self._work, args=(running, path, encoder), name="rebuild"
-            )
-            self._thread.start()
+            self._begin(running, lambda: (path, encoder))
         return Watched(running.job, None)
 
     def get(self, job_id: str) -> Watched:
@@ -135,9 +141,14 @@ class RebuildJobs:
         if thread is not None:
             thread.join()
 
-    def _work(self, running: _Running, path: Path, encoder: Encoder) -> None:
+    def _begin(self, running: _Running, find: Callable[[], tuple[Path, Encoder]]) -> None:
+        self._thread = threading.Thread(target=self._work, args=(running, find), name="rebuild")
+        self._thread.start()
+
+    def _work(self, running: _Running, find: Callable[[], tuple[Path, Encoder]]) -> None:
         job_id = running.job.job_id
         try:
+            path, encoder = find()
             with closing(encoder):
                 message = self._rebuild(running, path, encoder)
             self._log.end(job_id, "done", message)
@@ -182,6 +193,10 @@ class RebuildJobs:
         if path.suffix != _SUFFIX or not path.is_file():
             raise _unknown(model)
         return path
+
+    def _found(self, model_id: str) -> tuple[Path, Encoder]:
+        path = self._path_of(model_id)
+        return path, self._opened(path)
 
     def _opened(self, path: Path) -> Encoder:
         try:

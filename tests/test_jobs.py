@@ -1,5 +1,7 @@
 """Rebuilds inside the service: started, watched, stopped, and left over by a killed process."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.caller import Caller, calling
 from tests.fakes import npy, walker
 from tests.tiny_models import tiny_model
 
+ROOT = Path(__file__).parent.parent
 BUILDS = {"ann": 8, "ben": 13, "cem": 18}
 
 
@@ -178,18 +181,77 @@ def test_one_at_a_time_and_the_end_of_the_service_interrupts_it(
     assert log.get(job_id).state == "interrupted"
 
 
-def test_a_job_whose_process_was_killed_is_interrupted_unless_somebody_rebuilds(
-    with_models: Settings, log: JobLog
-) -> None:
+def test_a_job_is_left_to_whoever_rebuilds(with_models: Settings, log: JobLog) -> None:
     left = log.add("tiny-b")
+    jobs = RebuildJobs(with_models, log, open_encoder)
     store = Store.open(with_models.data)
     with store.database.alone("rebuild", store.gallery_id):
-        RebuildJobs(with_models, log, open_encoder)
+        jobs.resume()
         assert log.get(left.job_id).state == "running"
     store.close()
-    RebuildJobs(with_models, log, open_encoder)
-    assert log.get(left.job_id).state == "interrupted"
-    assert "goes on from there" in log.get(left.job_id).message
+    jobs.resume()
+    jobs.close()
+    job = log.get(left.job_id)
+    assert job.state == "failed", "nobody kept the file of that model"
+    assert "expected the id of a model" in job.message
+    jobs.resume()
+    assert log.get(left.job_id) == job, "what ended is not taken up"
+
+
+def test_a_job_that_gets_no_further_is_not_taken_up_at_every_start(log: JobLog) -> None:
+    left = log.add("tiny-b")
+    taken = log.take_up()
+    assert taken is not None
+    assert (taken.job_id, taken.state) == (left.job_id, "running")
+    for _ in range(3):
+        assert log.take_up() is None
+        job = log.get(left.job_id)
+        assert job.state == "interrupted"
+        assert "ended twice at 0 of 0 samples; ask for the rebuild again" in job.message
+    other = log.add("tiny-b")
+    for done in (3, 5):
+        assert log.take_up() is not None
+        log.progress(other.job_id, done, 9)
+
+
+BEGIN_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from contextlib import closing
+from gallery import JobLog
+from gallery.store import Store
+from service.jobs import RebuildJobs
+from service.settings import Settings
+from tests.test_jobs import SlowEncoder
+
+def wait():
+    print("encodes", flush=True)
+    time.sleep(600)
+
+settings = Settings(data=Path(sys.argv[1]), models=Path(sys.argv[2]))
+log = JobLog(Store.open(settings.data))
+jobs = RebuildJobs(settings, log, lambda path: SlowEncoder(path, wait))
+print(jobs.start("b.onnx").job.job_id, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_job_of_a_service_that_was_killed_goes_on_at_the_next_start(
+    with_models: Settings, folder: Path, log: JobLog
+) -> None:
+    command = [sys.executable, "-c", BEGIN_AND_WAIT, str(with_models.data), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        said = {process.stdout.readline().strip() for _ in range(2)}
+        (job_id,) = said - {"encodes"}
+        process.kill()
+    assert log.get(job_id).state == "running", "nobody could say otherwise"
+    with calling(create_app(with_models)) as client:
+        wait_until(lambda: client.get(f"/jobs/{job_id}").json()["state"] != "running")
+        job = client.get(f"/jobs/{job_id}").json()
+        assert (job["state"], job["done"], job["total"]) == ("done", 20, 20)
+        wait_until(lambda: client.get("/info").json()["gallery"]["generation"] == 2)
+        assert [one["job_id"] for one in client.get("/jobs").json()["jobs"]] == [job_id]
 
 
 def test_a_model_is_named_by_its_file_only(with_models: Settings, log: JobLog) -> None:
