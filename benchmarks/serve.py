@@ -248,7 +248,9 @@ def main() -> int:
             for _ in range(_WARM_UP):
                 connection.send(identify(body))
         lines, best = table(server, raw, bodies, plan)
-        found = overload(server, identify(bodies["packed"]), 2 * best, 4 * arguments.seconds)
+        # Long enough to fill every place twice over what is done meanwhile.
+        seconds = max(4 * arguments.seconds, 2 * settings.queue_walks / best)
+        found = overload(server, identify(bodies["packed"]), 2 * best, seconds)
     what = f"{arguments.engine}, {arguments.mode}, {arguments.threads} threads"
     print(f"{encoder.facts.model_id}, {arguments.frames} frames, {what}\n")
     print("\n".join([*lines, "", *told(found, (settings.queue_walks + 1) / best)]))
