@@ -136,6 +136,9 @@ def document(openapi: dict[str, Any]) -> None:
             if need != PUBLIC:
                 refusals = responses(401, 403, 429, 503)
                 operation["responses"] |= {str(status): refusals[status] for status in refusals}
+            if "gallery" in {named["name"] for named in operation.get("parameters", ())}:
+                unknown = responses(404, 422)
+                operation["responses"] |= {str(status): unknown[status] for status in unknown}
             if "application/json" in operation.get("requestBody", {}).get("content", {}):
                 bodies = responses(400, 413, 415, 422)
                 operation["responses"] |= {str(status): bodies[status] for status in bodies}
