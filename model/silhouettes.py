@@ -156,12 +156,15 @@ def _find_body(grey: NDArray[np.uint8]) -> _Body | None:
     """Cut the frame to its body's rows and columns; None when there is too little of one."""
     mask = grey > _MASK_THRESHOLD
     rows = np.flatnonzero(mask.any(axis=1))
-    if len(rows) < _MIN_ROWS or np.count_nonzero(mask) < _MIN_PIXELS:
+    if len(rows) < _MIN_ROWS:
         return None
-    columns = np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    within = slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1)
+    high = slice(int(rows[0]), int(rows[-1]) + 1)
+    columns = np.flatnonzero(mask[high].any(axis=0))
+    left = int(columns[0])
+    within = high, slice(left, int(columns[-1]) + 1)
     pieces = mask[within].view(np.uint8)
+    if cv2.countNonZero(pieces) < _MIN_PIXELS:
+        return None
     # Nearly always there is one piece; to count is five times cheaper than to measure as well.
     if cv2.connectedComponents(pieces, connectivity=8)[0] == 2:
         return _Body(grey[within], left)

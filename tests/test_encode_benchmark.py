@@ -115,3 +115,21 @@ def test_points_lost_are_those_of_the_worst_kind(benchmark: Any) -> None:
     right = {"NM": 0.9, "CL": 0.7}
     assert points_lost(right, {"NM": 0.91, "CL": 0.697}) == pytest.approx(0.3)
     assert points_lost(right, {"NM": 0.91, "CL": 0.72}) == pytest.approx(-1)
+
+
+def test_preparing_a_walk_is_cut_into_its_steps(benchmark: Any) -> None:
+    prepare, serve = benchmark("prepare"), benchmark("serve")
+    clock, body = Clock(), serve.bodies_of(benchmark("serving").shipped_walk(7))
+    seen: list[np.ndarray] = []
+
+    def ticking() -> float:
+        clock.now += 1
+        return clock.now
+
+    spent = prepare.prepare(body["packed"], seen.append, ticking)
+    assert spent == (1, 1, 1)
+    assert spent.share == pytest.approx(2 / 3)
+    assert seen[0].shape == (7, 64, 44)
+    rows = list(prepare.lines(body, {"packed": [prepare.Spent(1, 3, 96)] * 3, "npy": [spent]}))
+    assert [row[-2:] for row in rows] == [["4.0%", "≤ 5% met"], ["66.7%", "–"]]
+    assert all(len(row) == len(prepare.head()) for row in rows)
