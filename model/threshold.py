@@ -1,44 +1,112 @@
-"""The decision threshold of a model, measured on validation walkers that it never saw."""
+"""The decision threshold of a model, measured on validation walkers that it never saw.
 
+Made to be on the safe side. People are more alike than walkers are, and a gallery may hold a
+stranger's own view in plenty; so each walk asks for its nearest in everything that all other people
+have, a walk counts as named when any of its cameras names it, and not the measured rate but what
+can be excluded at 95 % stays within the target.
+"""
+
+import math
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.caches import VALIDATION, walkers_dataset
 from model.dataset import Dataset
 from model.distances import flat_distances
-from model.embed import Encode, embed
+from model.embed import Embedded, Encode, embed
 from model.encoder import Threshold
-from model.open_set import open_set, search, splits
+from model.errors import DatasetError
+
+CONFIDENCE = 0.95
+_AT_ONCE = 512
 
 
-def calibrate(
-    encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01, samples_each: int = 4
-) -> Threshold:
-    """Choose the threshold that names a stranger in at most `target_fpir` of the searches.
+def calibrate(encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01) -> Threshold:
+    """Choose the largest threshold that surely names strangers in at most `target_fpir` of walks.
 
-    The searches are those of `metagait evaluate --open-set`: one half of the subjects is enrolled
-    and the other half are strangers, then the other way round; flattened embeddings, Euclidean, as
-    in the gallery.
+    A non-mated search is one sample against all samples of the other subjects; the samples of one
+    subject in one condition are one walk, seen by several cameras, and are counted once. A mated
+    search is one sample against those of its subject in other conditions, at all views.
+    Flattened embeddings, Euclidean, as in the gallery.
 
     Raises:
-        DatasetError: too few strangers' searches for the target, or nobody to enrol.
+        DatasetError: too few walks for the target, or one subject only.
 
     """
     embedded = embed(dataset, encode)
-    first, second = splits(embedded.embeddings, embedded.labels, samples_each=samples_each)
-    searches = search(flat_distances, first).joined(search(flat_distances, second))
-    chosen = open_set(searches, target_fpir)
+    labels = embedded.labels
+    nearest = [np.concatenate(part) for part in zip(*_nearest(embedded), strict=True)]
+    stranger, own = nearest
+    walks = np.char.add(np.char.add(labels.subjects, "/"), labels.conditions)
+    numbers = np.unique(walks, return_inverse=True)[1]
+    by_walk = np.full(numbers.max() + 1, np.inf)
+    np.minimum.at(by_walk, numbers, stranger)
+    by_walk.sort()
+    named = allowed(len(by_walk), target_fpir)
+    if not np.isfinite(by_walk[0]) or named is None or named >= len(by_walk):
+        raise DatasetError(
+            f"expected two subjects or more with at least {_needed(target_fpir)} independent "
+            f"non-mated walks for an FPIR of {target_fpir:.1%} (rule of three), got "
+            f"{len(by_walk)} of {len(np.unique(labels.subjects))} subjects"
+        )
+    # Just short of the first walk that must not be named any more.
+    distance = float(np.nextafter(by_walk[named], 0))
+    asked = own[np.isfinite(own)]
     return Threshold(
-        distance=chosen.threshold,
+        distance=distance,
         target_fpir=target_fpir,
-        fnir=chosen.fnir,
-        gallery_subjects=searches.gallery_subjects,
-        searches=chosen.nonmated,
-        source=f"validation samples, {samples_each} enrolled for each of "
-        f"{searches.gallery_subjects} subjects",
+        fnir=float((asked > distance).mean()) if len(asked) else 0.0,
+        gallery_subjects=len(np.unique(labels.subjects)) - 1,
+        searches=len(by_walk),
+        source=f"validation walkers, each walk against all {len(labels.subjects):,} samples of "
+        f"the others; {named} of {len(by_walk)} walks named, so at most {target_fpir:.1%} at "
+        f"{CONFIDENCE:.0%} confidence",
     )
+
+
+def allowed(walks: int, target: float) -> int | None:
+    """Return how many of so many walks may be named with a rate above `target` still excluded.
+
+    None where not even one is allowed not to be: the one-sided binomial bound (Clopper and Pearson,
+    1934), of which the rule of three is the case of no error.
+    """
+    tail, count = 0.0, 0
+    while count <= walks:
+        tail += math.exp(
+            math.lgamma(walks + 1)
+            - math.lgamma(count + 1)
+            - math.lgamma(walks - count + 1)
+            + count * math.log(target)
+            + (walks - count) * math.log1p(-target)
+        )
+        if tail > 1 - CONFIDENCE:
+            break
+        count += 1
+    return count - 1 if count else None
 
 
 def calibrate_on_walkers(encode: Encode, runs: Path, target_fpir: float = 0.01) -> Threshold:
     """Calibrate on the project's validation walkers, generated under `runs` when they are new."""
     dataset = walkers_dataset(VALIDATION, runs, "validation")
     return calibrate(encode, dataset, target_fpir=target_fpir)
+
+
+def _nearest(embedded: Embedded) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Of blocks of samples: distance to other people, and to their own in other conditions."""
+    labels, embeddings = embedded.labels, embedded.embeddings
+    for start in range(0, len(embeddings), _AT_ONCE):
+        block = slice(start, start + _AT_ONCE)
+        distances = flat_distances(embeddings[block], embeddings)
+        same = labels.subjects[block, None] == labels.subjects[None]
+        repeated = same & (labels.conditions[block, None] == labels.conditions[None])
+        yield (
+            np.where(same, np.inf, distances).min(axis=1),
+            np.where(same & ~repeated, distances, np.inf).min(axis=1),
+        )
+
+
+def _needed(target: float) -> int:
+    return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-target))

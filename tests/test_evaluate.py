@@ -24,7 +24,6 @@ from model.network import MetaGait, NetworkConfig
 from model.protocols import CASIA_B, OUMVLP
 from model.sampler import SamplerConfig
 from model.tables import markdown_table, text_table
-from model.threshold import calibrate
 from model.train import Training
 from tests.datasets import body, write_cache, write_sample
 
@@ -286,17 +285,3 @@ def test_subjects_that_a_checkpoint_was_trained_on_are_left_out(
     with pytest.raises(SystemExit):
         parse(checkpoint, "--partition", "st", "--subjects", "1:2")
     assert "not allowed with" in capsys.readouterr().err
-
-
-def test_calibration_measures_what_it_says() -> None:
-    dataset = grid(12, ("000", "036", "090"), ("nm-01", "nm-02", "nm-05", "bg-01", "cl-01"))
-    threshold = calibrate(mean_walks, dataset, target_fpir=0.25, samples_each=2)
-    assert threshold.gallery_subjects == 6
-    # Each half is enrolled once and searched once by the other: 12 strangers' 9 walks.
-    assert threshold.searches == 12 * 9
-    assert threshold.fnir == 0.0
-    # Two bars in different rows: every stranger is equally far from everybody.
-    stranger = np.linalg.norm(mean_walks([bar(0)[None]]) - mean_walks([bar(1)[None]]))
-    assert 0 < threshold.distance < stranger
-    with pytest.raises(DatasetError, match="independent non-mated"):
-        calibrate(mean_walks, dataset, target_fpir=0.01)
