@@ -40,6 +40,7 @@ from gallery.errors import EngineMissing
 from gallery.index import VectorIndex
 from gallery.indexes.compact import CompactIndex
 from gallery.indexes.gpu import GpuIndex, flat_on_gpu
+from model.encoder import SHIPPED_MODEL
 
 PER_SUBJECT, BLOCK, MANY, SKETCH_BYTES = 5, 4096, 64, 32
 # What float32 rounding may add to a squared distance that is as near as the nearest.
@@ -258,9 +259,10 @@ def main() -> None:
     parser.add_argument("--memory-gib", type=float, default=2.5, help="of a block")
     parser.add_argument("--folder", type=Path, help="where the samples lie meanwhile")
     parser.add_argument("--seen", type=Path, help="where the measured embeddings are kept")
+    parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="whose spread it is")
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
-    spread = measure(*seen(options.seen))
+    spread = measure(*seen(options.seen, options.model))
     print("| " + " | ".join(HEAD) + " |\n|" + " ---: |" * len(HEAD), flush=True)
     for samples in options.samples:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:

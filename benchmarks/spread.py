@@ -1,4 +1,4 @@
-"""Embeddings without end, made up with the spread of the shipped model's.
+"""Embeddings without end, made up with the spread of a model's, the shipped one's by default.
 
 Its embeddings of synthetic walkers are measured first: how subjects lie around their mean, and
 walks around their subject. Subjects and walks are then drawn from normal distributions of these
@@ -16,7 +16,6 @@ from model.walkers.generate import packed_walk
 from model.walkers.settings import WalkerSettings
 
 Floats = NDArray[np.float32]
-PARTS = 64
 _SEEN_SUBJECTS = range(10_001, 10_151)
 # Share of the spread within subjects that is drawn from; the rest would double the time.
 _KEPT = 0.99
@@ -28,6 +27,8 @@ class Spread(NamedTuple):
     mean: Floats
     between: Floats
     within: Floats
+    parts: int = 1
+    """Parts of an embedding, each of length 1."""
 
     def walks(self, subjects: NDArray[np.int64], seed: int) -> Floats:
         """Draw a walk float32 `[N, L]` of each subject given; a subject is always the same one."""
@@ -39,17 +40,25 @@ class Spread(NamedTuple):
         walks = np.float32([own[one] for one in subjects.tolist()]) @ self.between
         walks += rng.standard_normal((len(subjects), len(self.within)), np.float32) @ self.within
         walks += self.mean
-        parts = walks.reshape(len(walks), PARTS, -1)
+        parts = walks.reshape(len(walks), self.parts, -1)
         parts /= np.linalg.norm(parts, axis=2, keepdims=True)
         return walks
 
 
-def seen(path: Path | None) -> tuple[Floats, NDArray[np.int64]]:
-    """Embed synthetic walkers, or read what an earlier run kept: embeddings and their subjects."""
+class Seen(NamedTuple):
+    """Embeddings float32 `[N, L]` of walkers, their subjects, and the parts of each."""
+
+    embeddings: Floats
+    subjects: NDArray[np.int64]
+    parts: int
+
+
+def seen(path: Path | None, model: Path = SHIPPED_MODEL) -> Seen:
+    """Embed synthetic walkers, or read what an earlier run kept."""
     if path is not None and path.exists():
         with np.load(path) as file:
-            return file["embeddings"], file["subjects"]
-    encoder, settings = OnnxEncoder.open(SHIPPED_MODEL), WalkerSettings(frames=20)
+            return Seen(file["embeddings"], file["subjects"], int(file["parts"]))
+    encoder, settings = OnnxEncoder.open(model), WalkerSettings(frames=20)
     asked = [
         (s, c, v)
         for s in _SEEN_SUBJECTS
@@ -60,11 +69,11 @@ def seen(path: Path | None) -> tuple[Floats, NDArray[np.int64]]:
     embeddings = np.concatenate([encoder.encode([walk]) for walk in walks])
     subjects = np.array([subject for subject, _, _ in asked])
     if path is not None:
-        np.savez(path, embeddings=embeddings, subjects=subjects)
-    return embeddings, subjects
+        np.savez(path, embeddings=embeddings, subjects=subjects, parts=encoder.facts.parts)
+    return Seen(embeddings, subjects, encoder.facts.parts)
 
 
-def measure(embeddings: Floats, subjects: NDArray[np.int64]) -> Spread:
+def measure(embeddings: Floats, subjects: NDArray[np.int64], parts: int) -> Spread:
     """Find the covariances between and within subjects, as factors."""
     _, place = np.unique(subjects, return_inverse=True)
     means = np.stack([embeddings[place == one].mean(axis=0) for one in range(place.max() + 1)])
@@ -76,4 +85,4 @@ def measure(embeddings: Floats, subjects: NDArray[np.int64]) -> Spread:
     kept = int(np.searchsorted(energy, _KEPT * energy[-1])) + 1
     within = directions[:kept] * sizes[:kept, None]
     between = (means - mean) / np.sqrt(len(means) - 1)
-    return Spread(np.float32(mean), np.float32(between), np.float32(within))
+    return Spread(np.float32(mean), np.float32(between), np.float32(within), parts)

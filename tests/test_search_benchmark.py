@@ -26,7 +26,7 @@ def spread(bench):
     rng = np.random.default_rng(0)
     subjects = np.repeat(np.arange(30), 4)
     walks = rng.normal(size=(30, 128))[subjects] + rng.normal(size=(120, 128)) / 2
-    return bench.measure(walks.astype(np.float32), subjects)
+    return bench.measure(walks.astype(np.float32), subjects, 64)
 
 
 def test_walks_of_a_subject_lie_together_and_a_subject_stays_the_same(spread):
