@@ -230,7 +230,7 @@ def rename_output(graph: onnx.ModelProto) -> None:
 def with_facts(model: Path, path: Path, **changes: object) -> Path:
     """The same graph under other facts."""
     graph = onnx.load(str(model))
-    (entry,) = graph.metadata_props
+    (entry,) = [each for each in graph.metadata_props if each.key == METADATA_KEY]
     facts = read_facts(entry.value, b"", model)
     entry.key, entry.value = METADATA_KEY, replace(facts, **changes).to_json()  # type: ignore[arg-type]
     path.write_bytes(graph.SerializeToString())
