@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     log_json_lines()
     with (
         only_service(settings),
-        closing(_listen(settings)) as listener,
+        closing(listen(settings)) as listener,
         closing(open_encoder(settings)) as encoder,
         closing(open_gallery(settings, encoder.facts)) as gallery,
     ):
@@ -133,14 +133,19 @@ def _write_first_key(store: KeyStore, path: Path) -> None:
     logging.info("made the first API key %s, of every scope, and wrote it to %s", key.key_id, path)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """Bind the address of the settings; raises StartError when it cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
         raise StartError(
             f"expected to listen on {settings.host}:{settings.port}, got: {error.strerror}"
         ) from error
+    # asyncio only does it for sockets it made itself, and what is accepted inherits it: the body of
+    # an answer would else wait 40 ms for the caller to acknowledge its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
