@@ -220,10 +220,9 @@ def test_a_wrong_number_of_embeddings_is_a_fault() -> None:
     async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
         first = await occupy(batcher, encoder)
         waiting = await enqueue(batcher, 5, 6)
-        encoder.free.set()
-        await first
         encoder.missing = 1
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        encoder.free.set()
+        answers = await asyncio.gather(first, *waiting, return_exceptions=True)
         assert {type(answer) for answer in answers} == {EncoderFaultError}
 
     play(scene)
