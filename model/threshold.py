@@ -28,7 +28,8 @@ def calibrate(encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01) ->
     """Choose the largest threshold that surely names strangers in at most `target_fpir` of walks.
 
     A non-mated search is one sample against all samples of the other subjects; the samples of one
-    subject in one condition are one walk, seen by several cameras, and are counted once. A mated
+    subject in one condition are one walk, seen by several cameras, and are counted once; walks of
+    one subject count as independent, which makes the bound a little bold. A mated
     search is one sample against those of its subject in other conditions, at all views.
     Flattened embeddings, Euclidean, as in the gallery.
 
