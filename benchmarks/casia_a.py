@@ -7,8 +7,9 @@ checkpoint, the weights that ship when there is none. Same view: gallery passes 
 passes 3 and 4. Two views: gallery all passes of one, probe all of the other. Above the models
 stands the nearest neighbour of gait energy images, which learns nothing. A model has two rows: the
 flattened Euclidean distance, as the gallery measures, and the mean over the parts of each part's
-own. The last two columns hold the 95 % intervals of the two means, resampled by subject. The data
-are licensed for research only and are not part of this repository.
+own. The last two columns hold the 95 % intervals of the two means, resampled by subject. A second
+table says what a model file's own thresholds answer to known people and to strangers. The data are
+licensed for research only and are not part of this repository.
 """
 
 import sys
@@ -20,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.casia_a import CROSS, EVERY, SAME, VIEWS, Embeddings, figures, walks
+from model.casia_a import CROSS, EVERY, SAME, VIEWS, Embeddings, Key, Side, figures, walks
 from model.distances import flat_distances, part_distances
-from model.encoder import SHIPPED_MODEL, OnnxEncoder
+from model.encoder import SHIPPED_MODEL, OnnxEncoder, Threshold
 from model.gei import gait_energy_images
 from model.protocols import Measure
 
@@ -77,37 +78,106 @@ def table(folder: Path, methods: Sequence[Method]) -> str:
     return "\n".join(lines)
 
 
-def strangers_named(folder: Path, model: Path) -> str:
-    """Say how often the model file's own threshold names a stranger.
+def outcomes(embeddings: Embeddings, threshold: Threshold) -> str:
+    """Return as markdown what a threshold answers to known people and to strangers, in percent."""
+    everybody = list(embeddings)
+    every_view = Answered.between(embeddings, _passes(everybody, 1, 2), _passes(everybody, 3, 4))
+    same = [_seen(embeddings, (view, (1, 2)), (view, (3, 4))) for view in VIEWS]
+    cross = [_seen(embeddings, (g, EVERY), (p, EVERY)) for g, p in CROSS]
+    people = sorted({key[0] for key in embeddings})
+    strangers = [
+        Answered.between(
+            embeddings,
+            [key for key in everybody if key[0] != person],
+            [key for key in everybody if key[0] == person],
+        )
+        for person in people
+    ]
+    lines = [
+        "| who asks | searches | match | inconclusive, right first | inconclusive, wrong first "
+        "| no match | named wrongly |",
+        "|" + " --- |" * 7,
+        every_view.line("known, enrolled at all three views", threshold),
+        Answered.joined(same).line("known, enrolled at the probe's view only", threshold),
+        Answered.joined(cross).line("known, enrolled at one other view only", threshold),
+        Answered.joined(strangers).line(
+            f"strangers, {len(people) - 1} others enrolled at all views", threshold
+        ),
+    ]
+    return "\n".join(lines)
 
-    Every walk asks a gallery of all walks of the other people, so each is a stranger's search.
-    """
+
+@dataclass(frozen=True)
+class Answered:
+    """The nearest sample of each search: how far, and whether it is the probe's own subject's."""
+
+    distances: NDArray[np.floating]
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def between(
+        cls, embeddings: Embeddings, gallery: Sequence[Key], probes: Sequence[Key]
+    ) -> "Answered":
+        """Search for probes in a gallery."""
+        known, asked = (np.stack([embeddings[key] for key in keys]) for keys in (gallery, probes))
+        distances = flat_distances(asked, known)
+        owners = np.array([key[0] for key in gallery])[distances.argmin(axis=1)]
+        return cls(distances.min(axis=1), owners == np.array([key[0] for key in probes]))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Answered"]) -> "Answered":
+        """Put the searches of several galleries together."""
+        return cls(
+            np.concatenate([part.distances for part in parts]),
+            np.concatenate([part.right for part in parts]),
+        )
+
+    def line(self, label: str, threshold: Threshold) -> str:
+        """Return one line of the table, in percent of the searches."""
+        match = self.distances <= threshold.distance
+        none = self.distances > (threshold.inconclusive_to or threshold.distance)
+        near = ~match & ~none
+        shares = (match & self.right, near & self.right, near & ~self.right, none)
+        cells = [label, str(len(self.right)), *(f"{100 * share.mean():.1f}" for share in shares)]
+        return f"| {' | '.join([*cells, f'{100 * (match & ~self.right).mean():.1f}'])} |"
+
+
+def _seen(embeddings: Embeddings, gallery: Side, probe: Side) -> Answered:
+    sides = [
+        _passes([key for key in embeddings if key[1] == view], *passes)
+        for view, passes in (gallery, probe)
+    ]
+    return Answered.between(embeddings, *sides)
+
+
+def _passes(keys: Sequence[Key], *numbers: int) -> list[Key]:
+    return [key for key in keys if key[2] in numbers]
+
+
+def answers(folder: Path, model: Path) -> str:
+    """Say which thresholds a model file has, and what they answer to real people."""
     encoder = OnnxEncoder.open(model)
     threshold = encoder.facts.threshold
     if threshold is None:
-        return "the model has no threshold"
-    loaded = dict(walks(folder, encoder.facts.size))
-    people = np.array([key[0] for key in loaded])
-    embedded = np.concatenate([encoder.encode([walk]) for walk in loaded.values()])
-    named = 0
-    for person, probe in zip(people, embedded, strict=True):
-        others = embedded[people != person]
-        named += bool(np.linalg.norm(others - probe, axis=1).min() <= threshold.distance)
+        return f"{encoder.facts.model_id} has no threshold"
+    loaded = walks(folder, encoder.facts.size)
+    embedded = {key: encoder.encode([walk])[0] for key, walk in loaded}
     return (
-        f"threshold {threshold.distance:.3f} (target FPIR {threshold.target_fpir:.0%} on walkers): "
-        f"strangers named in {named / len(people):.1%} of {len(people)} searches"
+        f"{encoder.facts.model_id}: match up to {threshold.distance:.3f} (target FPIR "
+        f"{threshold.target_fpir:.0%} on walkers), inconclusive up to "
+        f"{threshold.inconclusive_to or threshold.distance:.3f}\n\n{outcomes(embedded, threshold)}"
     )
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the table of the models, and what a shipped threshold promises real people."""
+    """Print the table of the models, and what their own thresholds answer to real people."""
     if not arguments or not Path(arguments[0]).is_dir():
         raise SystemExit(__doc__)
     models = [Path(argument) for argument in arguments[1:]] or [SHIPPED_MODEL]
     print(table(Path(arguments[0]), [open_method(path) for path in models]))
     for path in models:
         if path.suffix == ".onnx":
-            print(strangers_named(Path(arguments[0]), path))
+            print(f"\n{answers(Path(arguments[0]), path)}")
 
 
 if __name__ == "__main__":

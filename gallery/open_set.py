@@ -1,7 +1,7 @@
 """What a threshold promises: the arithmetic of open-set identification (ISO/IEC 19795-1).
 
-The model room chooses a model's default threshold by the same rule, in `model.protocols.open_set`.
-Neither room may import the other, so a test holds the two together.
+The model room reports a model's FNIR at an FPIR by the same rule, in `model.open_set`. Neither room
+may import the other, so a test holds the two together.
 """
 
 from collections.abc import Callable, Iterator

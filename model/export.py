@@ -2,6 +2,7 @@
 
     metagait export runs/demo/checkpoint.pt metagait.onnx --calibrate
     metagait export model/weights/metagait.onnx plain.onnx --form plain
+    metagait export model/weights/metagait.onnx again.onnx --calibrate
 
 Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `embedding` float32
 `[N, P, D]`; N and T are free. A file whose embeddings differ from the network's is never written.
@@ -167,15 +168,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export, and calibrate on the exported file when asked to."""
     facts = _rewritten(arguments) if arguments.model.suffix == ".onnx" else _exported(arguments)
+    if arguments.calibrate:
+        facts = _calibrated(facts, arguments.output, arguments.fpir)
     print(f"{arguments.output}: {facts.model_id}, {arguments.output.stat().st_size:,} bytes")
     return 0
 
 
 def _rewritten(arguments: argparse.Namespace) -> ModelFacts:
-    if arguments.calibrate or arguments.name:
+    if arguments.name:
         raise ExportError(
-            f"expected a checkpoint for --calibrate and --name, got {arguments.model}, whose facts "
-            "are kept"
+            f"expected a checkpoint for --name, got {arguments.model}, whose name is kept"
         )
     return rewrite_onnx(arguments.model, arguments.output, arguments.form)
 
@@ -183,20 +185,17 @@ def _rewritten(arguments: argparse.Namespace) -> ModelFacts:
 def _exported(arguments: argparse.Namespace) -> ModelFacts:
     name = arguments.name or f"metagait-{load_checkpoint(arguments.model).config.name}"
     network = load_network(arguments.model)
-    facts = export_onnx(network, arguments.output, name=name, form=arguments.form)
-    if not arguments.calibrate:
-        return facts
-    threshold = calibrate_on_walkers(
-        OnnxEncoder.open(arguments.output).encode, RUNS, arguments.fpir
-    )
+    return export_onnx(network, arguments.output, name=name, form=arguments.form)
+
+
+def _calibrated(facts: ModelFacts, path: Path, target_fpir: float) -> ModelFacts:
+    threshold = calibrate_on_walkers(OnnxEncoder.open(path).encode, RUNS, target_fpir)
     print(
-        f"threshold {threshold.distance:.3f}: FPIR {threshold.target_fpir:.3%}, "
-        f"FNIR {threshold.fnir:.3%} over {threshold.searches} non-mated searches"
+        f"threshold {threshold.distance:.3f}, inconclusive up to {threshold.inconclusive_to:.3f}: "
+        f"FPIR {threshold.target_fpir:.3%}, FNIR {threshold.fnir:.3%} over {threshold.searches} "
+        "non-mated searches"
     )
-    written = onnx.load(arguments.output)
-    return write_model(
-        written, replace(facts, threshold=threshold), arguments.output, lambda _: None
-    )
+    return write_model(onnx.load(path), replace(facts, threshold=threshold), path, lambda _: None)
 
 
 def _graph(network: Network) -> onnx.ModelProto:

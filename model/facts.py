@@ -31,6 +31,8 @@ class Threshold:
     """Non-mated searches behind the figure."""
     source: str
     """What the walks were, for the person who reads it."""
+    inconclusive_to: float | None = None
+    """Beyond `distance` and up to here it cannot be told; None in files of before there was one."""
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,17 @@ from model.encoder import Threshold
 from model.errors import DatasetError
 
 CONFIDENCE = 0.95
+BAND = 3
+"""Up to the threshold for so many times the target an answer is inconclusive."""
+_MOST_FPIR = 0.5
 _AT_ONCE = 512
 
 
 def calibrate(encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01) -> Threshold:
     """Choose the largest threshold that surely names strangers in at most `target_fpir` of walks.
+
+    Up to the threshold for `BAND` times the target it is inconclusive, as where a gallery has been
+    calibrated.
 
     A non-mated search is one sample against all samples of the other subjects; the samples of one
     subject in one condition are one walk, seen by several cameras, and are counted once; walks of
@@ -53,8 +59,8 @@ def calibrate(encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01) ->
             f"non-mated walks for an FPIR of {target_fpir:.1%} (rule of three), got "
             f"{len(by_walk)} of {len(np.unique(labels.subjects))} subjects"
         )
-    # Just short of the first walk that must not be named any more.
-    distance = float(np.nextafter(by_walk[named], 0))
+    distance = _short_of(by_walk[named])
+    band = allowed(len(by_walk), min(BAND * target_fpir, _MOST_FPIR)) or named
     asked = own[np.isfinite(own)]
     return Threshold(
         distance=distance,
@@ -65,6 +71,7 @@ def calibrate(encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01) ->
         source=f"validation walkers, each walk against all {len(labels.subjects):,} samples of "
         f"the others; {named} of {len(by_walk)} walks named, so at most {target_fpir:.1%} at "
         f"{CONFIDENCE:.0%} confidence",
+        inconclusive_to=_short_of(by_walk[max(named, band)]),
     )
 
 
@@ -87,6 +94,11 @@ def allowed(walks: int, target: float) -> int | None:
             break
         count += 1
     return count - 1 if count else None
+
+
+def _short_of(distance: float) -> float:
+    """Just short of the first walk that must not be named any more."""
+    return float(np.nextafter(distance, 0))
 
 
 def calibrate_on_walkers(encode: Encode, runs: Path, target_fpir: float = 0.01) -> Threshold:

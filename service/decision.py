@@ -67,7 +67,7 @@ def in_force(
         return None
     return Threshold(
         distance=default.distance,
-        inconclusive_to=default.distance,
+        inconclusive_to=default.inconclusive_to or default.distance,
         basis="model",
         target_fpir=default.target_fpir,
         measured_fpir=None,
@@ -77,7 +77,7 @@ def in_force(
         searches=default.searches,
         source=default.source,
         valid=False,
-        note=_why_default(calibration, gallery_size, aggregation),
+        note=_why_default(calibration, default, gallery_size, aggregation),
     )
 
 
@@ -98,9 +98,16 @@ def _calibrated(calibration: Calibration, gallery_size: int) -> Threshold:
     )
 
 
-def _why_default(calibration: Calibration | None, gallery_size: int, aggregation: str) -> str:
+def _why_default(
+    calibration: Calibration | None, default: ModelThreshold, gallery_size: int, aggregation: str
+) -> str:
     if calibration is None:
-        return "the model's default, never measured with this gallery: run `metagait calibrate`"
+        outgrown = gallery_size > default.gallery_subjects
+        beyond = f", nor with more than {default.gallery_subjects} subjects" if outgrown else ""
+        return (
+            f"the model's default, never measured with this gallery{beyond}: run `metagait "
+            "calibrate`"
+        )
     if calibration.aggregation != aggregation:
         return (
             f"the model's default: the gallery was calibrated for `{calibration.aggregation}` and "

@@ -1,14 +1,26 @@
 """The benchmark on CASIA Dataset A, on walkers in its layout."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from benchmarks.casia_a import CROSS, VIEWS, Method, figures, main, row, table, walks
+from benchmarks.casia_a import (
+    CROSS,
+    VIEWS,
+    Method,
+    figures,
+    main,
+    outcomes,
+    row,
+    table,
+    walks,
+)
 from model.distances import flat_distances
+from model.encoder import Threshold
 from model.gei import gait_energy_images
 from model.walkers import WalkerSettings, render_walk
 
@@ -66,6 +78,26 @@ def test_everybody_is_found_where_nobody_is_alike() -> None:
         for number in (1, 2, 3, 4)
     }
     assert row("far", far).count("100.0 to 100.0") == 2
+
+
+def test_three_outcomes_of_people_at_known_distances() -> None:
+    # People stand 10 apart on a line, a view moves each by 1 and a pass by 0.1.
+    placed = {
+        (name, view, number): np.array([10 * place + side + number / 10], np.float32)
+        for place, name in enumerate("abc")
+        for side, view in enumerate(VIEWS)
+        for number in (1, 2, 3, 4)
+    }
+    threshold = Threshold(0.5, 0.01, 0.1, 3, 300, "made up", inconclusive_to=1.05)
+    lines = outcomes(placed, threshold).splitlines()[2:]
+    known, same, cross, strangers = (line.strip("| ").split(" | ")[1:] for line in lines)
+    assert known == ["18", "100.0", "0.0", "0.0", "0.0", "0.0"]
+    assert same == ["18", "100.0", "0.0", "0.0", "0.0", "0.0"]
+    # The nearest of four passes one view away is 0.7 to 1 away; two views away it is too far.
+    assert cross == ["60", "0.0", "80.0", "0.0", "20.0", "0.0"]
+    assert strangers == ["36", "0.0", "0.0", "0.0", "100.0", "0.0"]
+    wide = outcomes(placed, replace(threshold, distance=20.0, inconclusive_to=None))
+    assert wide.splitlines()[-1].endswith("| 36 | 0.0 | 0.0 | 0.0 | 0.0 | 100.0 |")
 
 
 def test_a_folder_that_is_not_there_shows_how_it_is_used() -> None:

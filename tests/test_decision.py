@@ -1,5 +1,6 @@
 """Which threshold is in force, the three outcomes, and both over HTTP."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,29 @@ def test_the_calibration_is_in_force_as_long_as_it_holds(
     assert says in threshold.note
     assert threshold.gallery_size == size
     assert threshold.distance == (2.0 if basis == "calibration" else THRESHOLD.distance)
+
+
+def test_a_model_leaves_open_what_lies_between_its_two_distances() -> None:
+    default = replace(THRESHOLD, inconclusive_to=0.7)
+    threshold = in_force(None, default, gallery_size=3, aggregation="nearest")
+    found = [decide([Candidate(1, "ann", at, "x")], threshold) for at in (0.5, 0.6, 0.7, 0.8)]
+    assert [one.answer for one in found] == ["match", "inconclusive", "inconclusive", "no_match"]
+    assert found[1].reasons == found[2].reasons == ("NEAR_THRESHOLD",)
+
+
+def test_a_model_file_of_before_has_no_such_band() -> None:
+    assert THRESHOLD.inconclusive_to is None
+    threshold = in_force(None, THRESHOLD, gallery_size=3, aggregation="nearest")
+    assert threshold is not None
+    assert threshold.inconclusive_to == threshold.distance
+    assert decide([Candidate(1, "ann", 0.51, "x")], threshold).answer == "no_match"
+
+
+@pytest.mark.parametrize(("size", "says"), [(3, ""), (4, ", nor with more than 3 subjects")])
+def test_a_gallery_larger_than_the_models_own_is_told_so(size: int, says: str) -> None:
+    threshold = in_force(None, THRESHOLD, gallery_size=size, aggregation="nearest")
+    assert threshold is not None
+    assert f"never measured with this gallery{says}:" in threshold.note
 
 
 def test_without_any_threshold_there_is_none() -> None:

@@ -112,4 +112,4 @@ def test_an_exported_file_keeps_its_facts(
     plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(plain), str(tmp_path / "a.onnx"), "--name", "b"]) == 2
-    assert "whose facts are kept" in capsys.readouterr().err
+    assert "whose name is kept" in capsys.readouterr().err

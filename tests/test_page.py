@@ -49,12 +49,14 @@ def own_distance() -> float:
 
 
 @pytest.fixture
-def encoder() -> FakeEncoder:
-    """Between Ada's own two walks and the stranger's lies the threshold."""
+def encoder(request: pytest.FixtureRequest) -> FakeEncoder:
+    """The threshold lies between Ada's own two walks and the stranger's; "strict": before both."""
     far = float(np.linalg.norm(embedding("dan-nm-05.npz") - embedding("ada-nm-01.npz")))
     assert own_distance() < far
     middle = (own_distance() + far) / 2
-    return FakeEncoder(threshold=Threshold(middle, 0.01, 0.1, 50, 300, "made-up walkers"))
+    distance = own_distance() * 0.9 if getattr(request, "param", "") == "strict" else middle
+    promise = Threshold(distance, 0.01, 0.1, 50, 300, "made-up walkers", inconclusive_to=middle)
+    return FakeEncoder(threshold=promise)
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +148,25 @@ def test_enrol_identify_stranger_erase(page: Page) -> None:
     expect(page.locator(".card.near")).to_have_count(0)
     picture(page, "stranger-dark")
     erase(page, "Ada")
-    expect(page.locator("#count")).to_have_text("1 people, 1 walks", timeout=PATIENCE_MS)
+    expect(page.locator("#count")).to_have_text("1 person, 1 walk", timeout=PATIENCE_MS)
     take_sample(page, "Ada", "Tuesday")
     ask(page, "Nobody who is enrolled.")
     expect(page.locator(".card .who")).to_have_text(["Ben"])
+
+
+@pytest.mark.parametrize("encoder", ["strict"], indirect=True)
+def test_who_is_near_but_not_near_enough_is_shown_as_such(page: Page) -> None:
+    enrol(page, "Ada", "Monday")
+    enrol(page, "Ben", "Monday")
+    take_sample(page, "Ada", "Tuesday")
+    ask(page, "Perhaps Ada.")
+    expect(page.locator(".verdict")).to_have_class(re.compile("inconclusive"))
+    expect(page.locator(".verdict .because")).to_contain_text("near, but not within the")
+    expect(page.locator(".card").first).to_have_class(re.compile("unsure"))
+    expect(page.locator(".legend")).to_contain_text("too near to rule out")
+    picture(page, "perhaps-light")
+    page.emulate_media(color_scheme="dark")
+    picture(page, "perhaps-dark")
 
 
 def erase(page: Page, person: str) -> None:
@@ -210,7 +227,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(
     expect(page.locator("#key")).to_have_class(re.compile("set"))
     enrol(page, "Ada", "Monday")
     page.reload()
-    expect(page.locator("#count")).to_have_text("1 people, 1 walks", timeout=PATIENCE_MS)
+    expect(page.locator("#count")).to_have_text("1 person, 1 walk", timeout=PATIENCE_MS)
     assert secret not in page.content()
     assert page.evaluate("localStorage.length") == 0
     assert context.cookies() == []

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from gallery import calibration
 from model.dataset import Dataset, Sample
 from model.errors import DatasetError
-from model.threshold import allowed, calibrate
+from model.threshold import BAND, allowed, calibrate
 
 
 class Place:
@@ -47,10 +48,26 @@ def test_the_threshold_stops_short_of_the_first_stranger_too_many() -> None:
     assert found.distance < 4
     assert found.gallery_subjects == 9
     assert found.fnir == 0.0
-    # Three walks are at 4, the next one is at 5.
+    # At three times the target four walks may be named: three are at 4, one at 5, the others at 9.
+    assert allowed(20, 0.45) == 4
+    assert found.inconclusive_to == pytest.approx(9)
+    assert found.inconclusive_to is not None
+    assert found.inconclusive_to < 9
     wider = calibrate(on_the_line, line(people), target_fpir=0.36)
     assert allowed(20, 0.36) == 3
     assert wider.distance == pytest.approx(5)
+    assert wider.inconclusive_to == pytest.approx(9)
+
+
+def test_the_band_never_ends_before_the_threshold() -> None:
+    people = {f"{n}": {"nm-01": [10 * n], "bg-01": [10 * n + 1]} for n in range(1, 11)}
+    found = calibrate(on_the_line, line(people), target_fpir=0.7)
+    # Three times that is no rate, and nobody promises more than one in two: there is no band.
+    assert found.inconclusive_to == found.distance == pytest.approx(9)
+
+
+def test_the_band_is_as_wide_as_a_calibrated_gallerys() -> None:
+    assert BAND == calibration._BAND
 
 
 def test_the_cameras_of_a_walk_count_once() -> None:

@@ -1,5 +1,6 @@
 """Variants of a model file: int8 convolutions, a compact head, and what they may lose."""
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from model.config import WalkersConfig
 from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ExportError
 from model.export import export_onnx
-from model.facts import Comparison, ModelFacts
+from model.facts import Comparison, ModelFacts, Threshold
 from model.network import MetaGait, NetworkConfig
 from model.projection import Projection, principal_components
 from model.quantise import calibration_walks, large_convolutions, quantise
@@ -159,6 +160,16 @@ def test_the_comparison_survives_its_json() -> None:
     compared = Comparison("a-1", {"NM": 90.0}, {"NM": 89.9}, 50, 0.97)
     facts = ModelFacts("x-" + "0" * 12, "x", (64, 44), 1, 512, "p", 9, None, "int8", compared)
     assert ModelFacts.from_json(facts.to_json(), "0" * 64) == facts
+
+
+def test_facts_of_before_there_was_a_band_are_read() -> None:
+    threshold = Threshold(0.6, 0.01, 0.5, 119, 600, "walkers", inconclusive_to=0.7)
+    facts = ModelFacts("x-" + "0" * 12, "x", (64, 44), 1, 512, "p", 9, threshold)
+    assert ModelFacts.from_json(facts.to_json(), "0" * 64) == facts
+    before = json.loads(facts.to_json())
+    del before["threshold"]["inconclusive_to"]
+    read = ModelFacts.from_json(json.dumps(before), "0" * 64).threshold
+    assert read == replace(threshold, inconclusive_to=None)
 
 
 def test_real_people_are_measured_where_their_folder_is_given(

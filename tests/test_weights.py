@@ -22,6 +22,8 @@ def test_the_file_is_small_and_promises_something(encoder: OnnxEncoder) -> None:
     threshold = encoder.facts.threshold
     assert threshold is not None
     assert threshold.target_fpir == 0.01
+    assert threshold.inconclusive_to is not None
+    assert threshold.distance < threshold.inconclusive_to
     # The rule of three: a promise of 1 % needs at least 300 searches by strangers.
     assert threshold.searches >= 300
 
@@ -30,6 +32,7 @@ def test_the_card_is_about_this_file_and_its_threshold(encoder: OnnxEncoder) -> 
     assert encoder.facts.threshold is not None
     assert encoder.facts.model_id in CARD
     assert f"{encoder.facts.threshold.distance:.3f}" in CARD
+    assert f"{encoder.facts.threshold.inconclusive_to:.3f}" in CARD
     assert f"{encoder.facts.threshold.searches:,}" in CARD
 
 

@@ -107,8 +107,9 @@ async def identify(
 ) -> schemas.Identified:
     """Find the nearest subjects to a walk, and say whether the nearest is near enough.
 
-    `inconclusive` means that the walk is too poor to say either, or that the model carries no
-    threshold; `reasons` tells which. The candidates are there all the same.
+    `inconclusive` means that the nearest is near but not near enough (`NEAR_THRESHOLD`: look at the
+    candidates, enrol more views of them, or calibrate), that the walk is too poor to say, or that
+    the model carries no threshold; `reasons` tells which. The candidates are there all the same.
     """
     wanted = _wanted(upload, caller)
 

@@ -10,9 +10,9 @@ function verdict(answer) {
   const words = {
     match: () => `This is ${nearest.subject}.`,
     no_match: () => (nearest ? "Nobody who is enrolled." : "Nobody is enrolled yet."),
-    inconclusive: () => "Cannot say.",
+    inconclusive: () => (isNear(answer.reasons) ? `Perhaps ${nearest.subject}.` : "Cannot say."),
   }[answer.decision]();
-  const why = answer.reasons.length
+  const why = answer.reasons.length && !isNear(answer.reasons)
     ? because(answer.reasons)
     : comparison(nearest, answer.threshold);
   return element(
@@ -23,27 +23,54 @@ function verdict(answer) {
   );
 }
 
-function comparison(nearest, threshold) {
-  if (!nearest || !threshold) return "";
-  const side = nearest.distance <= threshold.distance ? "within" : "beyond";
-  return `The nearest is at distance ${nearest.distance.toFixed(2)}, ${side} the ${threshold.distance.toFixed(2)} of a match.`;
+// The walk itself is good: only the distance leaves it open.
+const isNear = (reasons) => reasons.length === 1 && reasons[0] === "NEAR_THRESHOLD";
+
+const SIDES = {
+  near: ", within the",
+  unsure: ": near, but not within the",
+  far: ", beyond the",
+};
+
+function side(distance, threshold) {
+  if (!threshold || distance > threshold.inconclusive_to) return "far";
+  return distance <= threshold.distance ? "near" : "unsure";
 }
 
-// A line of distances: the tinted part is near enough, the dot is this candidate.
+function comparison(nearest, threshold) {
+  if (!nearest || !threshold) return "";
+  const where = side(nearest.distance, threshold);
+  const advice = where === "unsure" ? " Compare the walks; with more of them enrolled it can tell better." : "";
+  return `The nearest is at distance ${nearest.distance.toFixed(2)}${SIDES[where]} ${threshold.distance.toFixed(2)} of a match.${advice}`;
+}
+
+// A line of distances: tinted is near enough, striped is unsure, the dot is this candidate.
 function scale(distance, threshold, longest) {
-  const zone = element("div", { className: "zone" });
+  const part = (length) => `${(100 * length) / longest}%`;
+  const zones = !threshold ? [] : ["unsure", "near"].map((zone) => {
+    const made = element("div", { className: `zone ${zone}` });
+    made.style.width = part(zone === "near" ? threshold.distance : threshold.inconclusive_to);
+    return made;
+  });
   const dot = element("div", { className: "at" });
-  if (threshold) zone.style.width = `${(100 * threshold.distance) / longest}%`;
-  dot.style.left = `${(100 * distance) / longest}%`;
-  return element("div", { className: "scale", ariaHidden: "true" }, zone, dot);
+  dot.style.left = part(distance);
+  return element("div", { className: "scale", ariaHidden: "true" }, ...zones, dot);
+}
+
+function legend(threshold) {
+  const parts = [element("span", { className: "near", textContent: "near enough to be the same person" })];
+  if (threshold.inconclusive_to > threshold.distance) {
+    parts.push(element("span", { className: "unsure", textContent: "too near to rule out" }));
+  }
+  return element("p", { className: "note legend" }, ...parts);
 }
 
 function card(candidate, threshold, longest, onShow) {
-  const near = threshold && candidate.distance <= threshold.distance;
+  const where = side(candidate.distance, threshold);
   const show = element("button", { type: "button", className: "small", textContent: "Play beside" });
   const made = element(
     "li",
-    { className: near ? "card near" : "card" },
+    { className: where === "far" ? "card" : `card ${where}` },
     element("span", { className: "rank", textContent: candidate.rank }),
     element("strong", { className: "who", textContent: candidate.subject }),
     element("span", { className: "distance" }, "distance ",
@@ -57,7 +84,7 @@ function card(candidate, threshold, longest, onShow) {
 
 function cards(answer, onShow) {
   const distances = answer.candidates.map((candidate) => candidate.distance);
-  const longest = 1.1 * Math.max(...distances, answer.threshold?.distance ?? 0) || 1;
+  const longest = 1.1 * Math.max(...distances, answer.threshold?.inconclusive_to ?? 0) || 1;
   const show = async (candidate, shown) => {
     if (!(await onShow(candidate))) return;
     for (const other of list.children) {
@@ -67,10 +94,9 @@ function cards(answer, onShow) {
   };
   const made = answer.candidates.map((one) => card(one, answer.threshold, longest, show));
   const list = element("ol", { className: "cards" }, ...made);
-  const legend = element("p", { className: "note legend" }, "The tinted part is near enough to be the same person.");
   // The nearest plays beside the probe at once: seeing is what the answer is for.
   if (made.length) show(answer.candidates[0], made[0]);
-  return made.length && answer.threshold ? [list, legend] : [list];
+  return made.length && answer.threshold ? [list, legend(answer.threshold)] : [list];
 }
 
 function timings(steps) {
@@ -93,6 +119,9 @@ function notes(answer) {
   if (threshold) {
     const rate = `${(100 * threshold.target_fpir).toFixed(1)} % of strangers`;
     lines.push(`Up to distance ${threshold.distance.toFixed(2)} it is a match; at that, ${rate} are named (${threshold.source}).`);
+    if (threshold.inconclusive_to > threshold.distance) {
+      lines.push(`From there to ${threshold.inconclusive_to.toFixed(2)} it cannot be told: strangers are that near too often.`);
+    }
     if (!threshold.valid) lines.push(`It is ${threshold.note}.`);
   }
   lines.push(faults(quality) || "The walk is good enough to decide on.");

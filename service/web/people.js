@@ -4,6 +4,8 @@ import * as api from "./api.js";
 import { element } from "./elements.js";
 import { Walk } from "./walk.js";
 
+const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+
 export class People {
   #next = null;
 
@@ -24,7 +26,7 @@ export class People {
     if (fresh) this.list.replaceChildren();
     this.list.append(...page.subjects.map((subject) => this.#item(subject)));
     if (!this.list.children.length) this.list.append(this.#nobody());
-    this.count.textContent = `${gallery.subjects} people, ${gallery.samples} walks`;
+    this.count.textContent = `${counted(gallery.subjects, "person", "people")}, ${counted(gallery.samples, "walk", "walks")}`;
   }
 
   #nobody() {
@@ -33,7 +35,7 @@ export class People {
   }
 
   #item({ subject, samples }) {
-    const walks = `${samples} ${samples === 1 ? "walk" : "walks"}`;
+    const walks = counted(samples, "walk", "walks");
     const rows = element("div", { className: "walks" });
     const summary = element("summary", {},
       element("span", { className: "who", textContent: subject }),

@@ -10,7 +10,7 @@ const REASONS = {
   DUPLICATE_FRAMES: "many frames are the same picture",
   NO_PERIODICITY: "no steps can be made out",
   NO_THRESHOLD: "this model carries no threshold",
-  NEAR_THRESHOLD: "the nearest is close to the threshold",
+  NEAR_THRESHOLD: "the nearest is near, but not near enough",
 };
 
 const inWords = (reason) => REASONS[reason] ?? reason.toLowerCase().replaceAll("_", " ");
