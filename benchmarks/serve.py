@@ -1,30 +1,30 @@
 """The served path against the raw encoder, in one run on one machine.
 
-    python benchmarks/serve.py [--seconds 5] [--rounds 3] [--frames 30] [--callers 1 4 16 64]
-                               [--engine onnxruntime] [--mode latency] [--threads N]
+    python benchmarks/serve.py [--seconds 4] [--rounds 5] [--frames 30] [--callers 1 4 16 64]
+                               [--engine onnxruntime] [--mode latency] [--threads N] [--stages]
 
-Starts `metagait serve` on a free loopback port. Every served round follows a raw one, in which the
-same engine in the same mode with the same threads embeds the same walk without any service, so that
-the ratios hold on a machine whose speed changes; the table shows the median ratio of the rounds.
-Raw throughput is that of full batches, by as many calls at a time as the engine gains from; raw
-latency that of single walks. Then twice the served throughput is offered:
+Starts `metagait serve` on a free loopback port. Rounds with each form of body stand between two raw
+ones, in which the same engine in the same mode with the same threads embeds the same walk without
+any service, so that the ratios hold on a machine whose speed changes; the table shows the median
+ratio of the rounds. One caller is compared with single walks; several at once with full batches, by
+as many calls at a time as the engine gains from. Then twice the served throughput is offered:
 nothing but 200 and 503 may come back (else status 1), and what is accepted must be done in the time
-that the places allow.
+that the places allow. `--stages` prints where the time of a request goes instead.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import stages
 from numpy.typing import NDArray
+from overloading import overload, told
 from serving import (
     Connection,
     Request,
@@ -43,7 +43,6 @@ from service.packed import pack
 from service.settings import Settings
 
 CALLERS = (1, 4, 16, 64)
-MOST_CALLERS = 256
 _WARM_UP = 3
 
 
@@ -132,82 +131,81 @@ class Plan:
     callers: Sequence[int]
 
 
-def table(
+@dataclass(frozen=True)
+class Round:
+    """A served round, and the raw ones before and after it."""
+
+    served: Timed
+    before: Timed
+    after: Timed
+
+    @property
+    def throughput(self) -> float:
+        """Walks a second, as a share of the raw ones."""
+        return 2 * self.served.rate / (self.before.rate + self.after.rate)
+
+    @property
+    def latency(self) -> float:
+        """Median of a walk, as a multiple of the raw one."""
+        return 2 * self.served.median / (self.before.median + self.after.median)
+
+    @property
+    def cost(self) -> float:
+        """Processor time of a walk, as a multiple of the raw one."""
+        return 2 * self.served.cost / (self.before.cost + self.after.cost)
+
+
+Cell = tuple[str, int]
+"""The form of a body, and how many callers send it at once."""
+
+
+def measured(
     server: Server, raw: Raw, bodies: Mapping[str, bytes], plan: Plan
-) -> tuple[list[str], float]:
-    """Return the markdown table, and the best served rate."""
+) -> dict[Cell, list[Round]]:
+    """Go round all forms and numbers of callers, again and again."""
+    rounds: dict[Cell, list[Round]] = {
+        (body, callers): [] for body in bodies for callers in plan.callers
+    }
+    for number in range(plan.rounds):
+        raw_rounds: dict[bool, Timed] = {}
+        for callers in plan.callers:
+            alone = callers == 1
+            measure = raw.one_by_one if alone else raw.in_batches
+            before = raw_rounds.get(alone) or measure(plan.seconds)
+            some = {
+                body: served(server, identify(content), callers, plan.seconds)
+                for body, content in bodies.items()
+            }
+            raw_rounds[alone] = after = measure(plan.seconds)
+            for body, timed in some.items():
+                rounds[body, callers].append(Round(timed, before, after))
+        print(f"round {number + 1} of {plan.rounds}", file=sys.stderr, flush=True)
+    return rounds
+
+
+def table(rounds: Mapping[Cell, Sequence[Round]], bodies: Mapping[str, bytes]) -> list[str]:
+    """Return the markdown table: medians of the rounds."""
     lines = [
         "| body | bytes | callers | walks/s | × raw | median ms | × raw | processor ms | × raw |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
-    best = 0.0
-    for name, body in bodies.items():
-        request = identify(body)
-        for callers in plan.callers:
-            rates, latencies, costs, last = [], [], [], Timed()
-            for _ in range(plan.rounds):
-                single, batches = raw.one_by_one(plan.seconds), raw.in_batches(plan.seconds)
-                last = served(server, request, callers, plan.seconds)
-                rates.append(last.rate / batches.rate)
-                latencies.append(last.median / single.median)
-                costs.append(last.cost / batches.cost)
-                best = max(best, last.rate)
-            figures = (
-                f"{last.rate:.1f} | {statistics.median(rates):.2f} | {last.median * 1000:.0f} | "
-                f"{statistics.median(latencies):.2f} | {last.cost * 1000:.0f} | "
-                f"{statistics.median(costs):.2f}"
-            )
-            lines.append(f"| {name} | {len(body):,} | {callers} | {figures} |")
-            print(lines[-1], file=sys.stderr, flush=True)
-    return lines, best
-
-
-@dataclass
-class Overload:
-    """What came back while more was offered than can be done."""
-
-    offered_rate: float
-    statuses: Counter[int] = field(default_factory=Counter)
-    accepted_s: list[float] = field(default_factory=list)
-    refused_s: list[float] = field(default_factory=list)
-
-
-def overload(server: Server, request: Request, rate: float, seconds: float) -> Overload:
-    """Offer `rate` walks a second whether or not they are answered, for a bounded time."""
-    found, slots = Overload(rate), threading.Semaphore(MOST_CALLERS)
-    threads = []
-
-    def call() -> None:
-        before = time.perf_counter()
-        connection = Connection(server.port)
-        status, _ = connection.send(request)
-        connection.close()
-        taken = time.perf_counter() - before
-        found.statuses[status] += 1
-        (found.accepted_s if status == 200 else found.refused_s).append(taken)
-        slots.release()
-
-    started = time.perf_counter()
-    for number in range(int(rate * seconds)):
-        time.sleep(max(0.0, started + number / rate - time.perf_counter()))
-        slots.acquire()
-        threads.append(threading.Thread(target=call))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
-    return found
-
-
-def told(found: Overload, bound_s: float) -> list[str]:
-    """Return what an overload showed, in sentences."""
-    counts = ", ".join(f"{count} × {status}" for status, count in sorted(found.statuses.items()))
-    lines = [f"Overload, {found.offered_rate:.1f} walks/s offered: {counts}."]
-    if found.accepted_s:
-        p99 = float(np.percentile(found.accepted_s, 99))
-        lines.append(f"Accepted: p99 {p99:.2f} s; the places allow {bound_s:.2f} s.")
-    if found.refused_s:
-        lines.append(f"Refused: median {statistics.median(found.refused_s) * 1000:.0f} ms.")
+    for (body, callers), some in rounds.items():
+        rate, wait, cost = (
+            statistics.median(figure(one.served) for one in some)
+            for figure in (lambda t: t.rate, lambda t: t.median, lambda t: t.cost)
+        )
+        # One caller leaves the encoder idle between calls; more than one wait for each other.
+        throughput = "–" if callers == 1 else f"{_median(some, 'throughput'):.2f}"
+        latency = f"{_median(some, 'latency'):.2f}" if callers == 1 else "–"
+        lines.append(
+            f"| {body} | {len(bodies[body]):,} | {callers} | {rate:.1f} | {throughput} | "
+            f"{wait * 1000:.0f} | {latency} | {cost * 1000:.0f} | {_median(some, 'cost'):.2f} |"
+        )
     return lines
+
+
+def _median(rounds: Sequence[Round], figure: str) -> float:
+    return statistics.median(getattr(one, figure) for one in rounds)
 
 
 def bodies_of(walk: NDArray[np.uint8]) -> dict[str, bytes]:
@@ -217,20 +215,14 @@ def bodies_of(walk: NDArray[np.uint8]) -> dict[str, bytes]:
 
 def main() -> int:
     """Print the table; 1 when an overload brought anything but 200 and 503."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5, help="length of a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="at once")
-    parser.add_argument("--engine", default="onnxruntime", help="onnxruntime or openvino")
-    parser.add_argument("--mode", default="latency", help="latency or throughput")
-    parser.add_argument("--threads", type=int, default=available_cpus())
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
     walk = shipped_walk(arguments.frames)
     settings = Settings(
         engine=arguments.engine, mode=arguments.mode, threads=arguments.threads, provider="cpu"
     )
     encoder = open_encoder(settings.model, settings.engine_choice())
+    what = f"{arguments.engine}, {arguments.mode}, {arguments.threads} threads"
+    print(f"{encoder.facts.model_id}, {arguments.frames} frames, {what}\n", flush=True)
     raw = Raw(encoder, align(walk).silhouettes, max(1, settings.batch_frames // len(walk)))
     bodies = bodies_of(walk)
     plan = Plan(arguments.seconds, arguments.rounds, arguments.callers)
@@ -243,18 +235,56 @@ def main() -> int:
         "METAGAIT_QUEUE_TIMEOUT_S": "300",
     }
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environment) as server:
-        connection = Connection(server.port)
-        for body in bodies.values():
-            for _ in range(_WARM_UP):
-                connection.send(identify(body))
-        lines, best = table(server, raw, bodies, plan)
+        _warm_up(server, bodies)
+        if arguments.stages:
+            print("\n".join(stages_of(server, bodies, plan)))
+            return 0
+        rounds = measured(server, raw, bodies, plan)
+        print("\n".join([*table(rounds, bodies), ""]), flush=True)
+        best = max(one.served.rate for some in rounds.values() for one in some)
         # Long enough to fill every place twice over what is done meanwhile.
         seconds = max(4 * arguments.seconds, 2 * settings.queue_walks / best)
-        found = overload(server, identify(bodies["packed"]), 2 * best, seconds)
-    what = f"{arguments.engine}, {arguments.mode}, {arguments.threads} threads"
-    print(f"{encoder.facts.model_id}, {arguments.frames} frames, {what}\n")
-    print("\n".join([*lines, "", *told(found, (settings.queue_walks + 1) / best)]))
+        found = overload(server.port, identify(bodies["packed"]), 2 * best, seconds)
+    print("\n".join(told(found, settings.queue_walks + raw.batch)))
     return 0 if set(found.statuses) <= {200, 503} else 1
+
+
+def stages_of(server: Server, bodies: Mapping[str, bytes], plan: Plan) -> list[str]:
+    """Return a table for each form: one caller, and as many as there are at most."""
+    empty_ms = stages.empty_call_ms(server)
+    lines = [f"An empty call takes {empty_ms:.2f} ms of the event loop.", ""]
+    for body, content in bodies.items():
+        columns = {}
+        for callers in (1, max(plan.callers)):
+            before = stages.Reading.of(server)
+            timed = served(server, identify(content), callers, plan.seconds)
+            spent = stages.Spent.between(
+                before, stages.Reading.of(server), len(timed.each), sum(timed.each)
+            )
+            columns[f"{body}, {callers} at once"] = spent
+        lines += [*stages.table(columns), ""]
+    return lines
+
+
+def _warm_up(server: Server, bodies: Mapping[str, bytes]) -> None:
+    connection = Connection(server.port)
+    for body in bodies.values():
+        for _ in range(_WARM_UP):
+            connection.send(identify(body))
+    connection.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--frames", type=int, default=30)
+    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="at once")
+    parser.add_argument("--engine", default="onnxruntime", help="onnxruntime or openvino")
+    parser.add_argument("--mode", default="latency", help="latency or throughput")
+    parser.add_argument("--threads", type=int, default=available_cpus())
+    parser.add_argument("--stages", action="store_true", help="where the time of a request goes")
+    return parser
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gallery import GalleryStatus
 from service.batcher import BatchReport
+from service.clocks import Clock
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-Stage = Literal["receive", "decode", "align", "queue", "encode", "gallery"]
+Stage = Literal["receive", "decode", "align", "quality", "queue", "encode", "gallery"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WALKS = (1, 2, 4, 8, 16, 32, 64)
@@ -52,6 +53,11 @@ class Metrics:
         self._stages = Histogram(
             "metagait_stage_seconds", "Time of a walk in each stage",
             ["stage"], buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._processor = Counter(
+            "metagait_stage_processor_seconds",
+            "Processor time of the threads that decode, align, judge and search", ["stage"],
+            registry=registry,
         )  # fmt: skip
         self._batch_walks = Histogram(
             "metagait_batch_walks", "Walks in one encoder call", buckets=_WALKS, registry=registry
@@ -96,9 +102,14 @@ class Metrics:
         """Count a problem by its code."""
         self._refusals.labels(code).inc()
 
-    def stage(self, stage: Stage, seconds: float) -> None:
+    def waited(self, stage: Stage, seconds: float) -> None:
         """Count the time that one walk spent in a stage."""
         self._stages.labels(stage).observe(seconds)
+
+    def stage(self, stage: Stage, clock: Clock) -> None:
+        """Count what one walk took in a stage that a thread works on."""
+        self.waited(stage, clock.wall_s)
+        self._processor.labels(stage).inc(clock.processor_s)
 
     def batch(self, report: BatchReport) -> None:
         """Count a batch, and what its walks waited."""
@@ -107,8 +118,8 @@ class Metrics:
         self._batch_frames.observe(padded)
         self._padding.inc(padded - sum(report.frames))
         for seconds in report.waited_s:
-            self.stage("queue", seconds)
-            self.stage("encode", report.encode_s)
+            self.waited("queue", seconds)
+            self.waited("encode", report.encode_s)
 
     def decided(self, decision: str, reasons: Iterable[str]) -> None:
         """Count a decision, and why it is inconclusive."""

@@ -18,9 +18,10 @@ from starlette.requests import ClientDisconnect
 
 from gallery import Candidate, GallerySize, relation
 from service import schemas
+from service.alignment import AlignedWalk
 from service.batcher import Encoded
 from service.decision import Decision, Threshold, decide
-from service.rooms import AlignedWalk, Rooms
+from service.rooms import Rooms
 from service.serving import Serving
 from service.uploads import Upload
 
@@ -47,8 +48,8 @@ class Probe:
     def timings(self, search_ms: float) -> schemas.Timings:
         """Say what the steps took; of several windows, what the slowest took."""
         return schemas.Timings(
-            decode=_round(self.aligned.decode_ms),
-            align=_round(self.aligned.align_ms),
+            decode=_round(self.aligned.decoding.wall_s * 1000),
+            align=_round((self.aligned.aligning + self.aligned.judging).wall_s * 1000),
             queue=_round(max(window.queue_ms for window in self.windows)),
             encode=_round(max(window.encode_ms for window in self.windows)),
             search=_round(search_ms),

@@ -2,21 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
-import numpy as np
 from fastapi import Depends, Query, Request
-from numpy.typing import NDArray
 
 from gallery import Gallery
 from model.encoder import Encoder
-from model.quality import Bounds, Observer, Quality
-from model.silhouettes import Walk, align
+from model.quality import Bounds
 from service.admission import Admission
+from service.alignment import AlignedWalk, aligned_walk
 from service.batcher import Batcher
+from service.clocks import timed
 from service.decision import Threshold, in_force
 from service.draining import Draining
 from service.engines import Engine
@@ -28,20 +28,10 @@ from service.limits import Limits
 from service.metrics import Metrics
 from service.receive import received
 from service.settings import Settings
-from service.uploads import Frames, Upload, frames_of
+from service.uploads import Upload
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class AlignedWalk:
-    """A walk ready for the encoder, and what it took to get it there."""
-
-    walk: Walk
-    decode_ms: float
-    align_ms: float
-    quality: Quality
 
 
 @dataclass(frozen=True)
@@ -73,9 +63,9 @@ class Rooms:
 
     async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the gallery in its own threads."""
-        loop, started = asyncio.get_running_loop(), time.perf_counter()
-        answer = await loop.run_in_executor(self.gallery_threads, lambda: question(*args, **kwargs))
-        self.metrics.stage("gallery", time.perf_counter() - started)
+        loop, work = asyncio.get_running_loop(), partial(question, *args, **kwargs)
+        answer, clock = await loop.run_in_executor(self.gallery_threads, timed, work)
+        self.metrics.stage("gallery", clock)
         return answer
 
     def threshold(self, gallery_size: int) -> Threshold | None:
@@ -98,14 +88,15 @@ class Rooms:
         loop = asyncio.get_running_loop()
         aligned = await loop.run_in_executor(
             self.decoders,
-            _align,
+            aligned_walk,
             upload,
             self.limits,
             self.encoder.facts.size,
             Bounds(frames=self.settings.conclusive_frames),
         )
-        self.metrics.stage("decode", aligned.decode_ms / 1000)
-        self.metrics.stage("align", aligned.align_ms / 1000)
+        self.metrics.stage("decode", aligned.decoding)
+        self.metrics.stage("align", aligned.aligning)
+        self.metrics.stage("quality", aligned.judging)
         report = aligned.walk.report
         if report.used < self.settings.min_frames:
             raise TooFewFramesError(
@@ -113,33 +104,6 @@ class Rooms:
                 f"got {report.used} in {report.received}"
             )
         return aligned
-
-
-def _align(upload: Upload, limits: Limits, size: tuple[int, int], good: Bounds) -> AlignedWalk:
-    started = time.perf_counter()
-    decoding, observer = _TimedFrames(frames_of(upload, limits)), Observer()
-    walk = align(observer.watch(decoding), size)
-    seen = observer.quality(walk.silhouettes, good)
-    total = time.perf_counter() - started
-    return AlignedWalk(walk, decoding.seconds * 1000, (total - decoding.seconds) * 1000, seen)
-
-
-class _TimedFrames:
-    """Frames are decoded while `align` pulls them; this tells the two apart in the timings."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        return self
-
-    def __next__(self) -> NDArray[np.uint8]:
-        started = time.perf_counter()
-        try:
-            return next(self._frames)
-        finally:
-            self.seconds += time.perf_counter() - started
 
 
 GalleryName = Annotated[
@@ -179,7 +143,7 @@ async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]
     with rooms.admission.place() as place:
         started, timeout_s = time.perf_counter(), rooms.settings.upload_timeout_s
         async with received(request, rooms.limits, timeout_s, place) as upload:
-            rooms.metrics.stage("receive", time.perf_counter() - started)
+            rooms.metrics.waited("receive", time.perf_counter() - started)
             yield upload
 
 

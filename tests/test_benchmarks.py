@@ -82,12 +82,36 @@ def test_growing_memory_is_seen(benchmark: Any) -> None:
 
 
 def test_an_overload_is_told_by_its_statuses(benchmark: Any) -> None:
-    serve = benchmark("serve")
-    found = serve.Overload(20.0, Counter({200: 2, 503: 1}), [0.5, 1.5], [0.002])
-    text = " ".join(serve.told(found, 6.0))
-    assert "2 × 200, 1 × 503" in text
-    assert "p99 1.49 s; the places allow 6.00 s" in text
+    overloading = benchmark("overloading")
+    found = overloading.Overload(Counter({200: 2, 503: 1}), [0.5, 1.5], [0.002], whole_s=2)
+    text = " ".join(overloading.told(found, 6))
+    assert "1.5 walks/s offered: 2 × 200, 1 × 503." in text
+    assert "1.0 walks/s, p99 1.49 s; 6 places at that rate allow 6.00 s" in text
     assert "Refused: median 2 ms" in text
+
+
+def test_a_served_round_is_compared_with_the_raw_ones_around_it(benchmark: Any) -> None:
+    serve = benchmark("serve")
+    raw = [serve.Timed([0.1] * 10, whole, 1.0) for whole in (1.0, 3.0)]
+    one = serve.Round(serve.Timed([0.2, 0.3, 0.4], 1.0, 0.6), *raw)
+    lines = serve.table({("npy", 1): [one], ("npy", 4): [one]}, {"npy": b"1234"})
+    assert lines[2] == "| npy | 4 | 1 | 3.0 | – | 300 | 3.00 | 200 | 2.00 |"
+    assert lines[3] == "| npy | 4 | 4 | 3.0 | 0.45 | 300 | – | 200 | 2.00 |"
+
+
+def test_what_a_walk_took_is_told_by_stage(benchmark: Any) -> None:
+    stages = benchmark("stages")
+    nothing = dict.fromkeys(stages.STAGES, 0.0)
+    before = stages.Reading(nothing, {**nothing, "loop": 0.0}, 1.0, 0.0)
+    after = stages.Reading(
+        {**nothing, "decode": 0.2, "encode": 1.0}, {**nothing, "decode": 0.1, "loop": 0.3}, 3.0, 0.1
+    )
+    spent = stages.Spent.between(before, after, 10, 1.5)
+    assert spent.wall["way"] == pytest.approx(30)
+    assert spent.processor["encode"] == pytest.approx(160)
+    text = "\n".join(stages.table({"packed": spent}))
+    assert "| decoding | 20.00 | 10.00 |" in text
+    assert "| receiving the body | – | – |" in text
 
 
 def test_the_walks_of_the_benchmark_are_read_alike_in_every_form(

@@ -18,7 +18,7 @@ from tests.fakes import FakeEncoder, npy, walker
 ROOT = Path(__file__).parents[1]
 DASHBOARD = ROOT / "docker" / "grafana" / "dashboards" / "metagait.json"
 ALERTS = ROOT / "docker" / "prometheus" / "alerts.yml"
-STAGES = ("receive", "decode", "align", "queue", "encode", "gallery")
+STAGES = ("receive", "decode", "align", "quality", "queue", "encode", "gallery")
 
 
 def read(client: Caller) -> dict[str, float]:

@@ -1,0 +1,128 @@
+"""Where the time of a request goes, from what the service counts itself and what the system does.
+
+What a stage waited is the mean of `metagait_stage_seconds`, and its processor time is that of
+`metagait_stage_processor_seconds`. The event loop is the process's first thread, whose processor
+time the system counts. What the process took besides is the encoder's. What the caller waited
+besides is the way: the connection, the event loop, and the hops between threads.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from serving import Connection, Request, Server
+
+STAGES = ("receive", "decode", "align", "quality", "queue", "encode", "gallery")
+EMPTY_CALL = Request("GET", "/livez")
+_EMPTY_CALLS = 300
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What had been counted at a moment, in seconds."""
+
+    stages: Mapping[str, float]
+    processor: Mapping[str, float]
+    """By stage, and of the event `loop`."""
+    process: float
+    callers: float
+    """Processor time of this process, which asks."""
+
+    @classmethod
+    def of(cls, server: Server) -> "Reading":
+        """Read everything now."""
+        sums = _sums(Connection(server.port).send(Request("GET", "/metrics"))[1].decode())
+        return cls(
+            stages={stage: sums["metagait_stage_seconds_sum", stage] for stage in STAGES},
+            processor={
+                stage: sums.get(("metagait_stage_processor_seconds_total", stage), 0.0)
+                for stage in STAGES
+            }
+            | {"loop": loop_s(server)},
+            process=server.processor_s(),
+            callers=time.process_time(),
+        )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a walk took, in milliseconds: waiting, and of the processor."""
+
+    wall: Mapping[str, float]
+    processor: Mapping[str, float]
+
+    @classmethod
+    def between(cls, before: Reading, after: Reading, walks: int, waited_s: float) -> "Spent":
+        """Share what was counted among the walks, whose callers waited `waited_s` in all."""
+        wall = {
+            stage: (after.stages[stage] - before.stages[stage]) * 1000 / walks for stage in STAGES
+        }
+        wall["way"] = waited_s * 1000 / walks - sum(wall.values())
+        processor = {
+            name: (after.processor[name] - before.processor[name]) * 1000 / walks
+            for name in after.processor
+        }
+        processor["encode"] = (after.process - before.process) * 1000 / walks - sum(
+            processor.values()
+        )
+        processor["callers"] = (after.callers - before.callers) * 1000 / walks
+        return cls(wall, processor)
+
+
+def empty_call_ms(server: Server) -> float:
+    """Processor milliseconds of the event loop for a call that does nothing."""
+    connection, before = Connection(server.port), loop_s(server)
+    for _ in range(_EMPTY_CALLS):
+        connection.send(EMPTY_CALL)
+    connection.close()
+    return (loop_s(server) - before) * 1000 / _EMPTY_CALLS
+
+
+def loop_s(server: Server) -> float:
+    """Processor seconds of the thread that the event loop runs in."""
+    assert server.process is not None
+    pid = server.process.pid
+    # Nanoseconds; `stat` counts in hundredths of a second.
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text("ascii").split()[0]) / 1e9
+
+
+def table(columns: Mapping[str, Spent]) -> list[str]:
+    """Return a markdown table: a row a stage, two columns for each of `columns`."""
+    heads = "".join(f" {name}, wall ms | processor ms |" for name in columns)
+    lines = [f"| stage |{heads}", "| --- |" + " --: | --: |" * len(columns)]
+    for stage, words in _WORDS.items():
+        cells = [
+            f" {_figure(spent.wall, stage)} | {_figure(spent.processor, stage)} |"
+            for spent in columns.values()
+        ]
+        lines.append(f"| {words} |{''.join(cells)}")
+    return lines
+
+
+_WORDS = {
+    "receive": "receiving the body",
+    "decode": "decoding",
+    "align": "alignment",
+    "quality": "quality",
+    "queue": "waiting for the encoder",
+    "encode": "encoder, and the rest of the process",
+    "gallery": "search and threshold",
+    "loop": "event loop: HTTP, form, checks, JSON, log",
+    "way": "connection, loop and hops",
+    "callers": "callers, in their own process",
+}
+
+
+def _figure(figures: Mapping[str, float], stage: str) -> str:
+    return f"{figures[stage]:.2f}" if figures.get(stage) else "–"
+
+
+def _sums(text: str) -> dict[tuple[str, str], float]:
+    return {
+        (sample.name, sample.labels["stage"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if "stage" in sample.labels
+    }

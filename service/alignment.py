@@ -1,0 +1,43 @@
+"""An upload -> a walk that the encoder takes, with its quality and what each step took."""
+
+from dataclasses import dataclass
+
+from model.quality import Bounds, Observer, Quality
+from model.silhouettes import Walk, align
+from service.clocks import Clock, Timed
+from service.limits import Limits
+from service.uploads import Upload, frames_of
+
+
+@dataclass(frozen=True)
+class AlignedWalk:
+    """A walk ready for the encoder, and what it took to get it there."""
+
+    walk: Walk
+    quality: Quality
+    decoding: Clock
+    aligning: Clock
+    judging: Clock
+    """What measuring the quality took."""
+
+
+def aligned_walk(
+    upload: Upload, limits: Limits, size: tuple[int, int], good: Bounds
+) -> AlignedWalk:
+    """Decode and align the walk of an upload to `size`, and judge it by the bounds of a good one.
+
+    Raises:
+        RequestError: from the decoding.
+        SilhouetteError: no frame holds a body.
+
+    """
+    whole, observer = Clock(), Observer()
+    with whole.running():
+        # Each frame is decoded and looked at while `align` pulls it: memory holds one at a time.
+        decoding = Timed(frames_of(upload, limits))
+        watching = Timed(observer.watch(decoding))
+        walk = align(watching, size)
+        judging = watching.clock - decoding.clock
+        with judging.running():
+            quality = observer.quality(walk.silhouettes, good)
+    return AlignedWalk(walk, quality, decoding.clock, whole - decoding.clock - judging, judging)
