@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
 DATA   ?= ./data
-# The training whose pictures `make pictures` draws.
+# The training whose attention and curves `make pictures` draws; the rest is of the weights that ship.
 RUN    ?= runs/walkers
 
 VENV := .venv
@@ -34,7 +34,8 @@ samples: $(VENV)/.serving
 	$(BIN)/python -m model.walkers.web_samples service/web/samples
 
 pictures: $(VENV)/.complete
-	$(BIN)/metagait plot cmc det tsne attention curves --model $(RUN)/checkpoint.pt --log $(RUN)/log.jsonl --output docs/pictures
+	$(BIN)/metagait plot cmc det tsne --output docs/pictures
+	$(BIN)/metagait plot attention curves --model $(RUN)/checkpoint.pt --log $(RUN)/log.jsonl --output docs/pictures
 
 # Walks a second of every engine and precision beside eager torch: docs/encode.md and its picture.
 bench: $(VENV)/.complete

@@ -144,13 +144,13 @@ def test_enrol_identify_stranger_erase(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     picture(page, "match-dark")
     take_sample(page, "Dan", "a stranger")
-    ask(page, "Nobody who is enrolled.")
+    ask(page, "Nobody near enough.")
     expect(page.locator(".card.near")).to_have_count(0)
     picture(page, "stranger-dark")
     erase(page, "Ada")
     expect(page.locator("#count")).to_have_text("1 person, 1 walk", timeout=PATIENCE_MS)
     take_sample(page, "Ada", "Tuesday")
-    ask(page, "Nobody who is enrolled.")
+    ask(page, "Nobody near enough.")
     expect(page.locator(".card .who")).to_have_text(["Ben"])
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery import Candidate
 from model.encoder import OnnxEncoder
 from model.silhouettes import align
 from model.walkers.web_samples import FRAMES, PEOPLE, write
+from service.decision import decide, in_force
 from service.limits import Limits
 from service.routes.page import WEB
 from service.uploads import Upload, frames_of
@@ -43,15 +45,18 @@ def test_they_are_small_and_whole() -> None:
     assert {len(read(file)) for file in walks().values()} == {FRAMES}
 
 
-def test_the_weights_that_ship_tell_them_apart() -> None:
+def test_the_weights_that_ship_give_all_three_answers() -> None:
     encoder = OnnxEncoder.open(threads=1)
     embedded = {key: encoder.encode([read(file)])[0] for key, file in walks().items()}
-    enrolled = {who: e for (who, words), e in embedded.items() if words == "Monday"}
-    assert encoder.facts.threshold is not None
-    for (who, words), probe in embedded.items():
-        distances = {other: float(np.linalg.norm(probe - e)) for other, e in enrolled.items()}
-        if who in enrolled:
-            assert min(distances, key=distances.__getitem__) == who, (who, words)
-        else:
-            assert min(distances.values()) > encoder.facts.threshold.distance
     encoder.close()
+    enrolled = {who: e for (who, words), e in embedded.items() if words == "Monday"}
+    threshold = in_force(None, encoder.facts.threshold, gallery_size=3, aggregation="nearest")
+    answers = {}
+    for key, probe in embedded.items():
+        near = sorted((float(np.linalg.norm(probe - e)), who) for who, e in enrolled.items())
+        candidates = [Candidate(1, who, distance, "x") for distance, who in near]
+        answers[key] = (near[0][1], decide(candidates, threshold).answer)
+    assert answers["Ada", "Tuesday"] == ("Ada", "match")
+    assert answers["Ben", "Tuesday"] == ("Ben", "match")
+    assert answers["Cleo", "with a bag"] == ("Cleo", "inconclusive")
+    assert answers["Dan", "a stranger"][1] == "no_match"

@@ -47,7 +47,8 @@ def draw_curves(logs: Mapping[str, Log]) -> Figure:
                 values = factor * np.array(log[key])
                 axes.plot(log["iteration"], values, color=colour(place), label=name, linewidth=1.3)
             axes.set(ylabel=title)
-            axes.set_ylim(bottom=0)
+            # Room above, so that a line that never falls does not lie on the frame.
+            axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
         for axes in panels[1]:
             axes.set_xlabel("iteration")
         if len(logs) > 1:

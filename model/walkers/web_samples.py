@@ -16,11 +16,12 @@ from model.walkers.settings import WalkerSettings
 
 FRAMES = 40
 VIEW = 72
-# The last has one walk only: whoever enrols the others finds a stranger in him.
+# Chosen to show all three answers: enrolled on Monday, Ada and Ben are found on Tuesday, Cleo with
+# her bag is near but not near enough, and Dan, who has one walk only, is a stranger.
 PEOPLE = (
     ("Ada", 9102, {"nm-01": "Monday", "nm-05": "Tuesday"}),
     ("Ben", 9103, {"nm-01": "Monday", "nm-05": "Tuesday"}),
-    ("Cleo", 9105, {"nm-01": "Monday", "bg-01": "with a bag"}),
+    ("Cleo", 9120, {"nm-01": "Monday", "bg-01": "with a bag"}),
     ("Dan", 9107, {"nm-05": "a stranger"}),
 )
 

@@ -9,7 +9,7 @@ function verdict(answer) {
   const nearest = answer.candidates[0];
   const words = {
     match: () => `This is ${nearest.subject}.`,
-    no_match: () => (nearest ? "Nobody who is enrolled." : "Nobody is enrolled yet."),
+    no_match: () => (nearest ? "Nobody near enough." : "Nobody is enrolled yet."),
     inconclusive: () => (isNear(answer.reasons) ? `Perhaps ${nearest.subject}.` : "Cannot say."),
   }[answer.decision]();
   const why = answer.reasons.length && !isNear(answer.reasons)
