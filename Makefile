@@ -1,8 +1,8 @@
 # One command each, the same for people and for CI. Everything is installed into .venv.
 PYTHON ?= python3.11
-HOST   ?= 127.0.0.1
-PORT   ?= 8000
-DATA   ?= ./data
+HOST   ?= $(or $(METAGAIT_HOST),127.0.0.1)
+PORT   ?= $(or $(METAGAIT_PORT),8000)
+DATA   ?= $(or $(METAGAIT_DATA),./data)
 # The training whose attention and curves `make pictures` draws; the rest is of the weights that ship.
 RUN    ?= runs/walkers
 

@@ -86,7 +86,7 @@ def test_the_command_rolls_back_and_drops(tmp_path, store, capsys):
     assert run(arguments_of("--data", str(tmp_path), "--drop-old")) == 0
     assert capsys.readouterr().out.splitlines() == [
         "The gallery main answers with model-old again.",
-        "Dropped 1 generations.",
+        "Dropped 1 generation.",
     ]
 
 

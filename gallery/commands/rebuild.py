@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             model = next_generation.roll_back(store)
             print(f"The gallery {store.name} answers with {model.model_id} again.")
         elif arguments.drop_old:
-            print(f"Dropped {next_generation.drop_others(store)} generations.")
+            dropped = next_generation.drop_others(store)
+            print(f"Dropped {dropped} {'generation' if dropped == 1 else 'generations'}.")
         else:
             print(_sentence(_rebuild_with(store, place, arguments)))
     return 0
