@@ -41,6 +41,11 @@ class Calibration(nn.Module):
         if gated:
             shapes["gate"] = (len(kernels) + 1, size)
         self.shapes = shapes
+        places = [_places(kernel, max(kernels), axes) for kernel in kernels]
+        counts = torch.tensor([len(place) for place in places])
+        spread = torch.repeat_interleave(torch.eye(len(kernels)), counts, dim=1)
+        self.register_buffer("places", torch.cat(places), persistent=False)  # Σk,k
+        self.register_buffer("spread", spread, persistent=False)  # L,Σk
         self.register_buffer("shifts", _unit_kernels(max(kernels), axes), persistent=False)
 
     def forward(
@@ -69,13 +74,10 @@ class Calibration(nn.Module):
 
     def _merged_kernel(self, weights: dict[str, Tensor], gate: Tensor) -> Tensor:
         """All local streams as one kernel: they are linear, so their gated sum is a convolution."""
-        merged = []
-        for position, kernel in enumerate(self.kernels):
-            margin = (max(self.kernels) - kernel) // 2
-            square = weights[f"kernel_{kernel}"].unflatten(1, (kernel,) * self.axes)
-            padded = F.pad(square, (margin, margin) * self.axes).flatten(1)
-            merged.append(padded * gate[:, position, None])
-        return torch.stack(merged).sum(dim=0)  # N,k
+        places, spread = cast(Tensor, self.places), cast(Tensor, self.spread)
+        streams = torch.cat([weights[f"kernel_{kernel}"] for kernel in self.kernels], dim=1)
+        shares = gate[:, : len(self.kernels)] @ spread  # N,Σk
+        return (streams * shares) @ places  # N,k
 
     def _local(self, signal: Tensor, kernel: Tensor) -> Tensor:
         """Convolve each walk's signals with that walk's own kernel."""
@@ -158,7 +160,7 @@ class MetaTripleAttention(nn.Module):
         if "temporal" in self.calibrations:
             maps["temporal"] = self._temporal(frames, lengths, weights["temporal"])
         if "spatial" in self.calibrations:
-            signal = features.mean(dim=1) * valid[..., None, None]  # N,T,H,W
+            signal = _channel_mean(features) * valid[..., None, None]  # N,T,H,W
             maps["spatial"] = self._spatial(signal, lengths, weights["spatial"])
         return maps
 
@@ -197,6 +199,21 @@ def _by_dimension(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         dimension, key = name.split("/")
         sorted_weights.setdefault(dimension, {})[key] = weight
     return sorted_weights
+
+
+def _channel_mean(features: Tensor) -> Tensor:
+    """`[N, C, T, H, W]` to `[N, T, H, W]`, as a product: runtimes read memory in its order."""
+    channels = features.shape[1]
+    total: Tensor = features.new_ones(1, channels) @ features.flatten(2)  # N,1,T·H·W
+    mean: Tensor = total.unflatten(2, features.shape[2:])[:, 0] / channels
+    return mean
+
+
+def _places(kernel: int, largest: int, axes: int) -> Tensor:
+    """Where each weight of a kernel stands in the largest, both centred: `[kernel^axes, k]`."""
+    margin = (largest - kernel) // 2
+    single = torch.eye(largest)[margin : margin + kernel]
+    return single if axes == 1 else torch.kron(single, single)
 
 
 def _unit_kernels(size: int, axes: int) -> Tensor:

@@ -26,6 +26,7 @@ from model.encoder import OnnxEncoder
 from model.errors import ExportError
 from model.graph import FORMS, GRAPH_KEY, Form, rewrite
 from model.manifest import read_model
+from model.narrow import move_early
 from model.variants import add_arguments, terms_of, write_variant
 from model.walkers import CONDITIONS, VIEWS, packed_walk
 
@@ -82,6 +83,7 @@ def quantise(
             weight_type=QuantType.QInt8,
         )
         quantised = onnx.load(made)
+    move_early(quantised.graph)
     helper.set_model_props(quantised, properties)
     return quantised
 

@@ -9,10 +9,13 @@ import torch
 from onnx import helper
 
 from metagait import main
-from model.encoder import OnnxEncoder
+from model.encoder import METADATA_KEY, OnnxEncoder
 from model.errors import ExportError
 from model.export import export_onnx
-from model.graph import FORMS, GRAPH_KEY, WINOGRAD, find_blocks, form_of, rewrite
+from model.graph import FORMS, GRAPH_KEY, form_of, rewrite
+from model.graph.blocks import find_blocks
+from model.graph.stem import find_stem
+from model.graph.windows import WINOGRAD
 from model.manifest import manifest_of
 from model.network import MetaGait, NetworkConfig
 from model.start import start_from
@@ -91,6 +94,42 @@ def test_the_parameters_stay_in_the_file(
     start_from(path, other)
     for name, weight in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], weight)
+
+
+def test_a_file_of_an_earlier_version_gets_a_flat_stem_too(plain: Path, tmp_path: Path) -> None:
+    model = onnx.load(plain)
+    del model.metadata_props[:]
+    rename(model.graph, "stem.weight", "hidden")
+    earlier = rewrite(model, "winograd")
+    rename(earlier.graph, "hidden", "stem.weight")
+    assert '"stem": null' in earlier.metadata_props[-1].value
+    assert {"stem.weight", "compress.weight"} <= kernels(earlier.graph)
+    after = rewrite(earlier, "winograd")
+    assert not {"stem.weight", "compress.weight"} & kernels(after.graph)
+    facts = [entry for entry in onnx.load(plain).metadata_props if entry.key == METADATA_KEY]
+    after.metadata_props.extend(facts)
+    onnx.save(after, tmp_path / "after.onnx")
+    expected = OnnxEncoder.open(plain, threads=1).encode(WALKS)
+    got = OnnxEncoder.open(tmp_path / "after.onnx", threads=1).encode(WALKS)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for tensor in graph.initializer:
+        tensor.name = new if tensor.name == old else tensor.name
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+
+
+def kernels(graph: onnx.GraphProto) -> set[str]:
+    return {node.input[1] for node in graph.node if node.op_type == "Conv"}
+
+
+def test_a_stem_that_is_not_ours_is_refused(plain: Path) -> None:
+    graph = onnx.load(plain).graph
+    next(node for node in graph.node if node.op_type == "LeakyRelu").op_type = "Identity"
+    with pytest.raises(ExportError, match="expected a stem"):
+        find_stem(graph)
 
 
 def test_a_graph_that_is_not_ours_is_refused(plain: Path) -> None:
