@@ -102,6 +102,17 @@ def test_enroll_one_file_needs_its_subject(url: str, tmp_path: Path) -> None:
     assert enroll.run(arguments(enroll, str(file), "--url", url, "--subject", "ann")) == 0
 
 
+def test_why_a_walk_is_inconclusive_stands_beside_it(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "short.npy"
+    np.save(file, walker(10)[:6], allow_pickle=False)
+    with Client(url) as client:
+        client.enroll("ann", walker(10))
+    assert identify.run(arguments(identify, str(file), "--url", url)) == 0
+    assert "inconclusive (TOO_FEW_FRAMES" in capsys.readouterr().out
+
+
 def test_a_refused_walk_is_told_and_the_rest_goes_on(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

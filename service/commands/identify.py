@@ -44,7 +44,8 @@ def _identify(client: Client, walk: FoundWalk, limit: int) -> Identified | None:
 
 def _line(walk: FoundWalk, answer: Identified) -> str:
     nearest = ", ".join(f"{one.subject} ({one.distance:.3f})" for one in answer.candidates)
-    return f"{walk.place}: {answer.decision}; nearest: {nearest or 'nobody is enrolled'}"
+    why = f" ({', '.join(answer.reasons)})" if answer.reasons else ""
+    return f"{walk.place}: {answer.decision}{why}; nearest: {nearest or 'nobody is enrolled'}"
 
 
 def _print_rank_1(answers: Sequence[tuple[FoundWalk, Identified]]) -> None:
