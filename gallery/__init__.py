@@ -55,6 +55,7 @@ from gallery.jobs import Job, JobLog
 from gallery.keys import ApiKey, KeyStore, is_secret_of, parse_key
 from gallery.master_keys import read_master_key
 from gallery.model_files import ModelFiles
+from gallery.moments import Moment
 from gallery.open_set import Interval
 from gallery.rebuild import RebuildReport
 from gallery.records import (
@@ -123,6 +124,7 @@ __all__ = [
     "ModelFileMissing",
     "ModelFiles",
     "ModelMismatch",
+    "Moment",
     "NotFound",
     "Proof",
     "RebuildError",

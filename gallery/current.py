@@ -136,11 +136,15 @@ class Current:
         The index follows every change that the store numbers, so that this is what `status` counts.
         """
         with self.still() as seen:
-            subjects, samples = self._owners.subjects, len(self._owners)
-        if seen is None or seen.model != self.model:
-            status = self.status()
-            return GallerySize(status.name, status.generation, status.subjects, status.samples)
-        return GallerySize(self._store.name, seen.generation, subjects, samples)
+            if seen is not None and seen.model == self.model:
+                return self.sized(seen)
+        status = self.status()
+        return GallerySize(status.name, status.generation, status.subjects, status.samples)
+
+    def sized(self, head: Head) -> GallerySize:
+        """Tell what a search can find that agrees with `head`; the index is held still."""
+        owners = self._owners
+        return GallerySize(self._store.name, head.generation, owners.subjects, len(owners))
 
     def status(self) -> GalleryStatus:
         """Compare the index with the store, both as of one moment, and count what is there."""

@@ -3,7 +3,8 @@
 A write is one SQL transaction; the index then follows it as it follows anybody's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice
 from gallery.jobs import JobLog
 from gallery.listing import describe_subject, list_subjects, record_consent
+from gallery.moments import Moment
 from gallery.records import (
     Candidate,
     Consent,
@@ -171,41 +173,30 @@ class Gallery:
         self._scrub()
         return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
 
-    def identify(self, embedding: NDArray[np.float32], *, limit: int = 5) -> tuple[Candidate, ...]:
-        """Name the `limit` subjects nearest to a probe's embedding float32 `[L]`, nearest first.
-
-        Each subject stands with its nearest sample, and with the distance that the gallery's
-        setting `aggregation` makes of its samples. Fewer come back only when the gallery has no
-        more. Whether the nearest is near enough to be the same person is not said here.
+    @contextmanager
+    def moment(self) -> Iterator[Moment]:
+        """Hold the gallery still for all the questions that make one answer; writes wait meanwhile.
 
         Raises:
-            InvalidEmbedding: not float32 `[L]` of finite numbers.
-            InvalidLimit: `limit` is below 1.
             ModelMismatch: the gallery was embedded by another model.
 
         """
+        with self._current.searchable() as head:
+            yield Moment(self._store, self._current, head)
+
+    def identify(self, embedding: NDArray[np.float32], *, limit: int = 5) -> tuple[Candidate, ...]:
+        """Name the nearest subjects at this moment, as `Moment.identify` does."""
+        # Judged before the gallery is: a wrong probe is the caller's fault whatever is enrolled.
         check_embedding(embedding, self._model.embedding_length)
         check_limit(limit)
-        with self._current.searchable():
-            count = self._current.settings.samples_of_a_subject
-            return self._current.nearest(embedding, limit, count)
+        with self.moment() as moment:
+            return moment.identify(embedding, limit=limit)
 
     def verify(self, subject: str, embedding: NDArray[np.float32]) -> Candidate:
-        """Compare a probe's embedding float32 `[L]` with one subject's samples: the nearest.
-
-        Raises:
-            InvalidEmbedding: not float32 `[L]` of finite numbers.
-            ModelMismatch: the gallery was embedded by another model.
-            SubjectNotFound: there is no such subject.
-
-        """
+        """Compare a probe with a subject at this moment, as `Moment.verify` does."""
         check_embedding(embedding, self._model.embedding_length)
-        with self._current.searchable() as head:
-            sample_ids, embeddings = self._store.embeddings_of(subject, head)
-            count = self._current.settings.samples_of_a_subject
-        distances = np.linalg.norm(embeddings - embedding, axis=1)
-        nearest = np.argsort(distances, kind="stable")[:count]
-        return Candidate(1, subject, float(distances[nearest].mean()), sample_ids[nearest[0]])
+        with self.moment() as moment:
+            return moment.verify(subject, embedding)
 
     def note_search(
         self,

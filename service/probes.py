@@ -16,14 +16,13 @@ from fastapi import Request
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect
 
-from gallery import Candidate, GallerySize, relation
+from gallery import Candidate, GallerySize, Moment, relation
 from service import schemas
 from service.alignment import AlignedWalk
+from service.arrivals import Arrival
 from service.batcher import Encoded
 from service.decision import Decision, Threshold, decide
 from service.rooms import Rooms
-from service.serving import Serving
-from service.uploads import Upload
 
 R = TypeVar("R")
 
@@ -102,37 +101,33 @@ class Found:
 
 
 async def with_probe(
-    serving: Serving,
-    rooms: Rooms,
-    upload: Upload,
-    finish: Callable[[Rooms, Probe], Awaitable[R]],
-    *,
-    request: Request | None = None,
-    in_windows: bool = True,
+    arrived: Arrival, finish: Callable[[Rooms, Probe], Awaitable[R]], *, in_windows: bool = True
 ) -> R:
     """Align a walk, embed it, and finish with its embeddings: all by one and the same model.
 
-    With a `request` the work before `finish` is given up when its caller hangs up.
+    The work before `finish` is given up when the caller hangs up.
 
     Raises:
         RequestError, SilhouetteError: the upload holds no walk that can be used.
         BusyError, NotReadyError, DeadlineError: the encoder has no time for it.
 
     """
-    started = time.perf_counter()
-    aligned = await _unless_gone(request, rooms.align(upload))
+    started, rooms = time.perf_counter(), arrived.rooms
+    aligned = await _unless_gone(arrived.request, rooms.align(arrived.upload))
     silhouettes = aligned.walk.silhouettes
     frames = rooms.settings.window_frames if in_windows else len(silhouettes)
 
     async def embedded(rooms: Rooms) -> R:
         parts = split(silhouettes, frames)
-        windows = await _unless_gone(request, _embed(rooms, parts))
+        windows = await _unless_gone(arrived.request, _embed(rooms, parts))
         return await finish(rooms, Probe(aligned, windows, frames, started))
 
-    return await serving.with_one_model(rooms, embedded)
+    return await arrived.serving.with_one_model(rooms, embedded)
 
 
 async def _embed(rooms: Rooms, parts: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, ...]:
+    if len(parts) == 1:
+        return (await rooms.batcher.embed(parts[0]),)
     tasks = [asyncio.ensure_future(rooms.batcher.embed(part)) for part in parts]
     try:
         return tuple(await asyncio.gather(*tasks))
@@ -154,7 +149,7 @@ def split(silhouettes: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]
 async def searched(
     rooms: Rooms,
     probe: Probe,
-    search: Callable[[NDArray[np.float32]], tuple[Candidate, ...]],
+    search: Callable[[Moment, NDArray[np.float32]], tuple[Candidate, ...]],
     view: float | None,
 ) -> Found:
     """Search for each window, and look up what the answer says beside the candidates."""
@@ -163,12 +158,13 @@ async def searched(
 
     def found() -> Found:
         started = time.perf_counter()
-        windows = tuple(search(window.embedding) for window in (speaker, *others))
+        with rooms.gallery.moment() as moment:
+            windows = tuple(search(moment, window.embedding) for window in (speaker, *others))
+            size = moment.size
+            threshold = rooms.threshold(moment.calibration, moment.settings, size.subjects)
         search_ms = (time.perf_counter() - started) * 1000
-        size = rooms.gallery.size()
         ids = [] if view is None else [one.sample_id for one in windows[0]]
         views = rooms.gallery.views(ids) if ids else {}
-        threshold = rooms.threshold(size.subjects)
         return Found(windows, size, threshold, view, views, search_ms)
 
     return await rooms.ask(found)

@@ -10,7 +10,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from gallery import Gallery
+from gallery import Calibration, Gallery, GallerySettings
 from model.encoder import Encoder
 from model.quality import Bounds
 from service.admission import Admission
@@ -68,13 +68,15 @@ class Rooms:
         self.metrics.stage("gallery", clock)
         return answer
 
-    def threshold(self, gallery_size: int) -> Threshold | None:
-        """Find the threshold in force for so many subjects; called in a gallery thread."""
+    def threshold(
+        self, calibration: Calibration | None, settings: GallerySettings, subjects: int
+    ) -> Threshold | None:
+        """Find the threshold in force for a gallery of so many subjects."""
         return in_force(
-            self.gallery.calibration(),
+            calibration,
             self.encoder.facts.threshold,
-            gallery_size=gallery_size,
-            aggregation=self.gallery.settings().aggregation_in_words,
+            gallery_size=subjects,
+            aggregation=settings.aggregation_in_words,
         )
 
     async def align(self, upload: Upload) -> AlignedWalk:

@@ -10,13 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, TypeVar
-
-from fastapi import Depends, Request
+from typing import TypeVar
 
 from gallery import Model, ModelMismatch
 from service.engines import Engines
-from service.rooms import GalleryName, Rooms
+from service.rooms import Rooms
 
 R = TypeVar("R")
 Reopen = Callable[[Rooms, Model], Rooms]
@@ -173,12 +171,3 @@ class Serving:
 def _start(rooms: Rooms) -> None:
     if not rooms.batcher.running:  # another gallery of the same model may have started it
         rooms.batcher.start()
-
-
-async def serving_of(request: Request, gallery: GalleryName = None) -> Serving:
-    """Give a route what serves the gallery that the request names."""
-    serving: Serving = await request.app.state.galleries.find(gallery)
-    return serving
-
-
-ServingHere = Annotated[Serving, Depends(serving_of)]

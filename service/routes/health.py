@@ -66,7 +66,9 @@ async def ready_gallery(rooms: Rooms) -> GalleryStatus:
 async def info(rooms: RoomsHere) -> schemas.Info:
     """Say which model runs where, on which gallery, and what an upload may hold."""
     status = await rooms.ask(rooms.gallery.status)
-    threshold = await rooms.ask(rooms.threshold, status.subjects)
+    settings = await rooms.ask(rooms.gallery.settings)
+    calibration = await rooms.ask(rooms.gallery.calibration)
+    threshold = rooms.threshold(calibration, settings, status.subjects)
     return schemas.Info(
         version=installed_version(),
         engine=rooms.encoder.runtime.engine,

@@ -5,11 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from gallery import Enrolment, view_of
 from service import schemas
-from service.access import CallerHere, GuardedRoute
+from service.access import GuardedRoute
+from service.arrivals import Arrival, ArrivalHere
 from service.errors import InvalidFieldError, MissingScopeError, PoorQualityError
 from service.fields import (
     DEFAULT_LIMIT,
@@ -22,13 +23,10 @@ from service.fields import (
     subject_of,
 )
 from service.forms import batch_body, walk_body
-from service.keyring import Caller
 from service.links import ENROLLED
-from service.once import OnceHere
 from service.probes import Probe, judged, searched, with_probe
 from service.problems import answer_to, responses
 from service.rooms import Rooms, RoomsHere, UploadHere
-from service.serving import Serving, ServingHere
 from service.sprites import sprite
 from service.uploads import Upload
 
@@ -67,25 +65,16 @@ _FORCE = "`true` enrols a walk of poor quality all the same, with a key of the s
         force=_FORCE,
     ),
 )
-async def enroll(
-    *,
-    serving: ServingHere,
-    rooms: RoomsHere,
-    caller: CallerHere,
-    upload: UploadHere,
-    once: OnceHere,
-    request: Request,
-    response: Response,
-) -> schemas.Enrolled:
+async def enroll(arrived: ArrivalHere, response: Response) -> schemas.Enrolled:
     """Enrol a walk. The sample is on disk and found by searches when the answer is given.
 
     A walk of poor quality is refused with the reasons: it would be found too often, or never.
     """
 
     async def work() -> schemas.Enrolled:
-        return await _enroll(serving, rooms, caller, upload, request)
+        return await _enroll(arrived)
 
-    enrolled = await once.upload(upload, schemas.Enrolled, work)
+    enrolled = await arrived.once.upload(arrived.upload, schemas.Enrolled, work)
     response.status_code = 200 if enrolled.duplicate else 201
     return enrolled
 
@@ -96,27 +85,19 @@ async def enroll(
     responses={**_PROBLEMS, **responses(409)},
     openapi_extra=walk_body(limit=_LIMIT, metadata=_VIEW),
 )
-async def identify(
-    *,
-    serving: ServingHere,
-    rooms: RoomsHere,
-    caller: CallerHere,
-    upload: UploadHere,
-    once: OnceHere,
-    request: Request,
-) -> schemas.Identified:
+async def identify(arrived: ArrivalHere) -> schemas.Identified:
     """Find the nearest subjects to a walk, and say whether the nearest is near enough.
 
     `inconclusive` means that the nearest is near but not near enough (`NEAR_THRESHOLD`: look at the
     candidates, enrol more views of them, or calibrate), that the walk is too poor to say, or that
     the model carries no threshold; `reasons` tells which. The candidates are there all the same.
     """
-    wanted = _wanted(upload, caller)
+    wanted = _wanted(arrived)
 
     async def work() -> schemas.Identified:
-        return await _identify(serving, rooms, upload, wanted, request)
+        return await _identify(arrived, wanted)
 
-    return await once.upload(upload, schemas.Identified, work)
+    return await arrived.once.upload(arrived.upload, schemas.Identified, work)
 
 
 @router.post(
@@ -125,23 +106,21 @@ async def identify(
     responses={**_PROBLEMS, **responses(409)},
     openapi_extra=batch_body(limit=_LIMIT, metadata=f"{_VIEW}; of every walk"),
 )
-async def identify_batch(
-    serving: ServingHere, rooms: RoomsHere, caller: CallerHere, upload: UploadHere, once: OnceHere
-) -> schemas.IdentifiedBatch:
+async def identify_batch(arrived: ArrivalHere) -> schemas.IdentifiedBatch:
     """Identify several walks in one call, each as `/identify` does.
 
     The answer has an item a walk, in order. A walk that cannot be used has a problem in its place
     and does not disturb the others.
     """
-    wanted = _wanted(upload, caller)
+    wanted, upload = _wanted(arrived), arrived.upload
     files = (upload.sequence, *upload.more) if upload.sequence is not None else ()
     if upload.frames or not 1 <= len(files) <= MAX_BATCH:
         raise InvalidFieldError(f"expected 1 to {MAX_BATCH} files `sequence`, got {len(files)}")
 
     async def work() -> schemas.IdentifiedBatch:
-        return await _identify_each(serving, rooms, files, wanted)
+        return await _identify_each(arrived, files, wanted)
 
-    return await once.upload(upload, schemas.IdentifiedBatch, work)
+    return await arrived.once.upload(upload, schemas.IdentifiedBatch, work)
 
 
 @router.post(
@@ -150,25 +129,17 @@ async def identify_batch(
     responses={**_PROBLEMS, **responses(404, 409)},
     openapi_extra=walk_body("subject", subject="whose walk it is claimed to be", metadata=_VIEW),
 )
-async def verify(
-    *,
-    serving: ServingHere,
-    rooms: RoomsHere,
-    caller: CallerHere,
-    upload: UploadHere,
-    once: OnceHere,
-    request: Request,
-) -> schemas.Verified:
+async def verify(arrived: ArrivalHere) -> schemas.Verified:
     """Compare a walk with one subject's samples, and say whether the nearest is near enough."""
-    subject, view = subject_of(upload.fields), _view(upload)
+    subject, view = subject_of(arrived.upload.fields), _view(arrived.upload)
 
     async def verified(rooms: Rooms, probe: Probe) -> schemas.Verified:
-        return await _verified(rooms, probe, subject, view, caller.actor)
+        return await _verified(rooms, probe, subject, view, arrived.caller.actor)
 
     async def work() -> schemas.Verified:
-        return await with_probe(serving, rooms, upload, verified, request=request)
+        return await with_probe(arrived, verified)
 
-    return await once.upload(upload, schemas.Verified, work)
+    return await arrived.once.upload(arrived.upload, schemas.Verified, work)
 
 
 @router.post("/preview", operation_id="preview", responses=_PROBLEMS, openapi_extra=walk_body())
@@ -188,17 +159,17 @@ class _Wanted(NamedTuple):
     actor: str
 
 
-def _wanted(upload: Upload, caller: Caller) -> _Wanted:
-    return _Wanted(limit_of(upload.fields) or DEFAULT_LIMIT, _view(upload), caller.actor)
+def _wanted(arrived: Arrival) -> _Wanted:
+    limit = limit_of(arrived.upload.fields) or DEFAULT_LIMIT
+    return _Wanted(limit, _view(arrived.upload), arrived.caller.actor)
 
 
 def _view(upload: Upload) -> float | None:
     return view_of(metadata_of(upload.fields) or {})
 
 
-async def _enroll(
-    serving: Serving, rooms: Rooms, caller: Caller, upload: Upload, request: Request
-) -> schemas.Enrolled:
+async def _enroll(arrived: Arrival) -> schemas.Enrolled:
+    upload, caller = arrived.upload, arrived.caller
     subject, metadata = subject_of(upload.fields), metadata_of(upload.fields)
     captured_at, consent = captured_at_of(upload.fields), consent_of(upload.fields)
     force = force_of(upload.fields)
@@ -222,7 +193,7 @@ async def _enroll(
         return await _enrolled(rooms, probe, enrolment, (time.perf_counter() - started) * 1000)
 
     # Whole, not in windows: a rebuild embeds what is stored whole as well.
-    return await with_probe(serving, rooms, upload, enrolled, request=request, in_windows=False)
+    return await with_probe(arrived, enrolled, in_windows=False)
 
 
 async def _enrolled(
@@ -242,19 +213,13 @@ async def _enrolled(
     )
 
 
-async def _identify(
-    serving: Serving,
-    rooms: Rooms,
-    upload: Upload,
-    wanted: _Wanted,
-    request: Request | None = None,
-) -> schemas.Identified:
+async def _identify(arrived: Arrival, wanted: _Wanted) -> schemas.Identified:
     async def identified(rooms: Rooms, probe: Probe) -> schemas.Identified:
         found = await searched(
             rooms,
             probe,
             # The second nearest is looked for in any case, to tell the margin.
-            lambda one: rooms.gallery.identify(one, limit=max(2, wanted.limit)),
+            lambda moment, one: moment.identify(one, limit=max(2, wanted.limit)),
             wanted.view,
         )
         answer, shown = judged(rooms, probe, found), found.shown(wanted.limit)
@@ -267,31 +232,31 @@ async def _identify(
         )
         return schemas.Identified(candidates=shown, margin=found.margin, **answer)
 
-    return await with_probe(serving, rooms, upload, identified, request=request)
+    return await with_probe(arrived, identified)
 
 
 async def _identify_each(
-    serving: Serving, rooms: Rooms, files: Sequence[IO[bytes]], wanted: _Wanted
+    arrived: Arrival, files: Sequence[IO[bytes]], wanted: _Wanted
 ) -> schemas.IdentifiedBatch:
     turns = asyncio.Semaphore(_AT_A_TIME)
 
-    async def one(walk: Upload) -> schemas.BatchItem:
+    async def one(file: IO[bytes]) -> schemas.BatchItem:
         async with turns:
             try:
-                found = await _identify(serving, rooms, walk, wanted)
+                found = await _identify(arrived.part(file), wanted)
             except Exception as error:
                 # Each walk answers for itself; a fault of ours is a problem 500 of this walk.
                 return schemas.BatchItem(identified=None, problem=answer_to(error).problem)
             return schemas.BatchItem(identified=found, problem=None)
 
-    items = await asyncio.gather(*(one(Upload(sequence=file)) for file in files))
+    items = await asyncio.gather(*(one(file) for file in files))
     return schemas.IdentifiedBatch(items=tuple(items))
 
 
 async def _verified(
     rooms: Rooms, probe: Probe, subject: str, view: float | None, actor: str
 ) -> schemas.Verified:
-    found = await searched(rooms, probe, lambda one: (rooms.gallery.verify(subject, one),), view)
+    found = await searched(rooms, probe, lambda now, one: (now.verify(subject, one),), view)
     (candidate,) = found.shown(1)
     answer = judged(rooms, probe, found)
     rooms.gallery.note_search(
