@@ -20,6 +20,7 @@ from gallery import audit
 from gallery.contents import STORED_EMBEDDINGS, embeddings_from
 from gallery.current import Current
 from gallery.errors import ReceiptNotFound
+from gallery.finding import find_sample, find_subject
 from gallery.generations import Head, lock, now, read_head, record
 from gallery.records import Erasure, Proof, Receipt
 from gallery.schema import (
@@ -31,7 +32,7 @@ from gallery.schema import (
     silhouettes,
     subjects,
 )
-from gallery.store import Store, find_sample, find_subject
+from gallery.store import Store
 
 # Embeddings of the erased that are searched for afterwards; each is a whole search.
 _PROBES = 8

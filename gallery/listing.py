@@ -6,10 +6,11 @@ from sqlalchemy import func, select
 
 from gallery import audit
 from gallery.consents import consents_of, is_expired, list_consents, replace_consent
+from gallery.finding import SAMPLE, find_subject, sample_from
 from gallery.generations import lock, read_head
 from gallery.records import Consent, ConsentEntry, SubjectDetail, SubjectSummary
 from gallery.schema import consents, samples, subjects
-from gallery.store import SAMPLE, Store, find_subject, sample_from
+from gallery.store import Store
 
 
 def list_subjects(

@@ -3,16 +3,14 @@
 Every method is one transaction; what it returned is on the disk.
 """
 
-import json
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, FromClause, Row, Select, func, insert, select
+from sqlalchemy import Connection, FromClause, func, insert, select
 
 from gallery import audit
 from gallery.ciphers import MasterKey, Vault
@@ -27,7 +25,16 @@ from gallery.contents import (
     silhouettes_from,
 )
 from gallery.database import Database, vault_of
-from gallery.errors import SampleNotFound, SilhouettesNotKept, SubjectNotFound
+from gallery.errors import SilhouettesNotKept
+from gallery.finding import (
+    SAMPLE,
+    find_sample,
+    find_subject,
+    first_sample,
+    first_subject,
+    no_such_subject,
+    sample_from,
+)
 from gallery.generations import (
     Head,
     Model,
@@ -40,7 +47,7 @@ from gallery.generations import (
 )
 from gallery.packing import PackedSilhouettes, unpack_silhouettes
 from gallery.preparing import find_gallery, find_or_make_gallery, prepare
-from gallery.records import Consent, Enrolment, Sample
+from gallery.records import Consent, Enrolment
 from gallery.schema import (
     EMBEDDINGS_ONLY,
     ENROLLED,
@@ -49,19 +56,6 @@ from gallery.schema import (
     samples,
     subjects,
 )
-
-SAMPLE: Select[Any] = select(
-    samples.c.id,
-    samples.c.sample_id,
-    samples.c.created_at,
-    samples.c.frames,
-    samples.c.metadata,
-    samples.c.captured_at,
-    samples.c.subject.label("subject_row"),
-    subjects.c.subject,
-    subjects.c.token,
-).join(subjects, subjects.c.id == samples.c.subject)
-"""Rows that `sample_from` reads."""
 
 
 @dataclass(frozen=True)
@@ -293,68 +287,6 @@ class Store:
         if packed is not None:
             insert_silhouettes(connection, row, packed)
         return row
-
-
-def find_subject(connection: Connection, store: Store, subject: str) -> Row[Any]:
-    """Find a subject's row.
-
-    Raises:
-        SubjectNotFound: there is no such subject.
-
-    """
-    found = first_subject(connection, store, subject)
-    if found is None:
-        raise no_such_subject(store, subject)
-    return found
-
-
-def no_such_subject(store: Store, subject: str) -> SubjectNotFound:
-    """Make the error of a subject that is not in the gallery."""
-    return SubjectNotFound(
-        f"expected a subject of the gallery {store.name}, got {subject!r}, who is not in it"
-    )
-
-
-def find_sample(connection: Connection, store: Store, sample_id: str) -> Row[Any]:
-    """Find a row of `SAMPLE` by the sample's id.
-
-    Raises:
-        SampleNotFound: there is no such sample.
-
-    """
-    found = first_sample(connection, store, sample_id)
-    if found is None:
-        raise SampleNotFound(
-            f"expected a sample of the gallery {store.name}, got {sample_id!r}, which is not in it"
-        )
-    return found
-
-
-def first_subject(connection: Connection, store: Store, subject: str) -> Row[Any] | None:
-    """Find a subject's row; None when there is none."""
-    is_it = (subjects.c.gallery == store.gallery_id) & (subjects.c.subject == subject)
-    return connection.execute(select(subjects).where(is_it)).first()
-
-
-def first_sample(connection: Connection, store: Store, sample_id: str) -> Row[Any] | None:
-    """Find a row of `SAMPLE` by the sample's id; None when there is none."""
-    is_it = (samples.c.gallery == store.gallery_id) & (samples.c.sample_id == sample_id)
-    return connection.execute(SAMPLE.where(is_it)).first()
-
-
-def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
-    """Describe a row of `SAMPLE`, whose live embedding is by `model`."""
-    captured_at = row.captured_at
-    return Sample(
-        sample_id=row.sample_id,
-        subject=row.subject,
-        created_at=datetime.fromisoformat(row.created_at),
-        frames=row.frames,
-        metadata=json.loads(row.metadata),
-        model_id=model.model_id,
-        captured_at=None if captured_at is None else datetime.fromisoformat(captured_at),
-        consent=consent,
-    )
 
 
 def _count(connection: Connection, table: FromClause, **wanted: int) -> int:

@@ -1,0 +1,90 @@
+"""Looks up one subject or one sample of a gallery, and reads what its row says."""
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Row, Select, select
+
+from gallery.errors import SampleNotFound, SubjectNotFound
+from gallery.generations import Model
+from gallery.records import Consent, Sample
+from gallery.schema import samples, subjects
+
+if TYPE_CHECKING:
+    from gallery.store import Store
+
+SAMPLE: Select[Any] = select(
+    samples.c.id,
+    samples.c.sample_id,
+    samples.c.created_at,
+    samples.c.frames,
+    samples.c.metadata,
+    samples.c.captured_at,
+    samples.c.subject.label("subject_row"),
+    subjects.c.subject,
+    subjects.c.token,
+).join(subjects, subjects.c.id == samples.c.subject)
+"""Rows that `sample_from` reads."""
+
+
+def find_subject(connection: Connection, store: "Store", subject: str) -> Row[Any]:
+    """Find a subject's row.
+
+    Raises:
+        SubjectNotFound: there is no such subject.
+
+    """
+    found = first_subject(connection, store, subject)
+    if found is None:
+        raise no_such_subject(store, subject)
+    return found
+
+
+def no_such_subject(store: "Store", subject: str) -> SubjectNotFound:
+    """Make the error of a subject that is not in the gallery."""
+    return SubjectNotFound(
+        f"expected a subject of the gallery {store.name}, got {subject!r}, who is not in it"
+    )
+
+
+def find_sample(connection: Connection, store: "Store", sample_id: str) -> Row[Any]:
+    """Find a row of `SAMPLE` by the sample's id.
+
+    Raises:
+        SampleNotFound: there is no such sample.
+
+    """
+    found = first_sample(connection, store, sample_id)
+    if found is None:
+        raise SampleNotFound(
+            f"expected a sample of the gallery {store.name}, got {sample_id!r}, which is not in it"
+        )
+    return found
+
+
+def first_subject(connection: Connection, store: "Store", subject: str) -> Row[Any] | None:
+    """Find a subject's row; None when there is none."""
+    is_it = (subjects.c.gallery == store.gallery_id) & (subjects.c.subject == subject)
+    return connection.execute(select(subjects).where(is_it)).first()
+
+
+def first_sample(connection: Connection, store: "Store", sample_id: str) -> Row[Any] | None:
+    """Find a row of `SAMPLE` by the sample's id; None when there is none."""
+    is_it = (samples.c.gallery == store.gallery_id) & (samples.c.sample_id == sample_id)
+    return connection.execute(SAMPLE.where(is_it)).first()
+
+
+def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
+    """Describe a row of `SAMPLE`, whose live embedding is by `model`."""
+    captured_at = row.captured_at
+    return Sample(
+        sample_id=row.sample_id,
+        subject=row.subject,
+        created_at=datetime.fromisoformat(row.created_at),
+        frames=row.frames,
+        metadata=json.loads(row.metadata),
+        model_id=model.model_id,
+        captured_at=None if captured_at is None else datetime.fromisoformat(captured_at),
+        consent=consent,
+    )
