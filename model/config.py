@@ -90,6 +90,8 @@ class OptimiserConfig:
     steps: tuple[int, ...] = ()
     """Schedule "step": iterations at which the rate falls to a tenth."""
     weight_decay: float = 5e-4
+    meta_rate: float = 1.0
+    """Factor on the rate of what gives the calibration networks their weights."""
     clip_norm: float = 0.0
     """Largest norm of all gradients together; 0 leaves them as they are."""
 
@@ -99,6 +101,8 @@ class OptimiserConfig:
             raise ConfigError(
                 f"optimiser.schedule: expected one of {SCHEDULES}, got {self.schedule!r}"
             )
+        if not self.meta_rate > 0:
+            raise ConfigError(f"optimiser.meta_rate: expected more than 0, got {self.meta_rate}")
 
     def rate(self, iteration: int, iterations: int) -> float:
         """Learning rate of one iteration, counted from 0, of a training of so many."""
@@ -137,6 +141,9 @@ class TrainConfig:
     checkpoint_every: int = 500
     start: str | None = None
     """Weights to begin with, a checkpoint or an exported model; without it, random ones."""
+    meta_start: float = 1.0
+    """Random weights of the calibration networks are multiplied by this: at 0.1 the sigmoids start
+    close to one half everywhere, and the network nearly as its trunk."""
     average: float = 0.0
     """Decay of the moving average of the weights, which is what an export takes; 0 is none."""
     network: AnyNetworkConfig = field(default_factory=NetworkConfig)
@@ -150,6 +157,8 @@ class TrainConfig:
             raise ConfigError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
         if not 0 <= self.average < 1:
             raise ConfigError(f"average: expected at least 0 and below 1, got {self.average}")
+        if not self.meta_start > 0:
+            raise ConfigError(f"meta_start: expected more than 0, got {self.meta_start}")
         for key in ("iterations", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}: expected at least 1, got {getattr(self, key)}")

@@ -40,6 +40,12 @@ class MetaHyperNetwork(nn.Module):
         flat = F.leaky_relu(self.meta_2(hidden))  # N, sum of all sizes
         return _cut(flat, self.shapes, self.sizes)
 
+    @torch.no_grad()
+    def scale(self, factor: float) -> None:
+        """Multiply the weights that every walk gets by a factor above 0."""
+        self.meta_2.weight.mul_(factor)
+        self.meta_2.bias.mul_(factor)
+
 
 class StaticWeights(nn.Module):
     """The same weights for every walk: what the meta-knowledge is measured against."""
@@ -55,10 +61,21 @@ class StaticWeights(nn.Module):
         flat = self.weights.expand(statistics.shape[0], -1)
         return _cut(flat, self.shapes, self.sizes)
 
+    @torch.no_grad()
+    def scale(self, factor: float) -> None:
+        """Multiply the weights by a factor."""
+        self.weights.mul_(factor)
+
 
 def weight_source(kind: str, channels: int, shapes: Shapes) -> nn.Module:
     """Build the weight source of `kind`, "meta" or "static"."""
     return MetaHyperNetwork(channels, shapes) if kind == "meta" else StaticWeights(shapes)
+
+
+def weight_sources(network: nn.Module) -> list[MetaHyperNetwork | StaticWeights]:
+    """Return every weight source inside a network."""
+    kinds = (MetaHyperNetwork, StaticWeights)
+    return [module for module in network.modules() if isinstance(module, kinds)]
 
 
 def _initial_weights(shapes: Shapes) -> Tensor:

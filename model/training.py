@@ -13,6 +13,7 @@ from model.checkpoint import Checkpoint, current_commit, save_checkpoint, weight
 from model.config import TrainConfig
 from model.distributed import Group
 from model.errors import ConfigError
+from model.hyper import weight_sources
 from model.layers import Classifier
 from model.losses import contrastive_loss, cross_entropy, triplet_loss
 from model.networks import Network, build_network
@@ -37,12 +38,14 @@ class Training:
         self.group = group or Group()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network: Network = build_network(config.network).to(self.device)
+        for source in weight_sources(self.network):
+            source.scale(config.meta_start)
         self.average = WeightAverage(self.network, config.average)
         parts, dimensions = config.network.parts, config.network.dimensions
         self.classifier = Classifier(parts, dimensions, len(subjects)).to(self.device)
         self.parameters = [*self.network.parameters(), *self.classifier.parameters()]
         rate, decay = config.optimiser.learning_rate, config.optimiser.weight_decay
-        self.optimiser = torch.optim.Adam(self.parameters, lr=rate, weight_decay=decay)
+        self.optimiser = torch.optim.Adam(self._by_rate(), lr=rate, weight_decay=decay)
         self.iteration = 0
         forward = self.network.forward_parts
         self._forward_parts = torch.compile(forward) if config.compile else forward
@@ -54,8 +57,9 @@ class Training:
 
     def step(self, batch: Batch) -> Figures:
         """Learn from one batch (paper, Eq. 9), of which `batch` holds this process's rows."""
+        rate = self.config.optimiser.rate(self.iteration, self.config.iterations)
         for options in self.optimiser.param_groups:
-            options["lr"] = self.config.optimiser.rate(self.iteration, self.config.iterations)
+            options["lr"] = rate * options.get("factor", 1.0)
         loss, figures = self._loss(batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -109,6 +113,16 @@ class Training:
         self.optimiser.load_state_dict(checkpoint.optimiser)
         torch.set_rng_state(checkpoint.random_state)
         self.iteration = checkpoint.iteration
+
+    def _by_rate(self) -> list[dict[str, Any]]:
+        """Group the parameters by the factor on their learning rate."""
+        factor = self.config.optimiser.meta_rate
+        meta = {p for source in weight_sources(self.network) for p in source.parameters()}
+        if factor == 1 or not meta:
+            return [{"params": self.parameters}]
+        others = [p for p in self.parameters if p not in meta]
+        slow = [p for p in self.parameters if p in meta]
+        return [{"params": others}, {"params": slow, "factor": factor}]
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Figures]:
         silhouettes, lengths, labels = (

@@ -18,6 +18,7 @@ from model.config import OptimiserConfig, plain
 from model.dataset import Dataset, Sample
 from model.errors import ConfigError
 from model.gaitset import GaitSet, GaitSetConfig
+from model.hyper import MetaHyperNetwork, weight_sources
 from model.network import NetworkConfig
 from model.sampler import Sampler
 from model.stopping import stop_signals
@@ -44,15 +45,19 @@ def dataset() -> Dataset:
     return noise_dataset()
 
 
-def test_resumed_training_gives_the_same_bits(dataset: Dataset, tmp_path: Path) -> None:
-    assert train(TINY, dataset, tmp_path / "whole")
-    first_half = Training(TINY, dataset.subjects)
-    sampler = Sampler(dataset, TINY.sampler, TINY.seed)
+@pytest.mark.parametrize("meta_rate", [1.0, 0.1])
+def test_resumed_training_gives_the_same_bits(
+    meta_rate: float, dataset: Dataset, tmp_path: Path
+) -> None:
+    config = replace(TINY, optimiser=replace(TINY.optimiser, meta_rate=meta_rate))
+    assert train(config, dataset, tmp_path / "whole")
+    first_half = Training(config, dataset.subjects)
+    sampler = Sampler(dataset, config.sampler, config.seed)
     for iteration in range(3):
         first_half.step(sampler.batch(iteration))
     first_half.save(tmp_path / "halves" / "checkpoint.pt", None)
     torch.manual_seed(99)
-    assert train(TINY, dataset, tmp_path / "halves", Conduct(resume=True))
+    assert train(config, dataset, tmp_path / "halves", Conduct(resume=True))
 
     whole = load_checkpoint(tmp_path / "whole" / "checkpoint.pt")
     halves = load_checkpoint(tmp_path / "halves" / "checkpoint.pt")
@@ -64,6 +69,41 @@ def test_resumed_training_gives_the_same_bits(dataset: Dataset, tmp_path: Path) 
     assert torch.equal(whole.random_state, halves.random_state)
     moments = [c.optimiser["state"][0]["exp_avg"] for c in (whole, halves)]
     assert torch.equal(*moments)
+
+
+def test_calibration_networks_learn_at_a_rate_of_their_own(dataset: Dataset) -> None:
+    settings = OptimiserConfig(learning_rate=1e-2, weight_decay=0, meta_rate=0.1)
+    training = Training(replace(TINY, optimiser=settings), dataset.subjects)
+    before = {key: value.clone() for key, value in training.network.named_parameters()}
+    training.step(Sampler(dataset, TINY.sampler, 1).batch(0))
+    moved = {
+        key: float((value - before[key]).detach().abs().max())
+        for key, value in training.network.named_parameters()
+    }
+    # Adam's first step is as long as the rate, wherever there is a gradient.
+    meta = [distance for key, distance in moved.items() if ".weights." in key]
+    others = [distance for key, distance in moved.items() if ".weights." not in key]
+    assert max(meta) == pytest.approx(1e-3, rel=0.01)
+    assert max(others) == pytest.approx(1e-2, rel=0.01)
+
+
+def test_calibration_networks_start_as_small_as_asked(dataset: Dataset) -> None:
+    plain_start = Training(TINY, dataset.subjects)
+    small_start = Training(replace(TINY, meta_start=0.1), dataset.subjects)
+    sources = [weight_sources(one.network) for one in (plain_start, small_start)]
+    assert len(sources[0]) == 4
+    for source, small in zip(*sources, strict=True):
+        assert isinstance(source, MetaHyperNetwork)
+        assert isinstance(small, MetaHyperNetwork)
+        statistics = torch.rand(2, source.meta_1.in_features)
+        made, smaller = source(statistics), small(statistics)
+        for key, weights in made.items():
+            torch.testing.assert_close(smaller[key], 0.1 * weights)
+    trunks = [
+        {k: v for k, v in one.network.state_dict().items() if ".weights." not in k}
+        for one in (plain_start, small_start)
+    ]
+    assert all(torch.equal(value, trunks[1][key]) for key, value in trunks[0].items())
 
 
 def test_learning_changes_weights_and_lowers_the_loss(dataset: Dataset) -> None:

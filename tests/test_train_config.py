@@ -50,6 +50,8 @@ def test_every_configuration_is_built_and_written_back(path: Path) -> None:
         ("network: {kind: gaitset, gate: true}", "network.gate: unknown key"),
         ("network: 5", "network: expected keys and values"),
         ("optimiser: {schedule: sine}", "optimiser.schedule"),
+        ("optimiser: {meta_rate: 0.0}", "optimiser.meta_rate: expected more than 0"),
+        ("meta_start: -0.1", "meta_start: expected more than 0"),
         ("precision: half", "precision"),
         ("sampler: 5", "sampler: expected keys and values"),
         ("data: {}", "data: expected either"),
