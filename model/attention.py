@@ -42,10 +42,10 @@ class Calibration(nn.Module):
             shapes["gate"] = (len(kernels) + 1, size)
         self.shapes = shapes
         places = [_places(kernel, max(kernels), axes) for kernel in kernels]
-        counts = torch.tensor([len(place) for place in places])
-        spread = torch.repeat_interleave(torch.eye(len(kernels)), counts, dim=1)
+        streams = torch.eye(len(kernels))
+        repeated = [row.expand(len(place), -1) for row, place in zip(streams, places, strict=True)]
         self.register_buffer("places", torch.cat(places), persistent=False)  # Σk,k
-        self.register_buffer("spread", spread, persistent=False)  # L,Σk
+        self.register_buffer("spread", torch.cat(repeated).T, persistent=False)  # L,Σk
         self.register_buffer("shifts", _unit_kernels(max(kernels), axes), persistent=False)
 
     def forward(
