@@ -1,0 +1,92 @@
+"""Engines as they may be asked for, and tiny networks in the files that they run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.encoder import Encoder, EngineChoice, OnnxEncoder, open_encoder
+from model.errors import ProviderError
+from model.export import export_onnx, write_model
+from model.network import MetaGait, NetworkConfig
+from model.quantise import quantise
+
+
+class Engine(NamedTuple):
+    """An engine as it may be asked for, and how near it has to come to the network."""
+
+    choice: EngineChoice
+    runs: tuple[str, str, str]
+    tolerance: float = 1e-4
+    quantised: bool = False
+
+
+CPU = EngineChoice(engine="onnxruntime", provider="cpu", threads=1)
+VINO = EngineChoice(engine="openvino", threads=1)
+ENGINES = {
+    "onnxruntime-cpu": Engine(CPU, ("onnxruntime", "CPUExecutionProvider", "float32")),
+    "onnxruntime-cpu-throughput": Engine(
+        replace(CPU, mode="throughput", threads=2),
+        ("onnxruntime", "CPUExecutionProvider", "float32"),
+    ),
+    "onnxruntime-cuda": Engine(
+        replace(CPU, provider="cuda"), ("onnxruntime", "CUDAExecutionProvider", "float32")
+    ),
+    "onnxruntime-tensorrt": Engine(
+        replace(CPU, provider="tensorrt"), ("onnxruntime", "TensorrtExecutionProvider", "float32")
+    ),
+    "onnxruntime-int8": Engine(
+        CPU, ("onnxruntime", "CPUExecutionProvider", "int8"), 0.1, quantised=True
+    ),
+    "openvino-float32": Engine(VINO, ("openvino", "CPU", "float32")),
+    "openvino-float32-throughput": Engine(
+        replace(VINO, mode="throughput", threads=2), ("openvino", "CPU", "float32")
+    ),
+    "openvino-bfloat16": Engine(
+        replace(VINO, precision="bfloat16"), ("openvino", "CPU", "bfloat16"), 0.05
+    ),
+    "openvino-int8": Engine(VINO, ("openvino", "CPU", "int8"), 0.1, quantised=True),
+}
+
+
+def tiny_network(channels: tuple[int, int, int] = (4, 6, 8)) -> MetaGait:
+    torch.manual_seed(0)
+    made = MetaGait(NetworkConfig(channels=channels, dimensions=5)).eval()
+    with torch.no_grad():
+        made.head.weight.mul_(50)
+    return made
+
+
+def tiny_file(temporary: pytest.TempPathFactory) -> Path:
+    """Export the tiny network, once in a run of the tests: it takes seconds."""
+    path = temporary.getbasetemp() / "engines" / "tiny.onnx"
+    if not path.exists():
+        export_onnx(tiny_network(), path, name="tiny")
+    return path
+
+
+def quantised_file(network: MetaGait, folder: Path) -> Path:
+    """Export a network, and put its convolutions into integers by the walks of these tests."""
+    source, path = folder / "source.onnx", folder / "int8.onnx"
+    export_onnx(network, source, name="tiny-int8")
+    facts = replace(OnnxEncoder.open(source, threads=1).facts, precision="int8")
+    walks = iter([walk(9, seed) for seed in range(3)])
+    write_model(quantise(onnx.load(source), walks, "shifted"), facts, path, lambda _: None)
+    return path
+
+
+def walk(frames: int, seed: int = 0) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(seed).random((frames, 64, 44))
+    return np.where(noise < 0.3, 255, 0).astype(np.uint8)
+
+
+def installed(choice: EngineChoice, model: Path) -> Encoder:
+    try:
+        return open_encoder(model, choice)
+    except ProviderError as error:
+        pytest.skip(f"does not run here: {error}")

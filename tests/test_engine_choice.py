@@ -1,0 +1,119 @@
+"""The choice among engines, and whose embeddings may meet in a gallery."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from model.encoder import METADATA_KEY, EngineChoice, ModelFacts, Runtime, open_encoder
+from model.engines.choosing import quicker, trial_walk
+from model.engines.threads import Threads
+from model.facts import read_facts
+from tests.engines import CPU, VINO, installed, tiny_file
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_file(tmp_path_factory)
+
+
+def with_facts(model: Path, path: Path, **changes: object) -> Path:
+    """The same graph under other facts."""
+    graph = onnx.load(str(model))
+    (entry,) = [each for each in graph.metadata_props if each.key == METADATA_KEY]
+    facts = read_facts(entry.value, b"", model)
+    entry.key, entry.value = METADATA_KEY, replace(facts, **changes).to_json()  # type: ignore[arg-type]
+    path.write_bytes(graph.SerializeToString())
+    return path
+
+
+def test_embeddings_of_another_arithmetic_have_another_id(model: Path, tmp_path: Path) -> None:
+    plain = open_encoder(model, CPU).facts
+    assert installed(VINO, model).facts == plain
+    digits = plain.model_id.removeprefix("tiny-")
+    narrow = installed(replace(VINO, precision="bfloat16"), model).facts
+    assert narrow.model_id == f"tiny-bfloat16-{digits}"
+    assert replace(narrow, model_id=plain.model_id, name=plain.name) == plain
+
+
+def test_an_int8_file_is_comparable_on_one_engine_only(model: Path, tmp_path: Path) -> None:
+    path = with_facts(model, tmp_path / "int8.onnx", precision="int8")
+    plain = open_encoder(path, CPU)
+    assert plain.runtime.precision == "int8"
+    other = installed(VINO, path)
+    assert other.runtime.precision == "int8"
+    assert other.facts.model_id == plain.facts.model_id.replace("tiny-", "tiny-openvino-")
+    assert open_encoder(path, EngineChoice(threads=1)).runtime.engine == "onnxruntime"
+
+
+class Timed:
+    """An encoder whose calls take a given time on a clock of their own."""
+
+    def __init__(self, name: str, clock: "Clock", seconds: float, answer: float = 0.0) -> None:
+        self.facts = ModelFacts("timed-000000000000", "timed", (64, 44), 2, 3, "", 300, None)
+        self.runtime = Runtime(name, name, "float32", 1, 1)
+        self._clock, self._seconds, self._answer = clock, seconds, answer
+        self.closed = False
+
+    def encode(self, walks: object) -> NDArray[np.float32]:
+        self._clock.now += self._seconds
+        return np.full((1, 6), self._answer, np.float32)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "answer", "taken"),
+    [
+        (0.5, 0.0, "rival"),
+        (0.89, 5e-5, "rival"),
+        (0.91, 0.0, "reference"),  # within the noise
+        (0.5, 2e-4, "reference"),  # quick, but another embedding
+        (0.5, np.nan, "reference"),
+        (3.0, 0.0, "reference"),
+    ],
+)
+def test_the_quicker_one_is_taken_if_it_agrees(seconds: float, answer: float, taken: str) -> None:
+    clock = Clock()
+    reference, rival = Timed("reference", clock, 1), Timed("rival", clock, seconds, answer)
+    chosen = quicker(reference, rival, clock)
+    assert chosen.runtime.engine == taken
+    assert (reference.closed, rival.closed) == (taken == "rival", taken == "reference")
+
+
+def test_measuring_ends_after_its_time() -> None:
+    clock = Clock()
+    quicker(Timed("reference", clock, 1), Timed("rival", clock, 1), clock)
+    assert clock.now == 6  # one call each to agree, then two rounds: the first and one within 2 s
+
+
+def test_a_measurement_is_not_repeated(model: Path) -> None:
+    with closing(installed(VINO, model)) as vino, closing(open_encoder(model, CPU)) as runtime:
+        for before in (vino, runtime):
+            choice = EngineChoice(threads=1).like(before.runtime)
+            with closing(open_encoder(model, choice)) as after:
+                assert after.runtime == before.runtime
+
+
+def test_threads_are_shared_as_the_mode_says() -> None:
+    assert Threads.shared("latency", 4) == Threads(4, 1)
+    assert Threads.shared("throughput", 4) == Threads(1, 4)
+    assert Threads.shared("latency", None).of_a_call >= 1
+
+
+def test_the_trial_walk_is_always_the_same() -> None:
+    facts = ModelFacts("x-0", "x", (64, 44), 2, 3, "", 7, None)
+    assert trial_walk(facts).shape == (7, 64, 44)
+    np.testing.assert_array_equal(trial_walk(facts), trial_walk(facts))
