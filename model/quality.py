@@ -5,7 +5,7 @@ aligned silhouettes (repetition, the rhythm of the legs). `Bounds` holds every t
 set so that clean silhouettes of real walkers pass, and `benchmarks/quality.py` prints how many do.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -112,30 +112,32 @@ class Observer:
 
     def _look_at(self, frame: NDArray[np.uint8]) -> None:
         top = int(frame.max())
-        mask = frame > (0 if top == 1 else _BODY)
-        rows = np.flatnonzero(mask.any(axis=1))
-        if len(rows) == 0:
+        mask = cv2.threshold(frame, 0 if top == 1 else _BODY, 1, cv2.THRESH_BINARY)[1]
+        left, above, width, height = box = cv2.boundingRect(mask)
+        if height == 0:
             return
-        high = mask[rows[0] : rows[-1] + 1]
-        columns = np.flatnonzero(high.any(axis=0))
-        height, body = len(high), high[:, columns[0] : columns[-1] + 1]
+        body = np.asarray(mask[above : above + height, left : left + width], np.uint8)
         grey = _grey(frame) if top > 1 else 0.0
-        self._seen.append((_is_truncated(mask, rows, columns), height, _has_other(body), grey))
+        self._seen.append((_is_truncated(mask, box), height, _has_other(body), grey))
 
 
-def _is_truncated(mask: NDArray[np.bool_], rows: NDArray[Any], columns: NDArray[Any]) -> bool:
-    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
-    sides = max(np.count_nonzero(mask[:, 0]), np.count_nonzero(mask[:, -1]))
-    touches_top, touches_bottom = rows[0] == 0, rows[-1] == len(mask) - 1
-    cut_above = touches_top and np.count_nonzero(mask[0]) > _TOP_RUN * width
+def _is_truncated(mask: NDArray[Any], box: Sequence[int]) -> bool:
+    left, above, width, height = box
+    touches_top, touches_bottom = above == 0, above + height == len(mask)
     # A picture that ends at head and feet is a crop; one that ends at the feet alone cuts them.
-    cut_below = touches_bottom and not touches_top
-    return bool(sides > _SIDE_RUN * height or cut_above or cut_below)
+    if touches_bottom and not touches_top:
+        return True
+    if touches_top and cv2.countNonZero(mask[0]) > _TOP_RUN * width:
+        return True
+    if left > 0 and left + width < mask.shape[1]:
+        return False
+    sides = max(np.count_nonzero(mask[:, 0]), np.count_nonzero(mask[:, -1]))
+    return sides > _SIDE_RUN * height
 
 
-def _has_other(body: NDArray[np.bool_]) -> bool:
+def _has_other(body: NDArray[np.uint8]) -> bool:
     step = max(1, len(body) // _ROWS)
-    small = np.ascontiguousarray(body[::step, ::step]).view(np.uint8)
+    small = np.ascontiguousarray(body[::step, ::step])
     if cv2.connectedComponents(small)[0] < 3:
         return False
     _, _, stats, _ = cv2.connectedComponentsWithStats(small)
