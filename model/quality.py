@@ -132,7 +132,7 @@ def _is_truncated(mask: NDArray[Any], box: Sequence[int]) -> bool:
     if left > 0 and left + width < mask.shape[1]:
         return False
     sides = max(np.count_nonzero(mask[:, 0]), np.count_nonzero(mask[:, -1]))
-    return sides > _SIDE_RUN * height
+    return bool(sides > _SIDE_RUN * height)
 
 
 def _has_other(body: NDArray[np.uint8]) -> bool:

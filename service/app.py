@@ -17,7 +17,7 @@ from model.encoder import SHIPPED_MODEL, Encoder, ModelFacts
 from model.encoder import open_encoder as open_model
 from service import access, problems
 from service.admission import Admission
-from service.batcher import Batcher
+from service.batcher import Batcher, BatchReport
 from service.draining import CloseConnections, Draining
 from service.engines import Engine, Engines
 from service.errors import StartError
@@ -172,7 +172,13 @@ def _open_rooms(given: _Given, engines: Engines, stack: ExitStack) -> Rooms:
         stack.callback(gallery.close)
     keys = KeyStore.open(settings.store())
     stack.callback(keys.close)
-    engine = Engine(encoder, _batcher(settings, encoder, given.metrics), given.encoder is None)
+    admission = Admission(
+        walks=settings.queue_walks,
+        body_bytes=settings.upload_budget_mb * 1024 * 1024,
+        wait_s=settings.queue_timeout_s,
+    )
+    batcher = _batcher(settings, encoder, given.metrics, admission)
+    engine = Engine(encoder, batcher, given.encoder is None)
     return Rooms(
         settings=settings,
         limits=settings.limits(encoder.facts.max_frames),
@@ -182,9 +188,7 @@ def _open_rooms(given: _Given, engines: Engines, stack: ExitStack) -> Rooms:
         jobs=_rebuilds(settings, gallery, encoder, stack),
         decoders=_threads(settings.decode_threads, "decoder", stack),
         gallery_threads=_threads(_GALLERY_THREADS, "gallery", stack),
-        admission=Admission(
-            walks=settings.queue_walks, body_bytes=settings.upload_budget_mb * 1024 * 1024
-        ),
+        admission=admission,
         draining=given.draining,
         answers=Answers(),
         metrics=given.metrics,
@@ -246,9 +250,7 @@ def reopen(engines: Engines, rooms: Rooms, live: Model) -> Rooms:
     """
     settings = rooms.settings
     path = ModelFiles.of(settings.data).find(live.model_id, rooms.gallery.model_sha256())
-    engine = engines.hold(
-        live.model_id, lambda: _engine(settings, path, rooms.encoder, rooms.metrics)
-    )
+    engine = engines.hold(live.model_id, lambda: _engine(settings, path, rooms))
     facts = engine.encoder.facts
     try:
         _require_same_walks(facts, rooms.encoder.facts, live)
@@ -271,10 +273,10 @@ def _rebuild_opener(settings: Settings, serving: Encoder) -> Callable[[Path], En
     return lambda path: open_model(path, choice)
 
 
-def _engine(settings: Settings, path: Path, serving: Encoder, metrics: Metrics) -> Engine:
+def _engine(settings: Settings, path: Path, rooms: Rooms) -> Engine:
     """Open a model on the engine that serves, and its queue."""
-    encoder = open_model(path, settings.engine_choice().like(serving.runtime))
-    return Engine(encoder, _batcher(settings, encoder, metrics))
+    encoder = open_model(path, settings.engine_choice().like(rooms.encoder.runtime))
+    return Engine(encoder, _batcher(settings, encoder, rooms.metrics, rooms.admission))
 
 
 def _require_same_walks(facts: ModelFacts, before: ModelFacts, live: Model) -> None:
@@ -286,14 +288,20 @@ def _require_same_walks(facts: ModelFacts, before: ModelFacts, live: Model) -> N
         )
 
 
-def _batcher(settings: Settings, encoder: Encoder, metrics: Metrics) -> Batcher:
+def _batcher(
+    settings: Settings, encoder: Encoder, metrics: Metrics, admission: Admission
+) -> Batcher:
+    def notice(report: BatchReport) -> None:
+        metrics.batch(report)
+        admission.encoded(report)
+
     return Batcher(
         encoder.encode,
         batch_frames=settings.batch_frames,
         queue_walks=settings.queue_walks,
         wait_s=settings.queue_timeout_s,
         calls=encoder.runtime.callers,
-        notice=metrics.batch,
+        notice=notice,
     )
 
 
@@ -310,5 +318,10 @@ def _expose(serving: Serving) -> None:
     gauge("queue_walks", "Walks that wait for the encoder", lambda: serving.rooms.batcher.waiting)
     gauge("walks_in_work", "Walks from upload to answer", lambda: rooms.admission.taken)
     gauge("places", "Walks that may be in work", lambda: rooms.settings.queue_walks)
+    gauge(
+        "expected_wait_seconds",
+        "Until the encoder would come to a walk that arrives now",
+        lambda: rooms.admission.expected_wait_s,
+    )
     gauge("body_bytes", "Bytes of all bodies in work", lambda: rooms.admission.held_bytes)
     gauge("draining", "1 on the way out", lambda: rooms.draining.begun)

@@ -41,6 +41,8 @@ class BatchReport:
     frames: tuple[int, ...]
     waited_s: tuple[float, ...]
     encode_s: float
+    calls: int = 1
+    """How many such calls are made at a time."""
 
 
 def _unseen(_report: BatchReport) -> None:
@@ -206,7 +208,7 @@ class Batcher:
             # A caller that left has cancelled its future; set_result would raise.
             with suppress(asyncio.InvalidStateError):
                 pending.answer.set_result(Encoded(embedding, waited * 1000, encode_s * 1000))
-        self._notice(BatchReport(tuple(map(len, walks)), waited_s, encode_s))
+        self._notice(BatchReport(tuple(map(len, walks)), waited_s, encode_s, self._calls))
 
 
 def _check_answer(embeddings: NDArray[np.float32], count: int) -> None:

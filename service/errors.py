@@ -153,7 +153,11 @@ class OwnGalleryError(RequestError):
 
 
 class BusyError(ServiceError):
-    """There is no room for another walk now."""
+    """There is no room for another walk now, or no time."""
+
+    def __init__(self, sentence: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineError(ServiceError):

@@ -90,7 +90,10 @@ class Settings(BaseSettings):
     batch_frames: int = Field(256, ge=1, description="padded frames in one encoder call")
     queue_walks: int = Field(64, ge=1, description="walks in work or waiting; more are refused")
     queue_timeout_s: float = Field(
-        10, gt=0, description="time that a walk may wait for the encoder; then it is refused"
+        10,
+        gt=0,
+        description="time that a walk may wait for the encoder; "
+        "one that would wait longer is refused",
     )
     decode_threads: int = Field(2, ge=1, le=64, description="threads that decode and align uploads")
     shutdown_grace_s: float = Field(

@@ -12,6 +12,7 @@ import pytest
 from gallery import Gallery
 from service.admission import Admission
 from service.app import create_app
+from service.batcher import BatchReport
 from service.errors import BusyError, SettingsError
 from service.settings import Settings, load_settings
 from tests.caller import Caller, calling
@@ -31,6 +32,47 @@ def test_no_more_walks_than_places() -> None:
             pass
         assert admission.taken == 2
     assert admission.taken == 0
+
+
+def encoded(admission: Admission, seconds: float, walks: int = 1, calls: int = 1) -> None:
+    admission.encoded(BatchReport((30,) * walks, (0.0,) * walks, seconds, calls))
+
+
+def test_a_walk_that_would_wait_too_long_is_refused_at_the_door() -> None:
+    admission = Admission(walks=9, body_bytes=10, wait_s=5)
+    encoded(admission, 24.0, walks=4, calls=2)  # 3 seconds a walk
+    with admission.place():
+        assert admission.expected_wait_s == pytest.approx(3)
+        with admission.place():
+            with pytest.raises(
+                BusyError, match=r"2 walks are in work already, .* 6 sec"
+            ) as refused:
+                admission.place().__enter__()
+            assert refused.value.retry_after_s == 1
+    encoded(admission, 100.0)
+    encoded(admission, 100.0)
+    with admission.place():
+        with pytest.raises(BusyError) as refused:
+            admission.place().__enter__()
+        assert refused.value.retry_after_s == 95
+    assert admission.taken == 0
+
+
+def test_one_slow_call_refuses_nobody() -> None:
+    admission = Admission(walks=9, body_bytes=10, wait_s=5)
+    for seconds in (0.1, 60.0, 0.1):
+        encoded(admission, seconds)
+    with admission.place(), admission.place():
+        assert admission.expected_wait_s == pytest.approx(0.2)
+
+
+def test_an_idle_service_takes_a_walk_however_slow_it_is() -> None:
+    admission = Admission(walks=1, body_bytes=10, wait_s=5)
+    encoded(admission, 60.0)
+    with admission.place():
+        with pytest.raises(BusyError, match="1 walks are in work") as refused:
+            admission.place().__enter__()
+        assert refused.value.retry_after_s == 60
 
 
 def test_no_more_bytes_than_the_budget() -> None:
