@@ -37,9 +37,10 @@ pictures: $(VENV)/.complete
 	$(BIN)/metagait plot cmc det tsne --output docs/pictures
 	$(BIN)/metagait plot attention curves --model $(RUN)/checkpoint.pt --log $(RUN)/log.jsonl --output docs/pictures
 
-# Walks a second of every engine and precision beside eager torch: docs/encode.md and its picture.
+# Walks a second of every engine and precision beside eager torch, and what rank-1 each costs, in about
+# five minutes on a quiet machine: docs/encode.md and its picture.
 bench: $(VENV)/.complete
-	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/encode.py --evaluate 20
 
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest

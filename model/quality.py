@@ -112,7 +112,7 @@ class Observer:
 
     def _look_at(self, frame: NDArray[np.uint8]) -> None:
         top = int(frame.max())
-        mask = cv2.threshold(frame, 0 if top == 1 else _BODY, 1, cv2.THRESH_BINARY)[1]
+        mask = frame if top == 1 else cv2.threshold(frame, _BODY, 1, cv2.THRESH_BINARY)[1]
         left, above, width, height = box = cv2.boundingRect(mask)
         if height == 0:
             return

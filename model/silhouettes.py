@@ -90,7 +90,7 @@ def align(frames: Iterable[NDArray[Any]], size: tuple[int, int] = (64, 44)) -> W
     dropped: Counter[str] = Counter()
     received = 0
     for frame in frames:
-        body = _find_body(_as_grey(frame, received))
+        body = _find_body(*_checked(frame, received))
         received += 1
         if body is None:
             dropped[EMPTY] += 1
@@ -134,14 +134,15 @@ def _centred(scaled: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(padded[:, centre : centre + width])
 
 
-def _as_grey(frame: NDArray[Any], position: int) -> NDArray[np.uint8]:
+def _checked(frame: NDArray[Any], position: int) -> tuple[NDArray[np.uint8], bool]:
+    """Return a frame as uint8, and whether it is a mask of 0 and 1 rather than grey."""
     if frame.ndim != 2 or frame.dtype not in (np.uint8, np.bool_) or 0 in frame.shape:
         raise SilhouetteError(
             f"frame {position}: expected a uint8 or bool picture [height, width], "
             f"got {frame.dtype} {list(frame.shape)}"
         )
-    grey = np.ascontiguousarray(frame.view(np.uint8))
-    return grey * np.uint8(255) if grey.max() == 1 else grey
+    pixels = np.ascontiguousarray(frame.view(np.uint8))
+    return pixels, bool(pixels.max() == 1)
 
 
 @dataclass(frozen=True)
@@ -152,10 +153,13 @@ class _Body:
     left: int
 
 
-def _find_body(grey: NDArray[np.uint8]) -> _Body | None:
-    """Cut the frame to its body's rows and columns; None when there is too little of one."""
+def _find_body(frame: NDArray[np.uint8], is_mask: bool = False) -> _Body | None:
+    """Cut the frame to its body's rows and columns, in grey; None when there is too little of one.
+
+    A mask of 0 and 1 becomes grey when it is cut, which is much less to touch than the frame.
+    """
     # OpenCV finds the box in a tenth of the time that numpy takes to look through rows and columns.
-    mask = cv2.threshold(grey, _MASK_THRESHOLD, 1, cv2.THRESH_BINARY)[1]
+    mask = frame if is_mask else cv2.threshold(frame, _MASK_THRESHOLD, 1, cv2.THRESH_BINARY)[1]
     left, above, width, height = cv2.boundingRect(mask)
     within = slice(above, above + height), slice(left, left + width)
     pieces = np.asarray(mask[within], np.uint8)
@@ -163,9 +167,10 @@ def _find_body(grey: NDArray[np.uint8]) -> _Body | None:
         return None
     if cv2.countNonZero(pieces) < _MIN_PIXELS:
         return None
+    grey = frame[within] * np.uint8(255) if is_mask else frame[within]
     # Nearly always there is one piece; to count is five times cheaper than to measure as well.
     if cv2.connectedComponents(pieces, connectivity=8)[0] == 2:
-        return _Body(grey[within], left)
+        return _Body(grey, left)
     count, labels, found, _ = cv2.connectedComponentsWithStats(pieces, connectivity=8)
     boxes = np.asarray(found, np.int32)
     kept = _parts_of_body(boxes)
@@ -178,7 +183,7 @@ def _find_body(grey: NDArray[np.uint8]) -> _Body | None:
     wanted = np.ones(count, bool)
     wanted[1:] = False
     wanted[kept] = True
-    pixels = np.where(wanted[labels], grey[within], np.uint8(0))
+    pixels = np.where(wanted[labels], grey, np.uint8(0))
     return _Body(pixels[y:bottom, x:right], left + x)
 
 

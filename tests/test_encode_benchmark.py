@@ -133,3 +133,10 @@ def test_preparing_a_walk_is_cut_into_its_steps(benchmark: Any) -> None:
     rows = list(prepare.lines(body, {"packed": [prepare.Spent(1, 3, 96)] * 3, "npy": [spent]}))
     assert [row[-2:] for row in rows] == [["4.0%", "≤ 5% met"], ["66.7%", "–"]]
     assert all(len(row) == len(prepare.head()) for row in rows)
+
+
+def test_a_training_loop_is_told_by_its_rate_and_what_it_waits_for(benchmark: Any) -> None:
+    timed = {"ours": [0.9] * 3, "waiting": [0.1] * 3, "plain": [1.5] * 3, "drawing": [0.5] * 3}
+    _, ours, plain = benchmark("train").table(timed, "bfloat16")
+    assert ours == ["ours", "bfloat16", "1.000", "2.00", "10.0%", "≤ 5% missed"]
+    assert plain == ["plain", "float32", "0.500", "1.00", "25.0%", "–"]
