@@ -6,10 +6,11 @@
 Starts `metagait serve` on a free loopback port. Rounds with each form of body stand between two raw
 ones, in which the same engine in the same mode with the same threads embeds the same walk without
 any service, so that the ratios hold on a machine whose speed changes; the table shows the median
-ratio of the rounds. One caller is compared with single walks; several at once with full batches, by
-as many calls at a time as the engine gains from. Then twice the served throughput is offered:
-nothing but 200 and 503 may come back (else status 1), and what is accepted must be done in the time
-that the places allow. `--stages` prints where the time of a request goes instead.
+ratio of the rounds. One caller is compared with single walks; several at once with calls as large,
+and as many at a time, as the engine gains from: on a CPU one walk in each. Then twice the served
+throughput is offered: nothing but 200 and 503 may come back (else status 1), and what is accepted
+must be done in the time that the places allow. `--stages` prints where the time of a request goes
+instead.
 """
 
 import argparse
@@ -83,8 +84,8 @@ class Raw:
         """Embed single walks."""
         return self._encode(seconds, 1, 1)
 
-    def in_batches(self, seconds: float) -> Timed:
-        """Embed full batches, by as many calls at a time as the encoder gains from."""
+    def as_served(self, seconds: float) -> Timed:
+        """Embed in calls as large, and as many at a time, as the engine gains from."""
         return self._encode(seconds, self.batch, self.encoder.runtime.callers)
 
     def _encode(self, seconds: float, count: int, calls: int) -> Timed:
@@ -170,7 +171,7 @@ def measured(
         raw_rounds: dict[bool, Timed] = {}
         for callers in plan.callers:
             alone = callers == 1
-            measure = raw.one_by_one if alone else raw.in_batches
+            measure = raw.one_by_one if alone else raw.as_served
             before = raw_rounds.get(alone) or measure(plan.seconds)
             some = {
                 body: served(server, identify(content), callers, plan.seconds)
@@ -223,7 +224,7 @@ def main() -> int:
     encoder = open_encoder(settings.model, settings.engine_choice())
     what = f"{arguments.engine}, {arguments.mode}, {arguments.threads} threads"
     print(f"{encoder.facts.model_id}, {arguments.frames} frames, {what}\n", flush=True)
-    raw = Raw(encoder, align(walk).silhouettes, max(1, settings.batch_frames // len(walk)))
+    raw = Raw(encoder, align(walk).silhouettes, max(1, encoder.runtime.batch_frames // len(walk)))
     bodies = bodies_of(walk)
     plan = Plan(arguments.seconds, arguments.rounds, arguments.callers)
     environment = {

@@ -295,12 +295,15 @@ def _batcher(
         metrics.batch(report)
         admission.encoded(report)
 
+    runtime = encoder.runtime
     return Batcher(
         encoder.encode,
-        batch_frames=settings.batch_frames,
+        batch_frames=settings.batch_frames or runtime.batch_frames,
         queue_walks=settings.queue_walks,
         wait_s=settings.queue_timeout_s,
-        calls=encoder.runtime.callers,
+        calls=runtime.callers,
+        # Small calls follow each other quickly; large ones had better wait for more company.
+        ahead=1 if runtime.on_cpu else 0,
         notice=notice,
     )
 

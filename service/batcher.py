@@ -6,7 +6,9 @@ length go along while the padded batch stays within a budget of frames, because 
 its number of walks times its longest walk.
 
 An encoder that gains from several calls at a time gets as many, and what waits is shared among
-them: two calls of one thread each do more than one call after the other of two.
+them: two calls of one thread each do more than one call after the other of two. Where calls are
+short, the next ones are laid ready while these run, so that the encoder never waits for an event
+loop that is busy with answers.
 """
 
 import asyncio
@@ -68,6 +70,7 @@ class Batcher:
         queue_walks: walks that may wait.
         wait_s: seconds that a walk may wait.
         calls: encoder calls at a time.
+        ahead: calls that are laid ready meanwhile; their walks are no longer in the queue.
         notice: is told of every batch that was encoded.
 
     """
@@ -80,6 +83,7 @@ class Batcher:
         queue_walks: int,
         wait_s: float,
         calls: int = 1,
+        ahead: int = 0,
         notice: Callable[[BatchReport], None] = _unseen,
     ) -> None:
         self._encode = encode
@@ -90,6 +94,7 @@ class Batcher:
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._calls = calls
+        self._ahead = ahead
         self._threads = ThreadPoolExecutor(calls, thread_name_prefix="encoder")
         self._workers: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -109,7 +114,7 @@ class Batcher:
         """Begin to work on what arrives."""
         self._workers = {
             asyncio.create_task(self._work(), name=f"batcher {number}")
-            for number in range(self._calls)
+            for number in range(self._calls + self._ahead)
         }
 
     async def embed(self, walk: NDArray[np.uint8]) -> Encoded:
@@ -191,24 +196,28 @@ class Batcher:
 
     async def _run(self, batch: list[_Pending]) -> None:
         """Encode a batch; each of its callers gets its embedding, or all get the failure."""
-        started = time.perf_counter()
         loop = asyncio.get_running_loop()
         try:
             walks = [pending.walk for pending in batch]
-            embeddings = await loop.run_in_executor(self._threads, self._encode, walks)
+            call = await loop.run_in_executor(self._threads, self._call, walks)
+            embeddings, started, encode_s = call
             _check_answer(embeddings, len(batch))
         except Exception as error:
             # Whatever it is, every caller of the batch must hear of it.
             for pending in batch:
                 _fail(pending.answer, error)
             return
-        encode_s = time.perf_counter() - started
         waited_s = tuple(started - pending.arrived for pending in batch)
         for pending, embedding, waited in zip(batch, embeddings, waited_s, strict=True):
             # A caller that left has cancelled its future; set_result would raise.
             with suppress(asyncio.InvalidStateError):
                 pending.answer.set_result(Encoded(embedding, waited * 1000, encode_s * 1000))
         self._notice(BatchReport(tuple(map(len, walks)), waited_s, encode_s, self._calls))
+
+    def _call(self, walks: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], float, float]:
+        """Encode in an encoder thread; returns also when that began, and the seconds it took."""
+        started = time.perf_counter()
+        return self._encode(walks), started, time.perf_counter() - started
 
 
 def _check_answer(embeddings: NDArray[np.float32], count: int) -> None:

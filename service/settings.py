@@ -87,7 +87,9 @@ class Settings(BaseSettings):
     )
     max_frame_pixels: int = Field(3840 * 2160, ge=1, description="pixels of one frame")
     max_walk_megapixels: int = Field(640, ge=1, description="pixels of all frames of a walk")
-    batch_frames: int = Field(256, ge=1, description="padded frames in one encoder call")
+    batch_frames: int | None = Field(
+        None, ge=1, description="padded frames in one encoder call; default: 32 on a CPU, else 256"
+    )
     queue_walks: int = Field(64, ge=1, description="walks in work or waiting; more are refused")
     queue_timeout_s: float = Field(
         10,

@@ -1,13 +1,15 @@
 """The batcher: greedy, a budget in frames, bounded, and nobody is left waiting for ever."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from service.batcher import Batcher, Encoded
+from service.batcher import Batcher, BatchReport, Encoded
 from service.errors import BusyError, DeadlineError, EncoderFaultError, NotReadyError
 from tests.fakes import SIZE, FakeEncoder, mean_picture
 
@@ -25,6 +27,7 @@ def play(
     queue_walks: int = 20,
     wait_s: float = 20,
     calls: int = 1,
+    ahead: int = 0,
 ) -> None:
     async def run() -> None:
         encoder = FakeEncoder()
@@ -34,6 +37,7 @@ def play(
             queue_walks=queue_walks,
             wait_s=wait_s,
             calls=calls,
+            ahead=ahead,
         )
         batcher.start()
         try:
@@ -109,6 +113,48 @@ def test_an_encoder_that_gains_from_two_calls_gets_two_and_they_share_what_waits
         assert encoder.batches[:3] == [[1], [2], [5, 6]]
 
     play(scene, calls=2)
+
+
+def test_the_next_call_is_laid_ready_while_one_runs() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        ready = asyncio.create_task(batcher.embed(walk(4)))
+        await asyncio.sleep(0)
+        while batcher.waiting:
+            await asyncio.sleep(0)
+        waiting = await enqueue(batcher, 5, 6)
+        encoder.free.set()
+        answers = await asyncio.gather(first, ready, *waiting)
+        for count, answer in zip((1, 4, 5, 6), answers, strict=True):
+            np.testing.assert_array_equal(answer.embedding, mean_picture(walk(count)))
+        # One at a time all the same; the walk that was laid ready went without company.
+        assert encoder.batches[:2] == [[1], [4]]
+        assert answers[1].queue_ms > 0
+
+    play(scene, ahead=1)
+
+
+def test_a_call_laid_ready_is_not_counted_as_encoding() -> None:
+    reports: list[BatchReport] = []
+
+    def encode(walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        time.sleep(0.2)
+        return np.zeros((len(walks), 4), np.float32)
+
+    async def run() -> None:
+        batcher = Batcher(
+            encode, batch_frames=1, queue_walks=9, wait_s=20, ahead=1, notice=reports.append
+        )
+        batcher.start()
+        await asyncio.gather(*(batcher.embed(walk(2)) for _ in range(3)))
+        await batcher.close()
+
+    asyncio.run(run())
+    first, second, third = reports
+    assert second.waited_s[0] >= 0.19
+    # Each began when the one before had ended, and none of them counts the other's time as its own.
+    assert third.waited_s[0] >= second.waited_s[0] + 0.9 * second.encode_s
+    assert first.waited_s[0] < second.waited_s[0]
 
 
 def test_closing_ends_every_call() -> None:

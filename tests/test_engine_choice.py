@@ -117,3 +117,11 @@ def test_the_trial_walk_is_always_the_same() -> None:
     facts = ModelFacts("x-0", "x", (64, 44), 2, 3, "", 7, None)
     assert trial_walk(facts).shape == (7, 64, 44)
     np.testing.assert_array_equal(trial_walk(facts), trial_walk(facts))
+
+
+@pytest.mark.parametrize(
+    ("provider", "frames"),
+    [("CPUExecutionProvider", 32), ("CPU", 32), ("CUDAExecutionProvider", 256)],
+)
+def test_a_call_is_small_on_a_cpu_and_large_on_a_gpu(provider: str, frames: int) -> None:
+    assert Runtime("any", provider, "float32", 1, 1).batch_frames == frames

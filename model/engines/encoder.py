@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from model.facts import ModelFacts
 
+# A call of one walk keeps what it works on in a processor's caches: in calls of eight a walk takes
+# an eighth more processor time. A GPU idles in small calls.
+_CPU_FRAMES, _GPU_FRAMES = 32, 256
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -24,6 +28,16 @@ class Runtime:
     """CPU threads of one call."""
     callers: int
     """Calls at a time from which the engine gains; more only wait for each other."""
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the processor computes."""
+        return self.provider.startswith("CPU")
+
+    @property
+    def batch_frames(self) -> int:
+        """Padded frames of a call up to which a walk costs less in company."""
+        return _CPU_FRAMES if self.on_cpu else _GPU_FRAMES
 
 
 class Encoder(Protocol):
