@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=128)
     parser.add_argument("--frames", type=int, nargs="+", default=[30, 60, 100])
     parser.add_argument("--folder", type=Path, default=Path("runs/graph"))
+    parser.add_argument("--models", type=Path, nargs="*", default=[], help="other files to profile")
     arguments = parser.parse_args()
     paths = graphs(arguments.folder, arguments.channels, arguments.dimensions)
     measured = [processor_times(paths, frames) for frames in arguments.frames]
@@ -105,10 +106,15 @@ def main() -> None:
     for name in paths:
         ratios = [times["MetaGait, plain"] / times[name] for times in measured]
         print(f"| {name} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
-    for form in FORMS:
-        found = shares(paths[f"MetaGait, {form}"], arguments.frames[0], arguments.folder)
-        parts = [f"{kind} {n / found.total():.1%}" for kind, n in found.most_common(12)]
-        print(f"\n{form}, {arguments.frames[0]} frames: {', '.join(parts)}")
+    for path in (*(paths[f"MetaGait, {form}"] for form in FORMS), *arguments.models):
+        print(f"\n{told(path, arguments.frames[0], arguments.folder)}")
+
+
+def told(path: Path, frames: int, folder: Path) -> str:
+    """Name the operations that take most of a graph's time."""
+    found = shares(path, frames, folder)
+    parts = [f"{kind} {n / found.total():.1%}" for kind, n in found.most_common(12)]
+    return f"{path.stem}, {frames} frames, {found.total() / 1000:.1f} ms: {', '.join(parts)}"
 
 
 if __name__ == "__main__":

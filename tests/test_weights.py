@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model.encoder import SHIPPED_MODEL, OnnxEncoder
+from model.variants import LARGEST_LOSS
 from model.walkers import packed_walk
 
 CARD = (Path(SHIPPED_MODEL).parent / "README.md").read_text(encoding="utf-8")
@@ -42,3 +43,20 @@ def test_unseen_walkers_are_found_again_from_another_side(encoder: OnnxEncoder) 
     distances = np.linalg.norm(asked[:, None] - known[None], axis=2)
     hits = (distances.argmin(axis=1) == np.arange(len(UNSEEN))).mean()
     assert hits >= 0.75  # one in eight by chance
+
+
+def test_the_int8_file_is_of_these_weights_and_loses_next_to_nothing(encoder: OnnxEncoder) -> None:
+    integers = OnnxEncoder.open(SHIPPED_MODEL.with_name("metagait-int8.onnx"), threads=1)
+    assert integers.facts.precision == "int8"
+    assert integers.facts.model_id in CARD
+    compared = integers.facts.comparison
+    assert compared is not None
+    assert compared.source == encoder.facts.model_id
+    assert compared.subjects == 50
+    for name, before in compared.before.items():
+        assert compared.after[name] >= before - LARGEST_LOSS
+        assert f"| {name} | {before:.2f} | {compared.after[name]:.2f} |" in CARD
+    walks = [packed_walk(9001, "nm-01", 54), packed_walk(9002, "nm-05", 72)]
+    moved = np.linalg.norm(integers.encode(walks) - encoder.encode(walks), axis=1)
+    assert (moved > 0).all()
+    assert (moved < 0.1).all()
