@@ -147,6 +147,15 @@ class Database:
         """Close every connection."""
         self.engine.dispose()
 
+    @contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Do what is left to do at the opening; when that fails, nobody is left to close this."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
     def _vacuum(self) -> None:
         """Let the server free the rows that were erased, where nobody still sees them."""
         with _in_our_words(), self.engine.connect() as plain:

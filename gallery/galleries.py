@@ -52,11 +52,8 @@ class Galleries:
 
         """
         database = Database(location, Vault(master_key))
-        try:
+        with database.closed_on_error():
             prepare(database)
-        except BaseException:
-            database.close()
-            raise
         return cls(database)
 
     def close(self) -> None:

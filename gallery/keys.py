@@ -89,11 +89,8 @@ class KeyStore:
 
         """
         database = Database(location)
-        try:
+        with database.closed_on_error():
             _prepare(database)
-        except BaseException:
-            database.close()
-            raise
         return cls(database)
 
     def close(self) -> None:

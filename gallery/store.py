@@ -118,15 +118,12 @@ class Store:
 
         """
         database = Database(location, Vault(master_key))
-        try:
+        with database.closed_on_error():
             prepare(database)
             number = (
                 find_or_make_gallery(database, name)[0] if make else find_gallery(database, name)
             )
-            return cls(database, name, number)
-        except BaseException:
-            database.close()
-            raise
+        return cls(database, name, number)
 
     def again(self) -> Self:
         """Open the same gallery once more, to be closed by itself."""

@@ -14,7 +14,7 @@ service that is busy (429 or 503) is asked again after the time that it names.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -28,10 +28,12 @@ RETRIES = 2
 _LONGEST_WAIT_S = 30.0
 _COME_BACK = frozenset({429, 503})
 B = TypeVar("B", bound=BaseModel)
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+T = TypeVar("T", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
 
-class Client:
-    """Calls one service. Every method raises UnreachableError or RefusedError."""
+class _Calling(Generic[H, T]):
+    """What both clients are made of: a service, a key, and how long to wait."""
 
     def __init__(
         self,
@@ -41,17 +43,39 @@ class Client:
         gallery: str | None = None,
         timeout_s: float = 60,
         retries: int = RETRIES,
-        transport: httpx.BaseTransport | None = None,
+        transport: T | None = None,
     ) -> None:
+        """Prepare to call; nothing is sent yet.
+
+        Args:
+            url: where the service is, for instance `http://127.0.0.1:8000`.
+            key: an API key, `mg_<id>_<secret>`; none for a service without keys.
+            gallery: name of the gallery; None for the service's own.
+            timeout_s: seconds that one request may take.
+            retries: how often a call is sent again when the service asks to come back later.
+            transport: what carries the requests, instead of the network.
+
+        """
         self._url = url
         self._retries = retries
-        self._http = httpx.Client(
+        self._http: H = self._connected(
             base_url=url,
-            headers=_headers(key),
-            params=_params(gallery),
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            params={} if gallery is None else {"gallery": gallery},
             timeout=timeout_s,
             transport=transport,
         )
+
+    def _connected(self, **options: Any) -> H:
+        """Make the connections of a kind."""
+        raise NotImplementedError
+
+
+class Client(_Calling[httpx.Client, httpx.BaseTransport]):
+    """Calls one service. Every method raises UnreachableError or RefusedError."""
+
+    def _connected(self, **options: Any) -> httpx.Client:
+        return httpx.Client(**options)
 
     def __enter__(self) -> Self:
         return self
@@ -125,28 +149,11 @@ class Client:
         return _answer(response, call)
 
 
-class AsyncClient:
+class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     """Calls one service from an event loop. Every method raises as `Client`'s does."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key: str | None = None,
-        gallery: str | None = None,
-        timeout_s: float = 60,
-        retries: int = RETRIES,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._url = url
-        self._retries = retries
-        self._http = httpx.AsyncClient(
-            base_url=url,
-            headers=_headers(key),
-            params=_params(gallery),
-            timeout=timeout_s,
-            transport=transport,
-        )
+    def _connected(self, **options: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -218,14 +225,6 @@ class AsyncClient:
                 break
             await asyncio.sleep(wait_s)
         return _answer(response, call)
-
-
-def _params(gallery: str | None) -> dict[str, str]:
-    return {} if gallery is None else {"gallery": gallery}
-
-
-def _headers(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 def _wait_s(response: httpx.Response, call: Call[Any], attempt: int, retries: int) -> float | None:

@@ -8,6 +8,8 @@ its answer, so that the next request goes elsewhere and none is on its way when 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.middleware import HttpMiddleware, at_start
+
 
 class Draining:
     """Whether the service is on its way out."""
@@ -20,19 +22,17 @@ class Draining:
         self.begun = True
 
 
-class CloseConnections:
+class CloseConnections(HttpMiddleware):
     """ASGI middleware: while draining, a connection ends with its answer (RFC 9112, 9.6)."""
 
     def __init__(self, app: ASGIApp, draining: Draining) -> None:
-        self._app = app
+        super().__init__(app)
         self._draining = draining
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; the ASGI interface."""
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request be answered, and say that it is the last of its connection."""
+        await self._app(scope, receive, at_start(send, self._close_when_begun))
 
-        async def send_last(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._draining.begun:
-                MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
-        await self._app(scope, receive, send_last)
+    def _close_when_begun(self, message: Message) -> None:
+        if self._draining.begun:
+            MutableHeaders(scope=message)["Connection"] = "close"

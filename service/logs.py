@@ -9,8 +9,9 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from service.middleware import HttpMiddleware, at_start
 from service.request_ids import current_request_id
 
 _REQUESTS = logging.getLogger("metagait.requests")
@@ -45,27 +46,19 @@ def log_json_lines(level: int = logging.INFO) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-class RequestLog:
+class RequestLog(HttpMiddleware):
     """ASGI middleware: a line at info when a request was answered."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; the ASGI interface."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request be answered, and log it."""
         started, status = time.perf_counter(), 0
 
-        async def send_watched(message: Message) -> None:
+        def note(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+            status = message["status"]
 
         try:
-            await self._app(scope, receive, send_watched)
+            await self._app(scope, receive, at_start(send, note))
         finally:
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             _REQUESTS.info("answered", extra=_line(scope, status, milliseconds))

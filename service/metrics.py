@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gallery import GalleryStatus
 from service.batcher import BatchReport
 from service.clocks import Clock
+from service.middleware import HttpMiddleware, at_start
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 Stage = Literal["receive", "decode", "align", "quality", "queue", "encode", "gallery"]
@@ -144,28 +145,23 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class Measured:
+class Measured(HttpMiddleware):
     """ASGI middleware: counts every request, by its route and never by its path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
+        super().__init__(app)
         self._metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; the ASGI interface."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request be answered, and count it."""
         started, status = time.perf_counter(), 500
 
-        async def send_counted(message: Message) -> None:
+        def note(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+            status = message["status"]
 
         try:
-            await self._app(scope, receive, send_counted)
+            await self._app(scope, receive, at_start(send, note))
         finally:
             # An error that nobody expected is answered outside of here, with status 500.
             code = scope.get("problem", "internal_error" if status >= 500 else None)

@@ -8,7 +8,9 @@ import secrets
 from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from service.middleware import HttpMiddleware, at_start
 
 HEADER = "X-Request-Id"
 # Nothing that could end a line of a log or of a header.
@@ -21,27 +23,19 @@ def current_request_id() -> str | None:
     return _CURRENT.get()
 
 
-class RequestIds:
+class RequestIds(HttpMiddleware):
     """ASGI middleware: takes or makes the id."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; the ASGI interface."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request be answered under its id."""
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if _SANE.fullmatch(given) else secrets.token_hex(16)
 
-        async def send_named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
-            await send(message)
+        def add_id(message: Message) -> None:
+            MutableHeaders(scope=message)[HEADER] = request_id
 
         token = _CURRENT.set(request_id)
         try:
-            await self._app(scope, receive, send_named)
+            await self._app(scope, receive, at_start(send, add_id))
         finally:
             _CURRENT.reset(token)

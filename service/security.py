@@ -8,9 +8,10 @@ names another origin is refused (the Origin header, RFC 6454, is the browser's t
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import CrossOriginError
+from service.middleware import HttpMiddleware, at_start
 from service.problems import answer, kind_of
 
 _HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -25,30 +26,23 @@ _HEADERS = {
 }
 
 
-class Security:
+class Security(HttpMiddleware):
     """ASGI middleware: safe headers on every answer, and no changes for other sites' pages."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request of another site's page, or let it be answered."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; the ASGI interface."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        def add_headers(message: Message) -> None:
+            _add_headers(MutableHeaders(scope=message), scope["path"])
 
-        async def send_safely(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                _add_headers(MutableHeaders(scope=message), scope["path"])
-            await send(message)
-
+        send = at_start(send, add_headers)
         if scope["method"] not in _HARMLESS and _is_foreign(Headers(scope=scope)):
             error = CrossOriginError(
                 "expected a request of this service's own page or of a program"
             )
-            await answer(kind_of(error), str(error))(scope, receive, send_safely)
+            await answer(kind_of(error), str(error))(scope, receive, send)
             return
-        await self._app(scope, receive, send_safely)
+        await self._app(scope, receive, send)
 
 
 def _is_foreign(headers: Headers) -> bool:
