@@ -27,7 +27,7 @@ weights: $(VENV)/.complete
 	$(BIN)/metagait train model/configs/walkers.yaml --resume
 	$(BIN)/metagait export runs/walkers/checkpoint.pt runs/walkers/network.onnx
 	$(BIN)/metagait compact runs/walkers/network.onnx runs/walkers/metagait.onnx --kind discriminant --dimensions 256 --name metagait-walkers --calibrate
-	$(BIN)/metagait quantise runs/walkers/metagait.onnx runs/walkers/metagait-int8.onnx
+	$(BIN)/metagait quantise runs/walkers/metagait.onnx runs/walkers/metagait-int8.onnx --calibrate
 	$(BIN)/metagait evaluate runs/walkers/metagait.onnx --open-set --markdown runs/walkers/table.md
 
 # The walkers that the web page offers to try.

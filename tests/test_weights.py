@@ -53,6 +53,11 @@ def test_the_int8_file_is_of_these_weights_and_loses_next_to_nothing(encoder: On
     assert compared is not None
     assert compared.source == encoder.facts.model_id
     assert compared.subjects == 50
+    threshold = integers.facts.threshold
+    assert threshold is not None
+    assert threshold.inconclusive_to is not None
+    assert f"{threshold.distance:.3f}" in CARD
+    assert f"{threshold.inconclusive_to:.3f}" in CARD
     for name, before in compared.before.items():
         assert compared.after[name] >= before - LARGEST_LOSS
         assert f"| {name} | {before:.2f} | {compared.after[name]:.2f} |" in CARD
