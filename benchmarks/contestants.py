@@ -74,6 +74,9 @@ def of_engines(models: Sequence[Path], provider: str, threads: int) -> Iterator[
             except ProviderError as error:
                 print(f"left out: {error}")
                 continue
+            if choice.precision not in ("model", encoder.runtime.precision):
+                encoder.close()  # what is narrow already is no narrower in bfloat16
+                continue
             yield _of_encoder(path, encoder)
 
 

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from ceilings import Kernel, kernels, processors
 from contestants import BASELINE, EAGER, Contestant, Walk, of_engines, of_torch
-from losses import points_lost, rank_one
+from losses import one_search, points_lost, rank_one
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -259,13 +259,24 @@ def document(
         f"--evaluate {given.evaluate}`, "
         f"{datetime.now(UTC):%d %B %Y}, {place}. Written by that command; the script says how each "
         f"column comes about. GFLOP of a walk: {counted}; ratios, GFLOP/s and ceiling are of "
-        f"{TOLD} frames, {given.batch} {'walk' if given.batch == 1 else 'walks'} a call.",
+        f"{TOLD} frames, {given.batch} {'walk' if given.batch == 1 else 'walks'} a call."
+        + measured_on(given.evaluate),
         f"![Walks a second beside eager torch]({given.plot.relative_to(given.output.parent)})",
     ]
     for heat in heats:
         parts += [f"## {heat.threads} {'thread' if heat.threads == 1 else 'threads'}"]
         parts += [markdown(table(heat, flops[TOLD], lost), names=2), ceilings_in_words(heat)]
     return "\n\n".join(parts)
+
+
+def measured_on(subjects: int) -> str:
+    """Say how coarse the last column is."""
+    if not subjects:
+        return ""
+    return (
+        f" Rank-1 is of {subjects} benchmark walkers, where one search of BG or CL is "
+        f"{one_search(subjects):.2f} points."
+    )
 
 
 def table(heat: Heat, flop: float, lost: dict[str, tuple[float, float | None]]) -> list[list[str]]:

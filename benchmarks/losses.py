@@ -26,6 +26,11 @@ def points_lost(right: Mapping[str, float], other: Mapping[str, float]) -> float
     return max(100 * (right[kind] - other[kind]) for kind in right)
 
 
+def one_search(subjects: int) -> float:
+    """Points of rank-1 that one search of BG or CL is worth, which are walked once each."""
+    return 100 / (subjects * len(_VIEWS) * (len(_VIEWS) - 1))
+
+
 @cache
 def rank_one(encode: Encode, subjects: int) -> dict[str, float]:
     """Rank-1 of NM, BG and CL between different views, by the flattened distance.

@@ -140,3 +140,10 @@ def test_a_training_loop_is_told_by_its_rate_and_what_it_waits_for(benchmark: An
     _, ours, plain = benchmark("train").table(timed, "bfloat16")
     assert ours == ["ours", "bfloat16", "1.000", "2.00", "10.0%", "≤ 5% missed"]
     assert plain == ["plain", "float32", "0.500", "1.00", "25.0%", "–"]
+
+
+def test_the_table_says_how_coarse_its_rank_is(benchmark: Any) -> None:
+    encode = benchmark("encode")
+    assert encode.measured_on(0) == ""
+    assert "of 20 benchmark walkers" in encode.measured_on(20)
+    assert "0.17 points" in encode.measured_on(20)  # 20 × 6 views × 5 other views
