@@ -6,7 +6,6 @@ nothing but multiply and add, so the best rate of any of them is taken for the c
 same graph between QuantizeLinear and DequantizeLinear. A multiply-add counts as two operations.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -126,10 +125,3 @@ def _openvino(
         compiled = core.compile_model(core.read_model(model=graph), "CPU", properties)
         request = compiled.create_infer_request()
         yield precision, lambda request=request: request.infer({"x": given})
-
-
-def processors() -> str:
-    """Name the processor, for the reader of a table."""
-    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} CPUs"

@@ -30,9 +30,10 @@ from statistics import median
 
 import numpy as np
 import torch
-from ceilings import Kernel, kernels, processors
+from ceilings import Kernel, kernels
 from contestants import BASELINE, EAGER, Contestant, Walk, of_engines, of_torch
 from losses import one_search, points_lost, rank_one
+from machine import processors
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -9,8 +9,8 @@ any service, so that the ratios hold on a machine whose speed changes; the table
 ratio of the rounds. One caller is compared with single walks; several at once with calls as large,
 and as many at a time, as the engine gains from: on a CPU one walk in each. Then twice the served
 throughput is offered: nothing but 200 and 503 may come back (else status 1), and what is accepted
-must be done in the time that the places allow. `--stages` prints where the time of a request goes
-instead.
+must be done in the time that the places allow. All of it, and where the time of a request goes, is
+written to `docs/serve.md`; `--stages` prints only the latter.
 """
 
 import argparse
@@ -20,10 +20,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import stages
+from machine import processors
 from numpy.typing import NDArray
 from overloading import overload, told
 from serving import (
@@ -215,19 +217,62 @@ def bodies_of(walk: NDArray[np.uint8]) -> dict[str, bytes]:
 
 
 def main() -> int:
-    """Print the table; 1 when an overload brought anything but 200 and 503."""
+    """Write the page; 1 when an overload brought anything but 200 and 503."""
     arguments = _parser().parse_args()
     walk = shipped_walk(arguments.frames)
     settings = Settings(
         engine=arguments.engine, mode=arguments.mode, threads=arguments.threads, provider="cpu"
     )
     encoder = open_encoder(settings.model, settings.engine_choice())
-    what = f"{arguments.engine}, {arguments.mode}, {arguments.threads} threads"
-    print(f"{encoder.facts.model_id}, {arguments.frames} frames, {what}\n", flush=True)
     raw = Raw(encoder, align(walk).silhouettes, max(1, encoder.runtime.batch_frames // len(walk)))
     bodies = bodies_of(walk)
     plan = Plan(arguments.seconds, arguments.rounds, arguments.callers)
-    environment = {
+    environment = _environment(settings)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environment) as server:
+        _warm_up(server, bodies)
+        if arguments.stages:
+            print("\n".join(stages_of(server, bodies, plan)))
+            return 0
+        rounds = measured(server, raw, bodies, plan)
+        spent = stages_of(server, bodies, plan)
+        best = max(one.served.rate for some in rounds.values() for one in some)
+        # Long enough to fill every place twice over what is done meanwhile.
+        seconds = max(4 * arguments.seconds, 2 * settings.queue_walks / best)
+        found = overload(server.port, identify(bodies["packed"]), 2 * best, seconds)
+    overloaded = told(found, settings.queue_walks + raw.batch)
+    text = page(_what(encoder, arguments), table(rounds, bodies), overloaded, spent)
+    arguments.output.write_text(text, encoding="utf-8")
+    print(text)
+    return 0 if set(found.statuses) <= {200, 503} else 1
+
+
+def page(what: str, lines: Sequence[str], overloaded: Sequence[str], spent: Sequence[str]) -> str:
+    """Lay out what is written."""
+    parts = [
+        "# Speed of the served path",
+        what,
+        "\n".join(lines),
+        "## Twice the load",
+        " ".join(overloaded),
+        "## Where the time goes",
+        "\n".join(spent),
+    ]
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def _what(encoder: Encoder, arguments: argparse.Namespace) -> str:
+    threads = f"{arguments.threads} {'thread' if arguments.threads == 1 else 'threads'}"
+    return (
+        f"`python benchmarks/serve.py --rounds {arguments.rounds} "
+        f"--seconds {arguments.seconds:g} --threads {arguments.threads}`, "
+        f"{datetime.now(UTC):%d %B %Y}, {processors()}: {encoder.facts.model_id}, "
+        f"{arguments.frames} frames, {arguments.engine}, {arguments.mode}, {threads}. Written by "
+        "that command; [performance](performance.md) says how each column comes about."
+    )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {
         "METAGAIT_ENGINE": settings.engine,
         "METAGAIT_MODE": settings.mode,
         "METAGAIT_THREADS": str(settings.threads),
@@ -235,19 +280,6 @@ def main() -> int:
         # Many callers may wait long on a slow machine, and are to be timed all the same.
         "METAGAIT_QUEUE_TIMEOUT_S": "300",
     }
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environment) as server:
-        _warm_up(server, bodies)
-        if arguments.stages:
-            print("\n".join(stages_of(server, bodies, plan)))
-            return 0
-        rounds = measured(server, raw, bodies, plan)
-        print("\n".join([*table(rounds, bodies), ""]), flush=True)
-        best = max(one.served.rate for some in rounds.values() for one in some)
-        # Long enough to fill every place twice over what is done meanwhile.
-        seconds = max(4 * arguments.seconds, 2 * settings.queue_walks / best)
-        found = overload(server.port, identify(bodies["packed"]), 2 * best, seconds)
-    print("\n".join(told(found, settings.queue_walks + raw.batch)))
-    return 0 if set(found.statuses) <= {200, 503} else 1
 
 
 def stages_of(server: Server, bodies: Mapping[str, bytes], plan: Plan) -> list[str]:
@@ -284,6 +316,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", default="onnxruntime", help="onnxruntime or openvino")
     parser.add_argument("--mode", default="latency", help="latency or throughput")
     parser.add_argument("--threads", type=int, default=available_cpus())
+    parser.add_argument("--output", type=Path, default=Path("docs/serve.md"))
     parser.add_argument("--stages", action="store_true", help="where the time of a request goes")
     return parser
 

@@ -20,7 +20,7 @@ from gallery.checks import check_consent, check_embedding, check_limit
 from gallery.ciphers import MasterKey
 from gallery.current import Current, opened_index
 from gallery.enrolling import find_conflict, new_sample
-from gallery.generations import Model, model_sha256, note_model_file, read_head, was_replaced
+from gallery.generations import Model
 from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice
 from gallery.jobs import JobLog
@@ -37,6 +37,7 @@ from gallery.records import (
     SubjectDetail,
     SubjectSummary,
 )
+from gallery.scrubbing import Scrubber
 from gallery.search_log import SearchLog, SearchNote
 from gallery.settings import GallerySettings, change_settings
 from gallery.store import Store
@@ -54,7 +55,7 @@ class Gallery:
         self._model = model
         self._current = Current(store, model, index)
         self._searches = SearchLog(store)
-        self._must_scrub = True
+        self._scrubber = Scrubber(store, self._current)
 
     @property
     def name(self) -> str:
@@ -114,7 +115,7 @@ class Gallery:
         try:
             store.adopt(model)
             gallery._current.catch_up()
-            gallery._scrub()  # a process that was killed while it erased may have left some
+            gallery._scrubber.scrub()
         except BaseException:
             gallery._current.close()
             store.close()
@@ -124,7 +125,7 @@ class Gallery:
     def close(self) -> None:
         """Close the index and the store; nothing is left to be written."""
         self._searches.close()
-        self._scrub()
+        self._scrubber.scrub()
         self._current.close()
         self._store.close()
 
@@ -170,7 +171,7 @@ class Gallery:
         conflict = find_conflict(self._current, self._store, subject, embedding)
         enrolment = self._store.enroll(new, self._model)
         self._current.catch_up()
-        self._scrub()
+        self._scrubber.scrub()
         return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
 
     @contextmanager
@@ -272,7 +273,7 @@ class Gallery:
             SubjectNotFound: there is no such subject.
 
         """
-        return self._after_erasing(erasing.erase_subject(self._store, subject, actor))
+        return self._scrubber.finish(erasing.erase_subject(self._store, subject, actor))
 
     def erase_sample(self, sample_id: str, *, actor: str = LOCAL) -> Erasure:
         """Erase one sample; the subject goes with its last one.
@@ -281,7 +282,7 @@ class Gallery:
             SampleNotFound: there is no such sample.
 
         """
-        return self._after_erasing(erasing.erase_sample(self._store, sample_id, actor))
+        return self._scrubber.finish(erasing.erase_sample(self._store, sample_id, actor))
 
     def receipt(self, receipt_id: str) -> Receipt:
         """Read the receipt of an erasure again.
@@ -348,29 +349,12 @@ class Gallery:
 
     def was_replaced(self) -> bool:
         """Tell whether this gallery's model was live once and another one is now."""
-        with self._store.database.reading() as connection:
-            return was_replaced(connection, self._store.gallery_id, self._model)
+        return self._store.was_replaced(self._model)
 
     def note_model_file(self, sha256: str) -> None:
         """Write down the SHA-256, 64 hex digits, of the file of this gallery's model."""
-        with self._store.database.writing() as connection:
-            note_model_file(connection, self._store.gallery_id, self._model, sha256)
+        self._store.note_model_file(self._model, sha256)
 
     def model_sha256(self) -> str | None:
         """Read the SHA-256 of the live generation's model file; None when nobody kept it."""
-        with self._store.database.reading() as connection:
-            head = read_head(connection, self._store.gallery_id)
-            return model_sha256(connection, head.generation)
-
-    def _after_erasing(self, erased: erasing.Erased) -> Erasure:
-        self._must_scrub = True
-        self._current.catch_up()
-        self._scrub()
-        files = "pending" if self._must_scrub else self._store.database.erased_bytes
-        proof = erasing.prove(self._store, self._current, erased, files)
-        return erasing.finish(self._store, erased, proof)
-
-    def _scrub(self) -> None:
-        # Somebody may be reading the write-ahead log: then the next write or start does it.
-        if self._must_scrub:
-            self._must_scrub = not self._store.database.scrub()
+        return self._store.model_sha256()

@@ -40,10 +40,13 @@ from gallery.generations import (
     Model,
     adopt_if_empty,
     lock,
+    model_sha256,
+    note_model_file,
     now,
     read_head,
     record,
     require_model,
+    was_replaced,
 )
 from gallery.packing import PackedSilhouettes, unpack_silhouettes
 from gallery.preparing import find_gallery, find_or_make_gallery, prepare
@@ -173,6 +176,22 @@ class Store:
             )
             audit.append(connection, self.gallery_id, [entry])
             return enrolment
+
+    def was_replaced(self, model: Model) -> bool:
+        """Tell whether a model was live once and another one is now."""
+        with self.database.reading() as connection:
+            return was_replaced(connection, self.gallery_id, model)
+
+    def note_model_file(self, model: Model, sha256: str) -> None:
+        """Write down the SHA-256, 64 hex digits, of a model's file."""
+        with self.database.writing() as connection:
+            note_model_file(connection, self.gallery_id, model, sha256)
+
+    def model_sha256(self) -> str | None:
+        """Read the SHA-256 of the live generation's model file; None when nobody kept it."""
+        with self.database.reading() as connection:
+            head = read_head(connection, self.gallery_id)
+            return model_sha256(connection, head.generation)
 
     def embeddings_of(self, subject: str, head: Head) -> tuple[list[str], NDArray[np.float32]]:
         """Read a subject's sample ids and embeddings float32 `[N, L]` of one generation.
