@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -229,6 +230,14 @@ def grown(memory: list[tuple[float, float]], since: float) -> tuple[float, float
     return statistics.median(later[:quarter]), statistics.median(later[-quarter:])
 
 
+def by_minute(memory: list[tuple[float, float]]) -> list[float]:
+    """Median memory of each minute in which it was looked at, in MiB."""
+    return [
+        statistics.median(mib for _, mib in minute)
+        for _, minute in groupby(memory, lambda seen: int(seen[0] - memory[0][0]) // 60)
+    ]
+
+
 def soak(server: Server, people: list[Person], minutes: float, share: float) -> Soak:
     """Run the load with everything that happens in between."""
     rate = share * capacity(server, people)
@@ -254,6 +263,7 @@ def report(made: Soak, minutes: float) -> bool:
     for what, count in sorted(made.seen.items()):
         print(f"{count:6d} {what}")
     before, after = grown(made.memory, made.ends_at - 60 * minutes / 2)
+    print("MiB by the minute:", *(f"{mib:.0f}" for mib in by_minute(made.memory)))
     print(
         f"{made.rate:.2f} requests/s offered, {minutes:g} minutes, {len(made.wrong)} wrong answers"
     )
