@@ -1,5 +1,6 @@
 """More walks than can be encoded: who is let in, how long those wait, and who is sent away."""
 
+import json
 import statistics
 import time
 from collections import Counter
@@ -17,7 +18,8 @@ CALLERS = 128
 class Overload:
     """What came back while more was offered than can be done."""
 
-    statuses: Counter[int] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    """By their status, and the code of a problem."""
     accepted_s: list[float] = field(default_factory=list)
     refused_s: list[float] = field(default_factory=list)
     whole_s: float = 0
@@ -25,7 +27,12 @@ class Overload:
     @property
     def offered_rate(self) -> float:
         """Walks a second that were offered."""
-        return sum(self.statuses.values()) / self.whole_s
+        return self.answers.total() / self.whole_s
+
+    @property
+    def only_refusals(self) -> bool:
+        """Whether nobody was told anything but an answer, or to come back."""
+        return all(answer.split()[0] in ("200", "503") for answer in self.answers)
 
     @property
     def accepted_rate(self) -> float:
@@ -42,9 +49,9 @@ def overload(port: int, request: Request, rate: float, seconds: float) -> Overlo
         while (turn := next(turns)) < rate * seconds:
             time.sleep(max(0.0, started + turn / rate - time.perf_counter()))
             before = time.perf_counter()
-            status, _ = connection.send(request)
+            status, body = connection.send(request)
             taken = time.perf_counter() - before
-            found.statuses[status] += 1
+            found.answers[_named(status, body)] += 1
             (found.accepted_s if status == 200 else found.refused_s).append(taken)
         connection.close()
 
@@ -53,19 +60,29 @@ def overload(port: int, request: Request, rate: float, seconds: float) -> Overlo
     return found
 
 
-def told(found: Overload, places: int) -> list[str]:
+def _named(status: int, body: bytes) -> str:
+    return str(status) if status == 200 else f"{status} {json.loads(body).get('code')}"
+
+
+def told(found: Overload, patience_s: float, alone_s: float) -> list[str]:
     """Return what an overload showed, in sentences.
 
-    Who gets the last of `places` waits until all before are done, at the rate at which that happens
-    (Little's law): longer waits would mean that somebody was overtaken.
+    Args:
+        found: what came back.
+        patience_s: seconds within which the service promises to begin with a walk or to refuse it.
+        alone_s: seconds that a walk takes which waits for nobody.
+
     """
-    counts = ", ".join(f"{number} × {status}" for status, number in sorted(found.statuses.items()))
+    counts = ", ".join(f"{number} × {answer}" for answer, number in sorted(found.answers.items()))
     lines = [f"Overload, {found.offered_rate:.1f} walks/s offered: {counts}."]
     if found.accepted_s:
-        p99, bound = float(np.percentile(found.accepted_s, 99)), places / found.accepted_rate
+        p50, p99 = (float(np.percentile(found.accepted_s, rank)) for rank in (50, 99))
+        promise = patience_s + alone_s
         lines.append(
-            f"Accepted: {found.accepted_rate:.1f} walks/s, p99 {p99:.2f} s; "
-            f"{places} places at that rate allow {bound:.2f} s."
+            f"Accepted: {found.accepted_rate:.1f} walks/s, median {p50:.2f} s, p99 {p99:.2f} s, "
+            f"longest {max(found.accepted_s):.2f} s; {patience_s:g} s to wait, as was set, and "
+            f"{alone_s:.2f} s of its own are {promise:.2f} s: "
+            f"{'kept' if p99 <= promise else 'not kept'}."
         )
     if found.refused_s:
         lines.append(f"Refused: median {statistics.median(found.refused_s) * 1000:.0f} ms.")

@@ -2,11 +2,14 @@
 
 A place is taken before the first byte of a body is read, so an overloaded service answers at once
 and holds no more memory than its budget, however many callers there are. How long a walk would wait
-is told from how long the encoder took for those of late.
+is told from the pace of those of late: what each took of the whole service, not of the encoder
+alone, from when it was there or the one before was done (Lindley's recursion, read backwards).
+
+So nobody is let in who would wait too long; and who has waited too long all the same, because the
+machine became slower, is refused by the queue. What is answered was begun in time.
 """
 
 import math
-import statistics
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +17,10 @@ from contextlib import contextmanager
 from service.batcher import BatchReport
 from service.errors import BusyError
 
-# Encoder calls of late whose median tells how long a walk takes; one slow call changes nothing.
-_CALLS_OF_LATE = 9
+# Encoder calls of late of which all but the slowest tell the pace: one that stalls changes nothing.
+_CALLS_OF_LATE = 17
+# Of the time that a walk may wait, what is given away: the rest is for a pace that changes.
+_GIVEN_AWAY = 0.8
 
 
 class Admission:
@@ -26,30 +31,36 @@ class Admission:
     Args:
         walks: walks in work at once.
         body_bytes: bytes of their bodies.
-        wait_s: seconds that a walk may wait for those before it.
+        wait_s: seconds after which the queue refuses a walk; it is let in when it is expected to
+            wait four fifths of that at most.
 
     """
 
     def __init__(self, *, walks: int, body_bytes: int, wait_s: float = math.inf) -> None:
         self._walks = walks
         self._body_bytes = body_bytes
-        self._wait_s = wait_s
+        self._wait_s = _GIVEN_AWAY * wait_s
         self._of_late: deque[float] = deque(maxlen=_CALLS_OF_LATE)
         self._walk_s = 0.0
+        self._until = -math.inf
+        self._more = 0
         self.taken = 0
-        """Walks in work now."""
+        """Places taken now."""
         self.held_bytes = 0
         """Bytes that their bodies take, or have announced."""
 
     @property
     def expected_wait_s(self) -> float:
         """Seconds until the encoder would come to a walk that arrives now."""
-        return self.taken * self._walk_s
+        return (self.taken + self._more) * self._walk_s
 
     def encoded(self, report: BatchReport) -> None:
-        """Take note of how long walks take."""
-        self._of_late.append(report.encode_s / len(report.frames) / report.calls)
-        self._walk_s = statistics.median(self._of_late)
+        """Take note of what walks took of the service, whichever encoder it was."""
+        taken_s = report.until - max(self._until, report.since)
+        self._until = report.until
+        self._of_late.append(taken_s / len(report.frames))
+        usual = sorted(self._of_late)[: max(1, len(self._of_late) - 1)]
+        self._walk_s = sum(usual) / len(usual)
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
@@ -68,6 +79,15 @@ class Admission:
             self.taken -= 1
             self.held_bytes -= place.held_bytes
 
+    @contextmanager
+    def several(self, walks: int) -> Iterator[None]:
+        """Count a place as `walks` that the encoder has to work on, while the block runs."""
+        self._more += walks - 1
+        try:
+            yield
+        finally:
+            self._more -= walks - 1
+
     def _check_walks(self) -> None:
         if self.taken >= self._walks:
             raise BusyError(
@@ -77,8 +97,8 @@ class Admission:
         late_s = self.expected_wait_s - self._wait_s
         if late_s > 0:
             raise BusyError(
-                f"expected to wait at most {self._wait_s:g} seconds, and {self.taken} walks are in "
-                f"work already, which takes {self.expected_wait_s:.0f} seconds",
+                f"expected to wait at most {self._wait_s:g} seconds, and the walks that are in "
+                f"work already take {self.expected_wait_s:.1f} seconds",
                 retry_after_s=math.ceil(late_s),
             )
 

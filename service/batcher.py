@@ -8,16 +8,18 @@ its number of walks times its longest walk.
 An encoder that gains from several calls at a time gets as many, and what waits is shared among
 them: two calls of one thread each do more than one call after the other of two. Where calls are
 short, the next ones are laid ready while these run, so that the encoder never waits for an event
-loop that is busy with answers.
+loop that is busy with answers. Nothing that lies ready is bound: a walk whose time has passed, or
+whose caller has gone, is left out of its call when that begins.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,20 +45,42 @@ class BatchReport:
     frames: tuple[int, ...]
     waited_s: tuple[float, ...]
     encode_s: float
-    calls: int = 1
-    """How many such calls are made at a time."""
+    since: float
+    """When the first of its walks was there, and when all were embedded: `time.perf_counter`."""
+    until: float
 
 
 def _unseen(_report: BatchReport) -> None:
     """Take no notice of a batch."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Pending:
     walk: NDArray[np.uint8]
     answer: asyncio.Future[Encoded]
+    since: float
     arrived: float
-    deadline: asyncio.TimerHandle
+    begun: bool = False
+
+    def give_up(self, error: Exception) -> None:
+        """Fail it, unless the encoder has begun with it: then it is answered soon."""
+        if not self.begun:
+            _fail(self.answer, error)
+
+    def begin(self) -> bool:
+        """Tell whether somebody still waits; from here on the deadline is met."""
+        # Written before it is read: whoever gives up meanwhile is seen here, or sees that it began.
+        self.begun = True
+        return not self.answer.done()
+
+
+class _Call(NamedTuple):
+    """What an encoder thread brings back: for whom it encoded, from when on, and for how long."""
+
+    batch: list[_Pending]
+    embeddings: NDArray[np.float32]
+    started: float
+    encode_s: float
 
 
 class Batcher:
@@ -68,7 +92,7 @@ class Batcher:
         encode: embeds walks uint8 `[T_i, H, W]` as float32 `[N, P*D]`.
         batch_frames: frames of one batch, padded to its longest walk.
         queue_walks: walks that may wait.
-        wait_s: seconds that a walk may wait.
+        wait_s: seconds that a walk may wait until the encoder begins with it.
         calls: encoder calls at a time.
         ahead: calls that are laid ready meanwhile; their walks are no longer in the queue.
         notice: is told of every batch that was encoded.
@@ -117,12 +141,16 @@ class Batcher:
             for number in range(self._calls + self._ahead)
         }
 
-    async def embed(self, walk: NDArray[np.uint8]) -> Encoded:
+    async def embed(self, walk: NDArray[np.uint8], *, since: float | None = None) -> Encoded:
         """Embed one aligned walk uint8 `[T, H, W]`; cancel the call to leave the queue.
+
+        Args:
+            walk: the walk.
+            since: when it began to wait, by `time.perf_counter`; by default now.
 
         Raises:
             BusyError: the queue is full.
-            DeadlineError: the encoder did not get to the walk in time.
+            DeadlineError: the encoder did not begin with the walk in time.
             NotReadyError: the batcher is not running, or was closed meanwhile.
             EncoderFaultError: the encoder answered with a wrong shape.
             Exception: whatever the encoder raised for the batch.
@@ -133,11 +161,12 @@ class Batcher:
         self._forget_gone()
         if len(self._waiting) >= self._queue_walks:
             raise BusyError(f"{self._queue_walks} walks wait already; try again in a moment")
-        pending = self._queue(walk)
-        try:
+        answer, now = asyncio.get_running_loop().create_future(), time.perf_counter()
+        pending = _Pending(walk, answer, since=now if since is None else since, arrived=now)
+        with self._deadline_of(pending):
+            self._waiting.append(pending)
+            self._arrived.set()
             return await pending.answer
-        finally:
-            pending.deadline.cancel()
 
     async def close(self, *, drain_s: float = 0) -> None:
         """Take no more, work on what waits for `drain_s` seconds, fail the rest, and stop."""
@@ -161,15 +190,17 @@ class Batcher:
             if not self._closing:
                 self._arrived.clear()
 
-    def _queue(self, walk: NDArray[np.uint8]) -> _Pending:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Encoded] = loop.create_future()
+    @contextmanager
+    def _deadline_of(self, pending: _Pending) -> Iterator[None]:
         late = DeadlineError(f"the encoder was busy for {self._wait_s:g} seconds; try again")
-        deadline = loop.call_later(self._wait_s, _fail, answer, late)
-        pending = _Pending(walk, answer, time.perf_counter(), deadline)
-        self._waiting.append(pending)
-        self._arrived.set()
-        return pending
+        left_s = pending.since + self._wait_s - pending.arrived
+        if left_s <= 0:
+            raise late
+        timer = asyncio.get_running_loop().call_later(left_s, pending.give_up, late)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _forget_gone(self) -> None:
         self._waiting = [pending for pending in self._waiting if not pending.answer.done()]
@@ -190,34 +221,47 @@ class Batcher:
             batch.append(pending)
         taken = {id(pending) for pending in batch}
         self._waiting = [pending for pending in self._waiting if id(pending) not in taken]
-        for pending in batch:
-            pending.deadline.cancel()
         return batch
 
     async def _run(self, batch: list[_Pending]) -> None:
         """Encode a batch; each of its callers gets its embedding, or all get the failure."""
         loop = asyncio.get_running_loop()
         try:
-            walks = [pending.walk for pending in batch]
-            call = await loop.run_in_executor(self._threads, self._call, walks)
-            embeddings, started, encode_s = call
-            _check_answer(embeddings, len(batch))
+            call = await loop.run_in_executor(self._threads, self._call, batch)
+            if call is None:
+                return
+            _check_answer(call.embeddings, len(call.batch))
         except Exception as error:
             # Whatever it is, every caller of the batch must hear of it.
             for pending in batch:
                 _fail(pending.answer, error)
             return
-        waited_s = tuple(started - pending.arrived for pending in batch)
-        for pending, embedding, waited in zip(batch, embeddings, waited_s, strict=True):
+        self._answer(call)
+
+    def _call(self, batch: Sequence[_Pending]) -> _Call | None:
+        """Encode in an encoder thread for those of a batch who still wait; None for nobody."""
+        waiting = [pending for pending in batch if pending.begin()]
+        if not waiting:
+            return None
+        started = time.perf_counter()
+        embeddings = self._encode([pending.walk for pending in waiting])
+        return _Call(waiting, embeddings, started, time.perf_counter() - started)
+
+    def _answer(self, call: _Call) -> None:
+        waited_s = tuple(call.started - pending.arrived for pending in call.batch)
+        for pending, embedding, waited in zip(call.batch, call.embeddings, waited_s, strict=True):
             # A caller that left has cancelled its future; set_result would raise.
             with suppress(asyncio.InvalidStateError):
-                pending.answer.set_result(Encoded(embedding, waited * 1000, encode_s * 1000))
-        self._notice(BatchReport(tuple(map(len, walks)), waited_s, encode_s, self._calls))
-
-    def _call(self, walks: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], float, float]:
-        """Encode in an encoder thread; returns also when that began, and the seconds it took."""
-        started = time.perf_counter()
-        return self._encode(walks), started, time.perf_counter() - started
+                pending.answer.set_result(Encoded(embedding, waited * 1000, call.encode_s * 1000))
+        self._notice(
+            BatchReport(
+                frames=tuple(len(pending.walk) for pending in call.batch),
+                waited_s=waited_s,
+                encode_s=call.encode_s,
+                since=min(pending.since for pending in call.batch),
+                until=time.perf_counter(),
+            )
+        )
 
 
 def _check_answer(embeddings: NDArray[np.float32], count: int) -> None:

@@ -119,22 +119,25 @@ async def with_probe(
 
     async def embedded(rooms: Rooms) -> R:
         parts = split(silhouettes, frames)
-        windows = await _unless_gone(arrived.request, _embed(rooms, parts))
+        windows = await _unless_gone(arrived.request, _embed(rooms, parts, started))
         return await finish(rooms, Probe(aligned, windows, frames, started))
 
     return await arrived.serving.with_one_model(rooms, embedded)
 
 
-async def _embed(rooms: Rooms, parts: Sequence[NDArray[np.uint8]]) -> tuple[Encoded, ...]:
+async def _embed(
+    rooms: Rooms, parts: Sequence[NDArray[np.uint8]], since: float
+) -> tuple[Encoded, ...]:
     if len(parts) == 1:
-        return (await rooms.batcher.embed(parts[0]),)
-    tasks = [asyncio.ensure_future(rooms.batcher.embed(part)) for part in parts]
-    try:
-        return tuple(await asyncio.gather(*tasks))
-    finally:
-        # One of them failing ends the rest as well; nobody would hear their answers.
-        for task in tasks:
-            task.cancel()
+        return (await rooms.batcher.embed(parts[0], since=since),)
+    with rooms.admission.several(len(parts)):
+        tasks = [asyncio.ensure_future(rooms.batcher.embed(part, since=since)) for part in parts]
+        try:
+            return tuple(await asyncio.gather(*tasks))
+        finally:
+            # One of them failing ends the rest as well; nobody would hear their answers.
+            for task in tasks:
+                task.cancel()
 
 
 def split(silhouettes: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     queue_timeout_s: float = Field(
         10,
         gt=0,
-        description="time that a walk may wait for the encoder; "
+        description="time from a walk's last byte until the encoder begins with it; "
         "one that would wait longer is refused",
     )
     decode_threads: int = Field(2, ge=1, le=64, description="threads that decode and align uploads")

@@ -34,34 +34,69 @@ def test_no_more_walks_than_places() -> None:
     assert admission.taken == 0
 
 
-def encoded(admission: Admission, seconds: float, walks: int = 1, calls: int = 1) -> None:
-    admission.encoded(BatchReport((30,) * walks, (0.0,) * walks, seconds, calls))
+def encoded(admission: Admission, *untils: float, since: float = 0.0, walks: int = 1) -> None:
+    """Let encoder calls end at some moments, whose walks were there at another one."""
+    for until in untils:
+        report = BatchReport((30,) * walks, (0.0,) * walks, 0.1, since=since, until=until)
+        admission.encoded(report)
 
 
 def test_a_walk_that_would_wait_too_long_is_refused_at_the_door() -> None:
     admission = Admission(walks=9, body_bytes=10, wait_s=5)
-    encoded(admission, 24.0, walks=4, calls=2)  # 3 seconds a walk
+    encoded(admission, 6.0, walks=2)  # 3 seconds a walk
     with admission.place():
         assert admission.expected_wait_s == pytest.approx(3)
         with admission.place():
-            with pytest.raises(
-                BusyError, match=r"2 walks are in work already, .* 6 sec"
-            ) as refused:
+            # A fifth of the 5 seconds is kept for a pace that changes.
+            with pytest.raises(BusyError, match=r"at most 4 seconds, .* 6\.0 sec") as refused:
                 admission.place().__enter__()
-            assert refused.value.retry_after_s == 1
-    encoded(admission, 100.0)
-    encoded(admission, 100.0)
-    with admission.place():
-        with pytest.raises(BusyError) as refused:
-            admission.place().__enter__()
-        assert refused.value.retry_after_s == 95
+            assert refused.value.retry_after_s == 2
     assert admission.taken == 0
+
+
+def test_the_pace_is_that_of_the_whole_service_and_not_of_the_encoder() -> None:
+    admission = Admission(walks=9, body_bytes=10, wait_s=5)
+    # Six walks were there at once; each was done half a second after the one before.
+    encoded(admission, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+    with admission.place():
+        assert admission.expected_wait_s == pytest.approx(0.5)
+    # One that comes an hour later to an idle service did not take that hour.
+    encoded(admission, 3600.5, since=3600.0)
+    with admission.place():
+        assert admission.expected_wait_s == pytest.approx(0.5)
+
+
+def test_a_pace_that_changes_is_followed() -> None:
+    admission = Admission(walks=9, body_bytes=10, wait_s=5)
+    encoded(admission, *(0.1 * number for number in range(1, 20)))
+    encoded(admission, *(1.9 + 2.0 * number for number in range(1, 20)))
+    with admission.place():
+        assert admission.expected_wait_s == pytest.approx(2.0)
+
+
+def test_walks_of_different_length_count_with_their_mean() -> None:
+    admission = Admission(walks=9, body_bytes=10, wait_s=5)
+    moment = 0.0
+    for number in range(17):
+        moment += 0.1 if number % 2 else 1.0
+        encoded(admission, moment)
+    with admission.place():
+        # 8 × 0.1 s and 9 × 1 s, of which one counts as the slowest; the median would say 1 s.
+        assert admission.expected_wait_s == pytest.approx(8.8 / 16)
+
+
+def test_a_place_with_several_walks_counts_as_so_many() -> None:
+    admission = Admission(walks=9, body_bytes=10, wait_s=5)
+    encoded(admission, 0.5)
+    with admission.place(), admission.several(4):
+        assert admission.expected_wait_s == pytest.approx(2.0)
+        assert admission.taken == 1
+    assert admission.expected_wait_s == 0
 
 
 def test_one_slow_call_refuses_nobody() -> None:
     admission = Admission(walks=9, body_bytes=10, wait_s=5)
-    for seconds in (0.1, 60.0, 0.1):
-        encoded(admission, seconds)
+    encoded(admission, 0.1, 60.1, 60.2)
     with admission.place(), admission.place():
         assert admission.expected_wait_s == pytest.approx(0.2)
 
@@ -73,6 +108,29 @@ def test_an_idle_service_takes_a_walk_however_slow_it_is() -> None:
         with pytest.raises(BusyError, match="1 walks are in work") as refused:
             admission.place().__enter__()
         assert refused.value.retry_after_s == 60
+
+
+def test_whoever_is_let_in_at_a_steady_pace_is_begun_in_time() -> None:
+    """A queue in model time: two walks come for each that is done, and none passes its deadline."""
+    admission = Admission(walks=1000, body_bytes=10, wait_s=2)
+    waiting: list[tuple[float, Any]] = []
+    waits, refused = [], 0
+    for tick in range(2000):
+        now = 0.05 * tick
+        try:
+            place = admission.place()
+            place.__enter__()
+            waiting.append((now, place))
+        except BusyError:
+            refused += 1
+        if tick % 2 and waiting:
+            arrived, done = waiting.pop(0)
+            # The encoder began with it one pace ago.
+            waits.append(now - 0.1 - arrived)
+            encoded(admission, now, since=arrived)
+            done.__exit__(None, None, None)
+    assert refused > 900
+    assert 1.5 < max(waits) <= 1.7
 
 
 def test_no_more_bytes_than_the_budget() -> None:

@@ -201,6 +201,73 @@ def test_a_walk_that_waits_too_long_is_refused_and_never_encoded() -> None:
     play(scene, wait_s=0.2)
 
 
+def test_a_walk_that_was_laid_ready_may_still_be_too_late() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        (late,) = await enqueue(batcher, 5)
+        while batcher.waiting:
+            await asyncio.sleep(0)
+        with pytest.raises(DeadlineError):
+            await late
+        encoder.free.set()
+        await first
+        await batcher.embed(walk(7))
+        assert encoder.batches == [[1], [7]]
+
+    play(scene, wait_s=0.2, ahead=1)
+
+
+def test_a_caller_that_leaves_when_its_call_is_laid_ready_is_not_encoded() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        gone, stays = await enqueue(batcher, 5, 6)
+        while batcher.waiting:
+            await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        encoder.free.set()
+        await asyncio.gather(first, stays)
+        assert encoder.batches == [[1], [6]]
+
+    play(scene, ahead=1)
+
+
+def test_time_before_the_queue_counts() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        with pytest.raises(DeadlineError):
+            await batcher.embed(walk(5), since=time.perf_counter() - 21)
+        assert batcher.waiting == 0
+        await batcher.embed(walk(7), since=time.perf_counter() - 5)
+        assert encoder.batches == [[7]]
+
+    play(scene)
+
+
+def test_a_report_tells_since_when_its_walks_were_there_and_until_when_it_took() -> None:
+    reports: list[BatchReport] = []
+    encoder = FakeEncoder()
+
+    async def run() -> None:
+        batcher = Batcher(
+            encoder.encode, batch_frames=100, queue_walks=9, wait_s=20, notice=reports.append
+        )
+        batcher.start()
+        first = await occupy(batcher, encoder)
+        now = time.perf_counter()
+        waiting = [
+            asyncio.create_task(batcher.embed(walk(5), since=now - earlier)) for earlier in (2, 3)
+        ]
+        while batcher.waiting < 2:
+            await asyncio.sleep(0)
+        encoder.free.set()
+        await asyncio.gather(first, *waiting)
+        await batcher.close()
+        assert reports[1].since == now - 3
+        assert now < reports[0].until <= reports[1].until <= time.perf_counter()
+
+    asyncio.run(run())
+
+
 def test_a_walk_whose_batch_has_begun_is_past_its_deadline() -> None:
     async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
         first = await occupy(batcher, encoder)

@@ -83,11 +83,17 @@ def test_growing_memory_is_seen(benchmark: Any) -> None:
 
 def test_an_overload_is_told_by_its_statuses(benchmark: Any) -> None:
     overloading = benchmark("overloading")
-    found = overloading.Overload(Counter({200: 2, 503: 1}), [0.5, 1.5], [0.002], whole_s=2)
-    text = " ".join(overloading.told(found, 6))
-    assert "1.5 walks/s offered: 2 × 200, 1 × 503." in text
-    assert "1.0 walks/s, p99 1.49 s; 6 places at that rate allow 6.00 s" in text
+    answers = Counter({"200": 2, "503 busy": 1})
+    found = overloading.Overload(answers, [0.5, 1.5], [0.002], whole_s=2)
+    text = " ".join(overloading.told(found, 1.4, 0.1))
+    assert "1.5 walks/s offered: 2 × 200, 1 × 503 busy." in text
+    assert "1.0 walks/s, median 1.00 s, p99 1.49 s, longest 1.50 s" in text
+    assert "1.4 s to wait, as was set, and 0.10 s of its own are 1.50 s: kept." in text
     assert "Refused: median 2 ms" in text
+    assert "1.30 s: not kept" in " ".join(overloading.told(found, 1.2, 0.1))
+    assert found.only_refusals
+    found.answers["500 internal_error"] += 1
+    assert not found.only_refusals
 
 
 def test_a_served_round_is_compared_with_the_raw_ones_around_it(benchmark: Any) -> None:

@@ -249,7 +249,8 @@ async def _identify_each(
                 return schemas.BatchItem(identified=None, problem=answer_to(error).problem)
             return schemas.BatchItem(identified=found, problem=None)
 
-    items = await asyncio.gather(*(one(file) for file in files))
+    with arrived.rooms.admission.several(min(len(files), _AT_A_TIME)):
+        items = await asyncio.gather(*(one(file) for file in files))
     return schemas.IdentifiedBatch(items=tuple(items))
 
 
