@@ -1,9 +1,10 @@
-"""Enrol, identify, verify, erase: the store is the truth, and what answers follows it.
+"""Enrol, identify, verify: the store is the truth, and what answers follows it.
 
-A write is one SQL transaction; the index then follows it as it follows anybody's.
+A write is one SQL transaction; the index then follows it as it follows anybody's. What is kept
+about people is listed, read and erased in `gallery.people`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -13,10 +14,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import erasing
 from gallery.audit import LOCAL
 from gallery.calibration import Calibration, calibrate
-from gallery.checks import check_consent, check_embedding, check_limit
+from gallery.checks import check_embedding, check_limit
 from gallery.ciphers import MasterKey
 from gallery.current import Current, opened_index
 from gallery.enrolling import find_conflict, new_sample
@@ -24,38 +24,26 @@ from gallery.generations import Model
 from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice
 from gallery.jobs import JobLog
-from gallery.listing import describe_subject, list_subjects, record_consent
 from gallery.moments import Moment
-from gallery.records import (
-    Candidate,
-    Consent,
-    Enrolment,
-    Erasure,
-    GallerySize,
-    GalleryStatus,
-    Receipt,
-    SubjectDetail,
-    SubjectSummary,
-)
+from gallery.people import People
+from gallery.records import Candidate, Consent, Enrolment, GallerySize, GalleryStatus
 from gallery.scrubbing import Scrubber
 from gallery.search_log import SearchLog, SearchNote
 from gallery.settings import GallerySettings, change_settings
 from gallery.store import Store
-from gallery.views import views_of
 
 
-class Gallery:
+class Gallery(People):
     """The people of one gallery, for embeddings of one model; any thread may call any method.
 
     Every method may raise StoreUnavailable, and every one that writes StoreFull.
     """
 
     def __init__(self, store: Store, model: Model, index: VectorIndex) -> None:
-        self._store = store
-        self._model = model
         self._current = Current(store, model, index)
+        super().__init__(store, Scrubber(store, self._current))
+        self._model = model
         self._searches = SearchLog(store)
-        self._scrubber = Scrubber(store, self._current)
 
     @property
     def name(self) -> str:
@@ -222,77 +210,6 @@ class Gallery:
         generation = self._current.generation
         self._searches.add(SearchNote(action, outcome, actor, generation, subject, counts))
 
-    def subjects(
-        self, *, limit: int = 50, after: str | None = None, expired: bool = False
-    ) -> tuple[SubjectSummary, ...]:
-        """List subjects in the order of their ids, a page of `limit` of those after `after`.
-
-        With `expired`, only those of whom a consent, or one to a sample of theirs, has expired.
-
-        Raises:
-            InvalidLimit: `limit` is below 1.
-
-        """
-        check_limit(limit)
-        return list_subjects(self._store, limit, after, expired=expired)
-
-    def subject(self, subject: str) -> SubjectDetail:
-        """Read a subject with its samples, oldest first.
-
-        Raises:
-            SubjectNotFound: there is no such subject.
-
-        """
-        return describe_subject(self._store, subject)
-
-    def set_consent(self, subject: str, consent: Consent, *, actor: str = LOCAL) -> None:
-        """Record why a subject may be here, in place of what was recorded before.
-
-        Raises:
-            InvalidConsent: it has no basis, or expires at no certain moment.
-            SubjectNotFound: there is no such subject.
-
-        """
-        check_consent(consent)
-        record_consent(self._store, subject, consent, actor)
-
-    def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
-        """Read a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
-
-        Raises:
-            SampleNotFound: there is no such sample.
-            SilhouettesNotKept: it was enrolled by its embedding alone.
-
-        """
-        return self._store.silhouettes(sample_id)
-
-    def erase_subject(self, subject: str, *, actor: str = LOCAL) -> Erasure:
-        """Erase a subject with all its samples, from every generation and from the files.
-
-        Raises:
-            SubjectNotFound: there is no such subject.
-
-        """
-        return self._scrubber.finish(erasing.erase_subject(self._store, subject, actor))
-
-    def erase_sample(self, sample_id: str, *, actor: str = LOCAL) -> Erasure:
-        """Erase one sample; the subject goes with its last one.
-
-        Raises:
-            SampleNotFound: there is no such sample.
-
-        """
-        return self._scrubber.finish(erasing.erase_sample(self._store, sample_id, actor))
-
-    def receipt(self, receipt_id: str) -> Receipt:
-        """Read the receipt of an erasure again.
-
-        Raises:
-            ReceiptNotFound: there is none of this id.
-
-        """
-        return erasing.read_receipt(self._store, receipt_id)
-
     def status(self) -> GalleryStatus:
         """Compare the index with the store, both as of one moment, and count what is there.
 
@@ -334,10 +251,6 @@ class Gallery:
         """Read what was measured with the generation that answers; None when nothing was."""
         self._current.catch_up()
         return self._current.calibration
-
-    def views(self, sample_ids: Sequence[str]) -> Mapping[str, float]:
-        """Read the views, in degrees, of those samples whose metadata name one."""
-        return views_of(self._store, sample_ids)
 
     def jobs(self) -> JobLog:
         """Open the rebuilds of this gallery, to be closed by themselves."""
