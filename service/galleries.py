@@ -45,6 +45,11 @@ class Galleries:
         """The name of the gallery of the settings, for requests that name none."""
         return self.own.rooms.settings.gallery
 
+    @property
+    def open_names(self) -> tuple[str, ...]:
+        """The names of the galleries that are open, the service's own first."""
+        return (self.own_name, *self._opened)
+
     async def find(self, name: str | None) -> Serving:
         """Find what serves a gallery; None for the service's own.
 

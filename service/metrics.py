@@ -1,7 +1,8 @@
 """What an operator watches, for Prometheus: one registry an application, nothing global.
 
 Names follow Prometheus's own rules (base units, `_total` for counters). No label ever holds a
-subject, a file name or a path as it was asked for: labels come from closed lists.
+subject, a file name or a path as it was asked for: labels come from closed lists, but for the names
+of galleries, of which a route states a bounded number.
 """
 
 import time
@@ -78,6 +79,11 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._ready = Gauge("metagait_ready", "1 while /readyz answers 200", registry=registry)
+        self._open = Gauge("metagait_galleries_open", "Galleries that are open", registry=registry)
+        self._gallery_ready = Gauge(
+            "metagait_gallery_ready", "1 while walks can be searched for in the gallery",
+            ["gallery"], registry=registry,
+        )  # fmt: skip
         self._gallery = {
             what: Gauge(
                 f"metagait_gallery_{what}", f"The gallery's {what}", ["gallery"], registry=registry
@@ -128,17 +134,28 @@ class Metrics:
         for reason in reasons:
             self._reasons.labels(reason).inc()
 
-    def runs(self, *, version: str, model_id: str, provider: str) -> None:
-        """State what runs here, in place of what was stated before."""
+    def runs(self, version: str, models: Iterable[tuple[str, str]]) -> None:
+        """State which models run on which providers, in place of what was stated before."""
         self._runs.clear()
-        self._runs.labels(version, model_id, provider).set(1)
+        for model_id, provider in models:
+            self._runs.labels(version, model_id, provider).set(1)
 
-    def gallery(self, status: GalleryStatus | None) -> None:
-        """State a gallery, and that it is ready; None when the service is not."""
-        self._ready.set(status is not None)
+    def ready(self, ready: bool, *, open_galleries: int) -> None:
+        """State whether the service is ready, and how many galleries it has open."""
+        self._ready.set(ready)
+        self._open.set(open_galleries)
+
+    def forget_galleries(self) -> None:
+        """Take back what was stated about each gallery, before they are stated anew."""
+        for gauge in (self._gallery_ready, *self._gallery.values()):
+            gauge.clear()
+
+    def gallery(self, name: str, status: GalleryStatus | None, *, ready: bool) -> None:
+        """State a gallery, ready or not; without a status where its store does not answer."""
+        self._gallery_ready.labels(name).set(ready)
         if status is not None:
             for what, gauge in self._gallery.items():
-                gauge.labels(status.name).set(getattr(status, what))
+                gauge.labels(name).set(getattr(status, what))
 
     def text(self) -> bytes:
         """Write everything in the text format that Prometheus scrapes."""

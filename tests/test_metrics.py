@@ -2,6 +2,9 @@
 
 import json
 import re
+import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from gallery import Gallery
+from gallery import Galleries, Gallery, GalleryStatus, KeyStore
 from service.app import create_app
+from service.routes.metrics import GALLERIES
 from service.settings import Settings
 from tests.caller import Caller, calling
 from tests.fakes import FakeEncoder, npy, walker
@@ -68,6 +72,94 @@ def test_the_state_is_told(client: Caller, encoder: FakeEncoder) -> None:
     (info,) = [name for name in counts if name.startswith("metagait_info")]
     assert encoder.facts.model_id in info
     assert "provider=FakeProvider" in info
+
+
+def test_each_open_gallery_is_told_and_the_service_is_ready_by_its_own(
+    client: Caller, settings: Settings
+) -> None:
+    with closing(Galleries.open(settings.data)) as stored:
+        stored.make("lab")
+        stored.make("never-asked-for")
+    client.post("/enroll?gallery=lab", data={"subject": "ben"}, files=sequence())
+    counts = read(client)
+    assert counts["metagait_ready{}"] == 1
+    assert counts["metagait_galleries_open{}"] == 2
+    assert counts["metagait_gallery_ready{gallery=main}"] == 1
+    assert counts["metagait_gallery_ready{gallery=lab}"] == 1
+    assert counts["metagait_gallery_subjects{gallery=main}"] == 0
+    assert counts["metagait_gallery_subjects{gallery=lab}"] == 1
+    assert not any("never" in name for name in counts)
+    client.delete("/subjects/ben?gallery=lab")
+    assert client.delete("/galleries/lab").status_code == 200
+    counts = read(client)
+    assert counts["metagait_galleries_open{}"] == 1
+    assert not any("gallery=lab" in name for name in counts)
+
+
+def test_a_gallery_that_another_process_deleted_is_forgotten(
+    client: Caller, settings: Settings
+) -> None:
+    client.put("/galleries/lab")
+    client.get("/subjects?gallery=lab")
+    assert "metagait_gallery_ready{gallery=lab}" in read(client)
+    with closing(Galleries.open(settings.data)) as stored:
+        stored.delete("lab")
+    assert not any("lab" in name for name in read(client))
+    assert read(client)["metagait_galleries_open{}"] == 1
+
+
+def test_only_so_many_galleries_are_named(client: Caller) -> None:
+    for number in range(GALLERIES + 3):
+        client.put(f"/galleries/g{number}")
+        client.get(f"/subjects?gallery=g{number}")
+    counts = read(client)
+    assert counts["metagait_galleries_open{}"] == GALLERIES + 4
+    named = [name for name in counts if name.startswith("metagait_gallery_ready")]
+    assert len(named) == GALLERIES
+    assert "metagait_gallery_ready{gallery=main}" in named
+
+
+def test_a_key_for_one_gallery_reads_nothing_of_others(client: Caller, settings: Settings) -> None:
+    client.put("/galleries/lab")
+    client.get("/subjects?gallery=lab")
+    with closing(KeyStore.open(settings.data)) as store:
+        _, text = store.create("lab", ["read"], galleries=["lab"])
+    wait_until_keyed(client)
+    told = client.get("/metrics", headers={"Authorization": f"Bearer {text}"}).text
+    assert 'metagait_gallery_samples{gallery="lab"}' in told
+    assert "main" not in told
+    assert "metagait_ready 1.0" in told
+
+
+def wait_until_keyed(client: Caller) -> None:
+    """Keys that were read last are believed for two seconds."""
+    deadline = time.monotonic() + 20
+    while client.get("/info").status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+class Behind(Gallery):
+    """A gallery whose index misses a sample."""
+
+    def status(self) -> GalleryStatus:
+        return replace(super().status(), indexed=0, in_sync=False)
+
+
+def test_an_index_that_is_behind_is_told_by_how_much(
+    settings: Settings, encoder: FakeEncoder
+) -> None:
+    behind = Behind.open(settings.data, model_id=encoder.facts.model_id, embedding_length=88)
+    with (
+        closing(behind),
+        calling(create_app(settings, encoder=encoder, gallery=behind)) as client,
+    ):
+        client.post("/enroll", data={"subject": "ann"}, files=sequence())
+        counts = read(client)
+        assert counts["metagait_ready{}"] == counts["metagait_gallery_ready{gallery=main}"] == 0
+        assert counts["metagait_gallery_samples{gallery=main}"] == 1
+        assert counts["metagait_gallery_indexed{gallery=main}"] == 0
+        assert client.get("/readyz").status_code == 503
 
 
 def test_refusals_are_counted_by_code_and_paths_stay_secret(client: Caller) -> None:

@@ -32,24 +32,25 @@ async def livez() -> schemas.Alive:
 async def readyz(rooms: OwnRooms) -> schemas.Ready:
     """Answer 200 only while walks can be worked on and the index equals the store.
 
-    The index is that of the gallery that the service was started for.
+    The index is that of the gallery that the service was started for: another one that cannot
+    answer is no reason to send everybody away. `/metrics` has them all.
     """
-    return schemas.Ready(gallery=schemas.Gallery.model_validate(await ready_gallery(rooms)))
+    check_service(rooms)
+    status = await rooms.ask(rooms.gallery.status)
+    check_gallery(rooms, status)
+    return schemas.Ready(gallery=schemas.Gallery.model_validate(status))
 
 
-async def ready_gallery(rooms: Rooms) -> GalleryStatus:
-    """See that walks can be worked on here.
-
-    Raises:
-        NotReadyError: they cannot, and why.
-        GalleryError: the store does not answer.
-
-    """
+def check_service(rooms: Rooms) -> None:
+    """See that walks are worked on here; raises NotReadyError, which says why they are not."""
     if rooms.draining.begun:
         raise NotReadyError("expected a service that stays, got one that is stopping")
     if not rooms.batcher.running:
         raise NotReadyError("expected the encoder's queue to run, it does not")
-    status = await rooms.ask(rooms.gallery.status)
+
+
+def check_gallery(rooms: Rooms, status: GalleryStatus) -> None:
+    """See that a gallery can be searched; raises NotReadyError, which says why it cannot."""
     if status.model_id != rooms.encoder.facts.model_id:
         raise NotReadyError(
             f"expected a gallery embedded by {rooms.encoder.facts.model_id}, got one by "
@@ -59,7 +60,6 @@ async def ready_gallery(rooms: Rooms) -> GalleryStatus:
         raise NotReadyError(
             f"expected an index of {status.samples} samples, got one of {status.indexed}"
         )
-    return status
 
 
 @router.get("/info", operation_id="info", responses=responses(503))

@@ -1,18 +1,21 @@
 """What an operator watches, for Prometheus to scrape."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Response
 
-from gallery import GalleryError
-from service.access import GuardedRoute
+from gallery import GalleryError, GalleryNotFound, GalleryStatus
+from service.access import CallerHere, GuardedRoute
 from service.errors import NotReadyError
+from service.galleries import Galleries, GalleriesHere
 from service.metrics import CONTENT_TYPE
 from service.problems import responses
-from service.rooms import OwnRooms, Rooms
-from service.routes.health import installed_version, ready_gallery
+from service.rooms import Rooms
+from service.routes.health import check_gallery, check_service, installed_version
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
+GALLERIES = 20
+"""How many galleries the figures name: each is a label more, and a count in the store a scrape."""
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }
@@ -24,23 +27,59 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={**_TEXT, **responses()},
 )
-async def metrics(rooms: OwnRooms) -> Response:
+async def metrics(galleries: GalleriesHere, caller: CallerHere) -> Response:
     """Count what happened since the start, in the text format of Prometheus.
 
-    The figures of a gallery are those of the service's own.
+    Requests, stages and decisions are those of all galleries together. What is said of each gallery
+    is said of the service's own and of those that were asked for since the start, of at most 20,
+    and only of those that the caller's key is for.
     """
-    rooms.metrics.runs(
-        version=installed_version(),
-        model_id=rooms.encoder.facts.model_id,
-        provider=rooms.encoder.runtime.provider,
-    )
-    await _look_at_gallery(rooms)
-    return Response(rooms.metrics.text(), media_type=CONTENT_TYPE)
+    names = galleries.open_names[:GALLERIES]
+    looked = [await _look_at(galleries, name) for name in names]
+    own, figures = galleries.own.rooms, galleries.own.rooms.metrics
+    # From here on nothing waits: another scrape would else find the figures half stated.
+    is_ready = looked[0] is not None and looked[0].ready
+    figures.ready(is_ready, open_galleries=len(galleries.open_names))
+    figures.forget_galleries()
+    models = {_model_of(own)}
+    for name, seen in zip(names, looked, strict=True):
+        if seen is not None and caller.may_touch(name):
+            figures.gallery(name, seen.status, ready=seen.ready)
+            models |= seen.models
+    figures.runs(installed_version(), models)
+    return Response(figures.text(), media_type=CONTENT_TYPE)
 
 
-async def _look_at_gallery(rooms: Rooms) -> None:
-    # A service that is not ready is what the figures are there to show: they come all the same.
+class _Looked(NamedTuple):
+    """What a look at one gallery found."""
+
+    status: GalleryStatus | None
+    """None where its store does not answer."""
+    ready: bool
+    models: frozenset[tuple[str, str]]
+
+
+async def _look_at(galleries: Galleries, name: str) -> _Looked | None:
+    """Look at a gallery, ready or not; None for one that was deleted."""
     try:
-        rooms.metrics.gallery(await ready_gallery(rooms))
-    except (NotReadyError, GalleryError):
-        rooms.metrics.gallery(None)
+        async with galleries.lease(name) as rooms:
+            status = await rooms.ask(rooms.gallery.status)
+            return _Looked(status, _is_ready(rooms, status), frozenset({_model_of(rooms)}))
+    except GalleryNotFound:
+        return None
+    except GalleryError:
+        # That it does not answer is what the figures are there to show.
+        return _Looked(None, False, frozenset())
+
+
+def _is_ready(rooms: Rooms, status: GalleryStatus) -> bool:
+    try:
+        check_service(rooms)
+        check_gallery(rooms, status)
+    except NotReadyError:
+        return False
+    return True
+
+
+def _model_of(rooms: Rooms) -> tuple[str, str]:
+    return rooms.encoder.facts.model_id, rooms.encoder.runtime.provider
