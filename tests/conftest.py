@@ -12,6 +12,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.caller import Caller, calling, listening
 from tests.fakes import FakeEncoder
+from tests.milvus import MilvusServer, NoMilvusError, lite, real
 from tests.postgres import NoPostgresError, Server, serving
 
 _WITHOUT = pytest.StashKey[str]()
@@ -76,6 +77,39 @@ def postgres_url(postgres_server: Server) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     with postgres_server.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def lite_milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """Milvus Lite's server, one a session."""
+    pytest.importorskip("milvus_lite")
+    yield from _running(lite(tmp_path_factory.mktemp("milvus-lite")))
+
+
+@pytest.fixture(scope="session")
+def real_milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """Milvus itself, one a session, where its program is installed."""
+    pytest.importorskip("pymilvus")
+    try:
+        server = real(tmp_path_factory.mktemp("milvus"))
+    except NoMilvusError as error:
+        pytest.skip(f"no Milvus server: {error}")
+    yield from _running(server)
+
+
+def _running(server: MilvusServer) -> Iterator[MilvusServer]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["lite", "real"])
+def milvus_server(request: pytest.FixtureRequest) -> MilvusServer:
+    """A server that speaks Milvus's protocol: Milvus Lite's, and then Milvus itself."""
+    server: MilvusServer = request.getfixturevalue(f"{request.param}_milvus")
+    return server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

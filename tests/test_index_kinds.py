@@ -1,5 +1,7 @@
 """What every kind of index has to do alike."""
 
+from uuid import uuid4
+
 import faiss
 import numpy as np
 import pytest
@@ -18,6 +20,10 @@ def milvus(folder):
     return MilvusIndex(LENGTH, str(folder / "milvus.db"))
 
 
+def on_server(url):
+    return MilvusIndex(LENGTH, url, prefix=f"t{uuid4().hex}")
+
+
 def on_gpu(_folder):
     try:
         return GpuIndex(LENGTH)
@@ -33,16 +39,24 @@ KINDS = {
     # The logic of the GPU kind over the processor's flat index, which takes the same calls.
     "gpu, without one": lambda _folder: GpuIndex(LENGTH, faiss.IndexFlatL2),
     "milvus": milvus,
+    "milvus, its server": None,
 }
 
 
 @pytest.fixture(
-    params=[pytest.param(name, marks=[pytest.mark.milvus] * (name == "milvus")) for name in KINDS]
+    params=[
+        pytest.param(name, marks=[pytest.mark.milvus] * name.startswith("milvus")) for name in KINDS
+    ]
 )
 def index(request, tmp_path):
-    opened = KINDS[request.param](tmp_path / "index")
+    if (kind := KINDS[request.param]) is None:
+        opened = on_server(request.getfixturevalue("real_milvus").url)
+    else:
+        opened = kind(tmp_path / "index")
     opened.begin("g1_a")
     yield opened
+    if kind is None:
+        opened.begin("g9_z", retired=["g1_a", "g2_b"])
     opened.close()
 
 

@@ -1,20 +1,19 @@
 """Several processes on one store: each sees at once what another enrolled and erased."""
 
 import json
-import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gallery import Gallery, IndexChoice, IndexUnavailable
+from gallery import Gallery, IndexChoice
 from service.errors import StartError
 from service.serve import only_service
 from service.settings import Settings
+from tests.milvus import MilvusServer
 from tests.postgres import Server
 
 LENGTH = 16
@@ -87,40 +86,6 @@ def replicas(url, *choices):
             one.process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def milvus_url(tmp_path_factory):
-    """A `milvus-lite server` of our own, one for the module."""
-    pytest.importorskip("milvus_lite")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("milvus")
-    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder)]
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log
-        ) as process,
-    ):
-        try:
-            _wait_for(port, process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=_SECONDS)
-
-
-def _wait_for(port, process):
-    ends = time.monotonic() + _SECONDS
-    while time.monotonic() < ends and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail("the Milvus server did not start")
-
-
 def exchange(first, second):
     """Let two replicas enrol and erase in turns, and see each other at once."""
     for seed, (mine, other) in enumerate([(first, second), (second, first)] * 2):
@@ -139,9 +104,9 @@ def exchange(first, second):
 
 @pytest.mark.milvus
 def test_replicas_on_postgres_and_milvus_see_each_other(
-    postgres_server: Server, milvus_url: str, tmp_path: Path
+    postgres_server: Server, milvus_server: MilvusServer, tmp_path: Path
 ) -> None:
-    choice = {"kind": "milvus", "milvus_url": milvus_url, "folder": str(tmp_path)}
+    choice = {"kind": "milvus", "milvus_url": milvus_server.url, "folder": str(tmp_path)}
     with postgres_server.database() as url:
         with replicas(url, choice, choice) as (first, second):
             exchange(first, second)
@@ -165,27 +130,6 @@ def test_replicas_on_postgres_with_an_index_each_see_each_other(
     ]
     with postgres_server.database() as url, replicas(url, *choices) as (first, second):
         exchange(first, second)
-
-
-@pytest.mark.milvus
-def test_a_milvus_that_somebody_emptied_is_filled_from_the_store(milvus_url, tmp_path):
-    pymilvus = pytest.importorskip("pymilvus")
-    gallery = Gallery.open(
-        tmp_path,
-        model_id="model-a",
-        embedding_length=LENGTH,
-        index=IndexChoice(kind="milvus", milvus_url=milvus_url),
-    )
-    probe = np.random.default_rng(3).normal(size=LENGTH).astype(np.float32)
-    gallery.enroll("anna", probe, silhouettes=None)
-    client = pymilvus.MilvusClient(milvus_url)
-    for name in client.list_collections():
-        client.delete(name, filter="row >= 0")
-    with pytest.raises(IndexUnavailable, match="expected 1 rows in the Milvus collection"):
-        gallery.identify(probe)
-    assert [c.subject for c in gallery.identify(probe)] == ["anna"]
-    client.close()
-    gallery.close()
 
 
 def test_a_start_from_a_snapshot_is_healed_by_the_store(tmp_path):

@@ -1,8 +1,8 @@
 """Search in Milvus: one server for several replicas, and galleries beyond one machine.
 
 Every generation is a collection of rows, marks and vectors. Each replica follows the store by
-itself and writes what it finds missing, so that none has to trust that another one did; writing
-twice and deleting twice change nothing. What the collection holds beyond what this replica has
+itself and writes what is new to it, so that none has to trust that another one did; writing twice
+and deleting twice change nothing. What the collection holds beyond what this replica has
 followed is left out of its answers: an erased sample that another replica is late to delete cannot
 come back.
 
@@ -11,6 +11,7 @@ compacts them, which `close` and `remove` cannot force. Where the proof of an er
 the index files, use another kind.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,16 +30,18 @@ _MOST = 16_384
 _PAGE = 1000
 # Bytes of vectors in one call: a server takes 64 MiB unless it was told otherwise.
 _CALL_BYTES = 16 * 1024 * 1024
-_SECONDS = 60.0
+# Seconds for what makes Milvus work: a collection, its index, its way into memory.
+_WORK_S = 60.0
+_PATIENCE_S = 10.0
 _WIDEN = 8
 # What the approximate types look at, at least: clusters, and neighbours in the graph.
 _PROBES, _NEIGHBOURS = 64, 128
 _CLUSTERS = 1024
-# Milvus dates every write and makes its searchers see them a fifth of a second late. To see
-# everything ("Strong") is to wait that long before every answer; this is to wait for our own last
-# write alone, which is mostly long past.
+# Milvus shows a write to its searchers up to a fifth of a second late. "Strong" waits that long
+# before every answer; this waits until our own last write is seen, which is mostly long past.
 _AS_WE_WROTE = "Session"
-_NO_ROW = -1
+# A row of no sample, which every replica writes over.
+_NOBODY = -1
 
 
 class MilvusIndex:
@@ -54,7 +57,9 @@ class MilvusIndex:
         token: str = "",
         index_type: str = "FLAT",
         prefix: str = "metagait",
+        patience_s: float = _PATIENCE_S,
     ) -> None:
+        """Connect to the server or file at `url`, which may take `patience_s` for an answer."""
         if index_type not in INDEX_TYPES:
             raise EngineMissing(
                 f"expected a Milvus index type of {', '.join(INDEX_TYPES)}, got {index_type!r}"
@@ -67,9 +72,10 @@ class MilvusIndex:
         self._url = url
         self._type = self._found = index_type
         self._prefix = prefix
+        self._patience_s = patience_s
         self._collection = ""
         self._rows: set[int] = set()
-        self._client, self._error = _connect(url, token)
+        self._client, self._errors = _connect(url, token, patience_s)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -90,11 +96,11 @@ class MilvusIndex:
             return Held.nothing()
         with self._in_our_words():
             for one in retired:
-                if self._client.has_collection(self._named(one), timeout=_SECONDS):
-                    self._client.drop_collection(self._named(one), timeout=_SECONDS)
+                if self._client.has_collection(self._named(one), timeout=_WORK_S):
+                    self._client.drop_collection(self._named(one), timeout=_WORK_S)
             self._collection = self._named(name)
             self._make()
-            self._client.load_collection(self._collection, timeout=_SECONDS)
+            self._client.load_collection(self._collection, timeout=_WORK_S)
             self._see_all_so_far()
             held = self._held()
         self._rows = set(held.rows.tolist())
@@ -106,18 +112,29 @@ class MilvusIndex:
         vectors: NDArray[np.float32],
         marks: NDArray[np.int64],
     ) -> None:
-        """Add rows int64 `[N]` with vectors float32 `[N, L]`, those that nobody else added yet."""
+        """Add rows int64 `[N]` with vectors float32 `[N, L]`, over what another replica wrote.
+
+        Whether it did is not asked: the answer may be a fifth of a second old.
+        """
         page = max(1, min(_PAGE, _CALL_BYTES // (4 * self._length)))
         for start in range(0, len(rows), page):
             here = slice(start, start + page)
-            self._add(rows[here].tolist(), vectors[here], marks[here].tolist())
+            written = [
+                {"row": row, "mark": mark, "vector": vector}
+                for row, mark, vector in zip(
+                    rows[here].tolist(), marks[here].tolist(), vectors[here], strict=True
+                )
+            ]
+            with self._in_our_words():
+                self._client.upsert(self._collection, written, timeout=self._patience_s)
+            self._rows.update(rows[here].tolist())
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Remove rows int64 `[N]` from the collection; those that are not there are ignored."""
         for start in range(0, len(rows), _PAGE):
             page = rows[start : start + _PAGE].tolist()
             with self._in_our_words():
-                self._client.delete(self._collection, ids=page, timeout=_SECONDS)
+                self._client.delete(self._collection, ids=page, timeout=self._patience_s)
             self._rows.difference_update(page)
 
     def search(
@@ -158,12 +175,12 @@ class MilvusIndex:
     def _unless(self, done: Callable[[], object], do: Callable[[], None]) -> None:
         try:
             do()
-        except self._error:
+        except self._errors:
             if not done():
                 raise
 
     def _is_there(self) -> bool:
-        return bool(self._client.has_collection(self._collection, timeout=_SECONDS))
+        return bool(self._client.has_collection(self._collection, timeout=self._patience_s))
 
     def _make_collection(self) -> None:
         from pymilvus import DataType
@@ -173,18 +190,18 @@ class MilvusIndex:
         schema.add_field("mark", DataType.INT64)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self._length)
         self._client.create_collection(
-            self._collection, schema=schema, consistency_level=_AS_WE_WROTE, timeout=_SECONDS
+            self._collection, schema=schema, consistency_level=_AS_WE_WROTE, timeout=_WORK_S
         )
 
     def _make_index(self) -> None:
         index = self._client.prepare_index_params()
         index.add_index("vector", index_type=self._type, metric_type="L2", params=self._built())
-        self._client.create_index(self._collection, index, timeout=_SECONDS)
+        self._client.create_index(self._collection, index, timeout=_WORK_S)
 
     def _indexed_by(self) -> str:
         """Tell the type of the collection's index; "" where it has none yet."""
-        for name in self._client.list_indexes(self._collection, field_name="vector"):
-            found = self._client.describe_index(self._collection, name, timeout=_SECONDS)
+        for name in self._client.list_indexes(self._collection, "vector"):
+            found = self._client.describe_index(self._collection, name, timeout=self._patience_s)
             return str(found["index_type"])
         return ""
 
@@ -200,8 +217,12 @@ class MilvusIndex:
         return {"nprobe": _PROBES} if self._found.startswith("IVF") else {}
 
     def _see_all_so_far(self) -> None:
-        """See from now on what any process has written until now: a write of ours, of nothing."""
-        self._client.delete(self._collection, ids=[_NO_ROW], timeout=_SECONDS)
+        """See from now on what any process has written until now, as what is older than ours.
+
+        Only a row that is written tells its time: Milvus 2.3 does not tell that of a deletion.
+        """
+        nobody = {"row": _NOBODY, "mark": 0, "vector": np.zeros(self._length, np.float32)}
+        self._client.upsert(self._collection, [nobody], timeout=self._patience_s)
 
     def _held(self) -> Held:
         """Read every row and mark of the collection, in the order of the rows."""
@@ -210,38 +231,17 @@ class MilvusIndex:
         while True:
             page = self._client.query(
                 self._collection,
-                filter=f"row > {rows[-1] if rows else -1}",
+                filter=f"row > {rows[-1] if rows else _NOBODY}",
                 output_fields=["row", "mark"],
                 limit=_PAGE,
                 consistency_level=_AS_WE_WROTE,
-                timeout=_SECONDS,
+                timeout=self._patience_s,
             )
             found = sorted((one["row"], one["mark"]) for one in page)
             if not found:
                 return Held(np.array(rows, np.int64), np.array(marks, np.int64))
             rows += [row for row, _ in found]
             marks += [mark for _, mark in found]
-
-    def _add(self, rows: list[int], vectors: NDArray[np.float32], marks: list[int]) -> None:
-        with self._in_our_words():
-            there = self._client.get(
-                self._collection,
-                ids=rows,
-                output_fields=["row", "mark"],
-                consistency_level=_AS_WE_WROTE,
-                timeout=_SECONDS,
-            )
-            known = {(one["row"], one["mark"]) for one in there}
-            missing = [
-                {"row": row, "mark": mark, "vector": vector}
-                for row, mark, vector in zip(rows, marks, vectors, strict=True)
-                if (row, mark) not in known
-            ]
-            if missing:
-                self._client.upsert(self._collection, missing, timeout=_SECONDS)
-            else:
-                self._see_all_so_far()
-        self._rows.update(rows)
 
     def _nearest(self, vector: NDArray[np.float32], limit: int) -> tuple[list[float], list[int]]:
         with self._in_our_words():
@@ -252,7 +252,7 @@ class MilvusIndex:
                 output_fields=["row"],
                 search_params={"metric_type": "L2", "params": self._searched(limit)},
                 consistency_level=_AS_WE_WROTE,
-                timeout=_SECONDS,
+                timeout=self._patience_s,
             )
             return [hit["distance"] for hit in hits], [hit["row"] for hit in hits]
 
@@ -261,10 +261,10 @@ class MilvusIndex:
         with self._in_our_words():
             found = self._client.query(
                 self._collection,
-                filter="",
+                filter=f"row > {_NOBODY}",
                 output_fields=["count(*)"],
                 consistency_level=_AS_WE_WROTE,
-                timeout=_SECONDS,
+                timeout=self._patience_s,
             )
             count = int(found[0]["count(*)"])
         if count < len(self._rows):
@@ -277,12 +277,14 @@ class MilvusIndex:
     def _in_our_words(self) -> Iterator[None]:
         try:
             yield
-        except self._error as error:
+        except self._errors as error:
             raise IndexUnavailable(f"expected Milvus to answer, got: {error}") from error
 
 
-def _connect(url: str, token: str) -> tuple[Any, type[Exception]]:
+def _connect(url: str, token: str, seconds: float) -> tuple[Any, tuple[type[Exception], ...]]:
+    """Connect, and tell what calls may raise."""
     try:
+        import grpc
         from pymilvus import MilvusClient
         from pymilvus.exceptions import MilvusException
     except ImportError as error:
@@ -290,9 +292,12 @@ def _connect(url: str, token: str) -> tuple[Any, type[Exception]]:
             f"expected pymilvus for the index kind milvus, got: {error}; the extra 'milvus' "
             "installs it"
         ) from error
+    # Each of its errors is one of ours; its own lines are whole tracebacks, one a request.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    errors = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
     try:
-        return MilvusClient(url, token=token, timeout=_SECONDS), MilvusException
-    except (MilvusException, ImportError, OSError, ValueError) as error:
+        return MilvusClient(url, token=token, timeout=seconds), errors
+    except (*errors, ImportError, OSError, ValueError) as error:
         raise IndexUnavailable(
             f"expected a Milvus server or file at {url}, got: {error}"
         ) from error

@@ -1,0 +1,160 @@
+"""Milvus servers of our own: the real one from PyPI's package `milvus`, and Milvus Lite's.
+
+The real one is a program, `milvus-server`, of a virtual environment of its own
+(tests/standins/README.md); `TEST_MILVUS_SERVER` names it where it is not on the PATH, and
+`TEST_MILVUS_URL` names a server that runs already, which is then neither stopped nor started.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+# What a test waits for a server on a busy machine.
+_SECONDS = 180
+
+
+class NoMilvusError(Exception):
+    """There is no program of a server."""
+
+
+class MilvusServer:
+    """A server that can be killed and started again with what it had on its disk."""
+
+    def __init__(self, url: str, command: list[str], folder: Path) -> None:
+        self.url = url
+        self._command = command
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it may be killed."""
+        return bool(self._command)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        if not self.is_ours:
+            return
+        with (self._folder / "log").open("ab") as log:
+            # Its own group: the program of the package starts the server as a child.
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, start_new_session=True
+            )
+        until(self._answers)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it, if it is ours."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, which: signal.Signals) -> None:
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, which)
+        self._process.wait(timeout=_SECONDS)
+
+    def _answers(self) -> bool:
+        from pymilvus import MilvusClient
+        from pymilvus.exceptions import MilvusException
+
+        if self._process is None or self._process.poll() is not None:
+            raise NoMilvusError(f"it ended: {(self._folder / 'log').read_text()[-500:]}")
+        try:
+            client = MilvusClient(self.url, timeout=5)
+            client.list_collections(timeout=5)
+            client.close()
+        except MilvusException:
+            return False
+        return True
+
+
+def lite(folder: Path) -> MilvusServer:
+    """Milvus Lite's server, which speaks the protocol."""
+    port = free_port()
+    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    return MilvusServer(f"http://127.0.0.1:{port}", command, folder)
+
+
+def real(folder: Path) -> MilvusServer:
+    """Milvus itself, in one process.
+
+    Raises:
+        NoMilvusError: there is no program of it.
+
+    """
+    if url := os.environ.get("TEST_MILVUS_URL"):
+        return MilvusServer(url, [], folder)
+    program = shutil.which(os.environ.get("TEST_MILVUS_SERVER", "milvus-server"))
+    if program is None:
+        raise NoMilvusError("no program `milvus-server`: tests/standins/README.md")
+    port = free_port()
+    command = [program, "--data", str(folder), "--proxy-port", str(port)]
+    return MilvusServer(f"http://127.0.0.1:{port}", command, folder)
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def until(is_so: Callable[[], bool], seconds: float = _SECONDS) -> None:
+    """Wait until it is so."""
+    ends = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < ends, f"not so after {seconds} s"
+        time.sleep(0.2)
+
+
+class Relay:
+    """Passes bytes on to a server, or takes them and says nothing while it is told to."""
+
+    def __init__(self, url: str) -> None:
+        host, _, port = url.removeprefix("http://").partition(":")
+        self._to = (host, int(port))
+        self._passes = threading.Event()
+        self._passes.set()
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._door.getsockname()[1]}"
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def hold(self) -> None:
+        """Pass nothing on from now."""
+        self._passes.clear()
+
+    def release(self) -> None:
+        """Pass on what was held, and what comes."""
+        self._passes.set()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self.release()
+        self._door.close()
+
+    def _take(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._door.accept()
+                far = socket.create_connection(self._to)
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError), one, other:
+            while taken := one.recv(65_536):
+                self._passes.wait()
+                other.sendall(taken)

@@ -1,0 +1,163 @@
+"""The index in a Milvus server: what only a server can do to it."""
+
+import time
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from gallery import Gallery, IndexChoice, IndexUnavailable
+from gallery.indexes.milvus import INDEX_TYPES, MilvusIndex
+from tests.indexes import LENGTH, check, fill, vectors
+from tests.milvus import Relay, until
+
+pytestmark = pytest.mark.milvus
+PROBES = np.random.default_rng(3).normal(size=(8, LENGTH)).astype(np.float32)
+
+
+@pytest.fixture
+def opened(milvus_server, tmp_path):
+    """A gallery of three people on the server."""
+    choice = IndexChoice(kind="milvus", milvus_url=milvus_server.url)
+    gallery = Gallery.open(tmp_path, model_id="model-a", embedding_length=LENGTH, index=choice)
+    for name, vector in zip(("anna", "ben", "carl"), PROBES, strict=False):
+        gallery.enroll(name, vector, silhouettes=None)
+    yield gallery
+    gallery.close()
+
+
+@pytest.fixture
+def index_of(milvus_server):
+    """Makes replicas of one index; their collection is dropped at the end."""
+    prefix, made = f"t{uuid4().hex}", []
+
+    def make(**choices):
+        made.append(MilvusIndex(LENGTH, milvus_server.url, prefix=prefix, **choices))
+        return made[-1]
+
+    yield make
+    MilvusIndex(LENGTH, milvus_server.url, prefix=prefix).begin("end", retired=["g1_a"])
+    for one in made:
+        one.close()
+
+
+def whom(gallery, number):
+    return [one.subject for one in gallery.identify(PROBES[number], limit=1)]
+
+
+def answers_again(gallery):
+    def does():
+        try:
+            return [whom(gallery, number) for number in range(3)] == [["anna"], ["ben"], ["carl"]]
+        except IndexUnavailable:
+            return False
+
+    until(does)
+    assert gallery.status().in_sync
+
+
+def test_a_server_that_is_killed_is_missed_at_once_and_found_again(milvus_server, opened):
+    if not milvus_server.is_ours:
+        pytest.skip("it runs for somebody else")
+    assert whom(opened, 1) == ["ben"]
+    milvus_server.kill()
+    try:
+        for _ in range(2):
+            with pytest.raises(IndexUnavailable, match="expected Milvus to answer"):
+                opened.identify(PROBES[1])
+    finally:
+        milvus_server.start()
+    answers_again(opened)
+
+
+def test_a_collection_that_was_emptied_or_lost_is_filled_from_the_store(milvus_server, opened):
+    import pymilvus
+
+    client = pymilvus.MilvusClient(milvus_server.url)
+    name = opened.status().index_state.partition("collection ")[2].partition(";")[0]
+    client.delete(name, filter="row >= 0")
+    # Without a deletion of our own nobody promises when it is seen.
+    until(lambda: not client.query(name, filter="row >= 0", consistency_level="Strong"))
+    with pytest.raises(IndexUnavailable, match="expected 3 rows in the Milvus collection"):
+        opened.identify(PROBES[1])
+    answers_again(opened)
+    client.drop_collection(name)
+    with pytest.raises(IndexUnavailable, match="expected Milvus to answer"):
+        opened.identify(PROBES[1])
+    answers_again(opened)
+    client.close()
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long(milvus_server):
+    relay = Relay(milvus_server.url)
+    index = MilvusIndex(LENGTH, relay.url, prefix=f"t{uuid4().hex}", patience_s=3)
+    index.begin("g1_a")
+    stored = fill(index, range(20))
+    relay.hold()
+    started = time.monotonic()
+    with pytest.raises(IndexUnavailable, match="expected Milvus to answer"):
+        index.search(stored[7], 1)
+    assert time.monotonic() - started < 30
+    relay.release()
+    until(lambda: index.search(stored[7], 1)[1].tolist() == [7], 30)
+    index.begin("g2_b", retired=["g1_a"])
+    index.close()
+    relay.close()
+
+
+def test_a_replica_sees_at_once_what_another_one_wrote(index_of):
+    first, second = index_of(), index_of()
+    first.begin("g1_a")
+    second.begin("g1_a")
+    stored = {}
+    for row in range(0, 60, 3):
+        stored |= fill(first, range(row, row + 3), seed=row)
+        fill(second, range(row, row + 3), seed=row)
+        for one in (second, first):
+            check(one, stored, [stored[row + 1]], 1)
+    first.remove(np.array([4, 5]))  # which the second has not heard of yet
+    del stored[4], stored[5]
+    second.remove(np.array([4, 5]))
+    check(second, stored, vectors(1, 3), 5)
+    third = index_of()
+    assert third.begin("g1_a").rows.tolist() == sorted(stored)
+    check(third, stored, vectors(2, 3), 5)
+
+
+@pytest.mark.parametrize("kind", INDEX_TYPES)
+def test_every_type_of_index_answers(index_of, kind):
+    index = index_of(index_type=kind)
+    try:
+        index.begin("g1_a")
+    except IndexUnavailable as error:
+        if f"invalid index type: {kind}" not in str(error):
+            raise
+        pytest.skip(f"an older Milvus: {error}")
+    stored = fill(index, range(400))
+    assert index.state.startswith(f"{kind} in the collection")
+    for row in (3, 250):
+        assert index.search(stored[row], 3)[1][0] == row
+
+
+def test_a_collection_keeps_the_type_that_it_was_made_with(index_of):
+    index_of(index_type="FLAT").begin("g1_a")
+    other = index_of(index_type="HNSW")
+    other.begin("g1_a")
+    assert other.state.startswith("FLAT in the collection")
+    stored = fill(other, range(50))
+    check(other, stored, vectors(1, 3), 3)
+
+
+def test_a_collection_that_was_left_without_an_index_gets_one(index_of, milvus_server):
+    first = index_of()
+    first.begin("g1_a")
+    stored = fill(first, range(30))
+    import pymilvus
+
+    client = pymilvus.MilvusClient(milvus_server.url)
+    client.release_collection(first._collection)
+    client.drop_index(first._collection, "vector")
+    client.close()
+    second = index_of()
+    assert len(second.begin("g1_a").rows) == 30
+    check(second, stored, vectors(1, 3), 3)
