@@ -5,13 +5,15 @@ aligned silhouettes (repetition, the rhythm of the legs). `Bounds` holds every t
 set so that clean silhouettes of real walkers pass, and `benchmarks/quality.py` prints how many do.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from model.outline import Outline, pieces_of
 
 Fault = Literal[
     "TOO_FEW_FRAMES",
@@ -25,7 +27,6 @@ Fault = Literal[
 ]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
-_BODY = 127
 # Between these a pixel is neither background nor body; blurred edges of a mask are some of them.
 _GREY = (32, 223)
 # Bodies are looked at in at most this many rows: what is measured are shares, not details.
@@ -86,13 +87,19 @@ class Observer:
     received: int = 0
     _seen: list[tuple[bool, float, bool, float]] = field(default_factory=list)
 
-    def watch(self, frames: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        """Let frames uint8 or bool `[h, w]` pass, and measure each."""
+    def watch(self, frames: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any] | Outline]:
+        """Measure frames uint8 or bool `[h, w]`, and let their outlines pass to `align`.
+
+        What is no frame passes as it is; `align` says so.
+        """
         for frame in frames:
             self.received += 1
             if frame.ndim == 2 and frame.size and frame.dtype in (np.uint8, np.bool_):
-                self._look_at(frame.view(np.uint8))
-            yield frame
+                outline = Outline(np.ascontiguousarray(frame.view(np.uint8)))
+                self._look_at(outline)
+                yield outline
+            else:
+                yield frame
 
     def quality(self, silhouettes: NDArray[np.uint8], limits: Bounds | None = None) -> Quality:
         """Judge the walk that was watched, by it and its aligned silhouettes uint8 `[T, H, W]`."""
@@ -110,56 +117,51 @@ class Observer:
         faults = _faults(measured, limits or Bounds())
         return Quality(**{**measured.__dict__, "faults": faults})
 
-    def _look_at(self, frame: NDArray[np.uint8]) -> None:
-        top = int(frame.max())
-        mask = frame if top == 1 else cv2.threshold(frame, _BODY, 1, cv2.THRESH_BINARY)[1]
-        left, above, width, height = box = cv2.boundingRect(mask)
-        if height == 0:
-            return
-        body = np.asarray(mask[above : above + height, left : left + width], np.uint8)
-        grey = _grey(frame) if top > 1 else 0.0
-        self._seen.append((_is_truncated(mask, box), height, _has_other(body), grey))
+    def _look_at(self, outline: Outline) -> None:
+        height = outline.box[3]
+        if height:
+            grey = 0.0 if outline.is_mask else _grey(outline.lit)
+            self._seen.append((_is_truncated(outline), height, _has_other(outline), grey))
 
 
-def _is_truncated(mask: NDArray[Any], box: Sequence[int]) -> bool:
-    left, above, width, height = box
-    touches_top, touches_bottom = above == 0, above + height == len(mask)
+def _is_truncated(outline: Outline) -> bool:
+    left, above, width, height = outline.box
+    touches_top, touches_bottom = above == 0, above + height == outline.height
     # A picture that ends at head and feet is a crop; one that ends at the feet alone cuts them.
     if touches_bottom and not touches_top:
         return True
-    if touches_top and cv2.countNonZero(mask[0]) > _TOP_RUN * width:
+    if touches_top and np.count_nonzero(outline.mask[0]) > _TOP_RUN * width:
         return True
-    if left > 0 and left + width < mask.shape[1]:
-        return False
-    sides = max(np.count_nonzero(mask[:, 0]), np.count_nonzero(mask[:, -1]))
-    return bool(sides > _SIDE_RUN * height)
+    columns = [0] * (left == 0) + [-1] * (left + width == outline.width)
+    return any(np.count_nonzero(outline.mask[:, x]) > _SIDE_RUN * height for x in columns)
 
 
-def _has_other(body: NDArray[np.uint8]) -> bool:
-    step = max(1, len(body) // _ROWS)
-    small = np.ascontiguousarray(body[::step, ::step])
-    if cv2.connectedComponents(small)[0] < 3:
+def _has_other(outline: Outline) -> bool:
+    step = max(1, outline.box[3] // _ROWS)
+    small = outline.mask
+    if step > 1:
+        small = np.ascontiguousarray(small[::step, ::step])
+    if (outline.pieces if step == 1 else pieces_of(small)) < 2:
         return False
     _, _, stats, _ = cv2.connectedComponentsWithStats(small)
     heights = np.sort(stats[1:, cv2.CC_STAT_HEIGHT])
     return bool(heights[-2] > _OTHER_BODY * heights[-1])
 
 
-def _grey(frame: NDArray[np.uint8]) -> float:
+def _grey(lit: NDArray[np.uint8]) -> float:
     low, high = _GREY
-    lit = _count_above(frame, low)
-    return (lit - _count_above(frame, high - 1)) / max(1, lit)
-
-
-def _count_above(frame: NDArray[np.uint8], level: int) -> int:
-    # Three times as quick as numpy, which makes and counts truth values.
-    return cv2.countNonZero(cv2.threshold(frame, level, 255, cv2.THRESH_BINARY)[1])
+    # OpenCV is three times as quick as numpy, which makes and counts truth values.
+    between = cv2.countNonZero(cv2.inRange(lit, low + 1, high - 1))
+    if between == 0:
+        return 0.0
+    return between / cv2.countNonZero(cv2.threshold(lit, low, 255, cv2.THRESH_BINARY)[1])
 
 
 def _duplicates(silhouettes: NDArray[np.uint8]) -> float:
     if len(silhouettes) < 2:
         return 0.0
-    same = (silhouettes[1:] == silhouettes[:-1]).all(axis=(1, 2))
+    flat = silhouettes.reshape(len(silhouettes), -1)
+    same = (flat[1:] == flat[:-1]).all(axis=1)
     return float(same.mean())
 
 
@@ -175,16 +177,18 @@ def _rhythm(silhouettes: NDArray[np.uint8]) -> float | None:
     power = float((swing**2).mean())
     if power < 1e-4:
         return 0.0
-    lags = range(5, len(swing) // 2)
-    return max(float((swing[lag:] * swing[:-lag]).mean()) / power for lag in lags)
+    lags = np.arange(5, len(swing) // 2)
+    products = np.correlate(swing, swing, mode="full")[len(swing) - 1 + lags]
+    return float((products / (len(swing) - lags)).max()) / power
 
 
 def _spread(silhouettes: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Spread of the legs in each frame: the deviation of their columns, in pixels."""
-    legs = silhouettes[:, int(_LEGS * silhouettes.shape[1]) :].sum(axis=1, dtype=np.float64)
+    lowest = silhouettes[:, int(_LEGS * silhouettes.shape[1]) :]
+    legs = lowest.sum(axis=1, dtype=np.uint32).astype(np.float64)
     columns = np.arange(legs.shape[1])
     mass = np.maximum(legs.sum(axis=1), 1.0)
-    mean = (legs * columns).sum(axis=1) / mass
+    mean = legs @ columns / mass
     variance = (legs * (columns - mean[:, None]) ** 2).sum(axis=1) / mass
     spread: NDArray[np.float64] = np.sqrt(variance)
     return spread

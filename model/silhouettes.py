@@ -13,17 +13,17 @@ the picture, towards the camera or cut out beforehand, are left as they are.
 refuses a model that was trained behind another one. Change what `align` returns, change the id.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import SilhouetteError
+from model.outline import Outline
 
 PREPROCESSING_ID = "metagait-align-2"
 SIZES: tuple[tuple[int, int], ...] = ((64, 44), (128, 88))
@@ -36,8 +36,6 @@ INCOMPLETE = "incomplete"
 # A body of fewer pixels than this, or lower than this many rows, cannot be told from a speck.
 _MIN_PIXELS = 40
 _MIN_ROWS = 12
-# GaitSet cuts the 64-row picture to 44 columns; the same share holds at 128 rows.
-_MASK_THRESHOLD = 127
 # A piece of the picture belongs to the body when it has this share of the largest piece's pixels
 # and lies near it: at the side within this share of the body's height, above or below within that.
 _SMALLEST_PART = 0.02
@@ -49,6 +47,8 @@ _LOWEST, _HIGHEST, _NEIGHBOURS = 0.85, 1.2, 15
 # about 0.8 heights; the sway of a walk towards the camera is a tenth of that, and not steady.
 _TRAVEL = 0.2
 _STEADINESS = 0.8
+# Columns of scaled pictures that wait to be centred together; those of a walk are a few thousand.
+_COLUMNS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,13 @@ class Walk:
     report: FrameReport
 
 
-def align(frames: Iterable[NDArray[Any]], size: tuple[int, int] = (64, 44)) -> Walk:
+def align(frames: Iterable[NDArray[Any] | Outline], size: tuple[int, int] = (64, 44)) -> Walk:
     """Align the frames of one walk to `size` (height, width).
 
     Args:
-        frames: 2-D pictures of any size, uint8 or bool. A frame whose largest value is 1 is read
-            as a 0/1 mask, so is a bool frame; anything else as grey 0..255.
+        frames: 2-D pictures of any size, uint8 or bool, or their outlines, where somebody made them
+            before. A frame whose largest value is 1 is read as a 0/1 mask, so is a bool frame;
+            anything else as grey 0..255.
         size: one of `SIZES`.
 
     Returns:
@@ -85,36 +86,40 @@ def align(frames: Iterable[NDArray[Any]], size: tuple[int, int] = (64, 44)) -> W
     """
     if size not in SIZES:
         raise SilhouetteError(f"expected a size of {SIZES}, got {size}")
-    scaled: list[NDArray[np.uint8]] = []
+    centring = _Centring(size[1])
     places: list[tuple[float, float]] = []
-    dropped: Counter[str] = Counter()
     received = 0
     for frame in frames:
-        body = _find_body(*_checked(frame, received))
+        outline = frame if isinstance(frame, Outline) else _checked(frame, received)
+        body = _find_body(outline)
         received += 1
-        if body is None:
-            dropped[EMPTY] += 1
-        else:
-            scaled.append(_scaled(body.pixels, size[0]))
+        if body is not None:
+            centring.add(_scaled(body.pixels, size[0]))
             places.append((body.left + body.pixels.shape[1] / 2, body.pixels.shape[0]))
-    if not scaled:
+    if not places:
         raise SilhouetteError(
             f"expected at least one frame with a body, got {received} frames of which none has one"
         )
     bodies = np.array(places)
     whole = _whole(bodies[:, 1])
-    dropped[INCOMPLETE] += len(whole) - int(whole.sum())
-    used = [picture for picture, is_whole in zip(scaled, whole, strict=True) if is_whole]
-    if _goes_right(bodies[whole]):
-        used = [picture[:, ::-1] for picture in used]
-    silhouettes = np.stack([_centred(picture, size[1]) for picture in used])
-    return Walk(silhouettes, FrameReport(received, len(silhouettes), dict(+dropped)))
+    silhouettes = centring.cut(mirrored=_goes_right(bodies[whole]))[whole]
+    dropped = {EMPTY: received - len(places), INCOMPLETE: len(places) - len(silhouettes)}
+    return Walk(
+        silhouettes,
+        FrameReport(received, len(silhouettes), {why: n for why, n in dropped.items() if n}),
+    )
 
 
 def align_frame(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Align one grey frame uint8 `[h, w]` to `size`, or return None when it shows no body."""
-    body = _find_body(grey)
-    return None if body is None else _centred(_scaled(body.pixels, size[0]), size[1])
+    """Align one frame uint8 `[h, w]`, grey in any case, to `size`; None when it shows no body."""
+    outline = Outline(np.ascontiguousarray(grey))
+    body = None if outline.is_mask else _find_body(outline)
+    if body is None:
+        return None
+    centring = _Centring(size[1])
+    centring.add(_scaled(body.pixels, size[0]))
+    (aligned,) = centring.cut(mirrored=False)
+    return np.asarray(aligned, np.uint8)
 
 
 def _scaled(body: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
@@ -125,53 +130,87 @@ def _scaled(body: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(body, (width, height), interpolation=interpolation), np.uint8)
 
 
-def _centred(scaled: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """Cut `[H, w]` to `width` columns around the one at which half of the mass is passed."""
-    mass = np.cumsum(cv2.reduce(scaled, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S))
-    centre = int(np.searchsorted(mass, mass[-1] / 2, side="right"))
-    padded = np.zeros((scaled.shape[0], scaled.shape[1] + width), np.uint8)
-    padded[:, width // 2 : width // 2 + scaled.shape[1]] = scaled
-    return np.ascontiguousarray(padded[:, centre : centre + width])
+class _Centring:
+    """Cuts pictures `[H, w]` to `width` columns around the one at which half of the mass is passed.
+
+    That of a picture and of its mirror image are not always each other's mirror image, and whether
+    a walk is mirrored is known at its end; so both are cut, and pictures as wide as the frames that
+    somebody sent do not have to be kept until then.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._columns = 0
+        self._cut: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
+
+    def add(self, picture: NDArray[np.uint8]) -> None:
+        """Take the next picture; all have the same height."""
+        self._waiting.append(picture)
+        self._columns += picture.shape[1]
+        if self._columns > _COLUMNS:
+            self._cut_waiting()
+
+    def cut(self, *, mirrored: bool) -> NDArray[np.uint8]:
+        """Return what was added, cut, or cut from the mirror images: `[T, H, width]`."""
+        self._cut_waiting()
+        made = np.concatenate(self._cut[mirrored])
+        return np.ascontiguousarray(made[:, :, ::-1]) if mirrored else made
+
+    def _cut_waiting(self) -> None:
+        if not self._waiting:
+            return
+        wide = np.concatenate(self._waiting, axis=1)
+        ends = np.cumsum([picture.shape[1] for picture in self._waiting])
+        starts = np.concatenate([[0], ends[:-1]])
+        sums = cv2.reduce(wide, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+        mass = np.concatenate([[0], np.cumsum(sums, dtype=np.int64)])
+        half = (mass[starts] + mass[ends]) / 2
+        # From the left the middle is the first column that passes half, from the right the last;
+        # where nothing is left of a body after scaling, any column will do.
+        first = np.clip(np.searchsorted(mass[1:], half, side="right"), starts, ends)
+        last = np.clip(np.searchsorted(mass[1:], half, side="left"), starts, ends)
+        reach = self._width // 2
+        for made, begins in zip(
+            self._cut, (first - reach, last + reach - self._width + 1), strict=True
+        ):
+            cut = np.zeros((len(starts), len(wide), self._width), np.uint8)
+            spans = zip(cut, starts.tolist(), ends.tolist(), begins.tolist(), strict=True)
+            for picture, start, end, begin in spans:
+                low, high = max(start, begin), min(end, begin + self._width)
+                picture[:, low - begin : high - begin] = wide[:, low:high]
+            made.append(cut)
+        self._waiting, self._columns = [], 0
 
 
-def _checked(frame: NDArray[Any], position: int) -> tuple[NDArray[np.uint8], bool]:
-    """Return a frame as uint8, and whether it is a mask of 0 and 1 rather than grey."""
+def _checked(frame: NDArray[Any], position: int) -> Outline:
     if frame.ndim != 2 or frame.dtype not in (np.uint8, np.bool_) or 0 in frame.shape:
         raise SilhouetteError(
             f"frame {position}: expected a uint8 or bool picture [height, width], "
             f"got {frame.dtype} {list(frame.shape)}"
         )
-    pixels = np.ascontiguousarray(frame.view(np.uint8))
-    return pixels, bool(pixels.max() == 1)
+    return Outline(np.ascontiguousarray(frame.view(np.uint8)))
 
 
-@dataclass(frozen=True)
-class _Body:
+class _Body(NamedTuple):
     """The pixels within a body's bounding box, and the column at which that box begins."""
 
     pixels: NDArray[np.uint8]
     left: int
 
 
-def _find_body(frame: NDArray[np.uint8], is_mask: bool = False) -> _Body | None:
-    """Cut the frame to its body's rows and columns, in grey; None when there is too little of one.
-
-    A mask of 0 and 1 becomes grey when it is cut, which is much less to touch than the frame.
-    """
-    # OpenCV finds the box in a tenth of the time that numpy takes to look through rows and columns.
-    mask = frame if is_mask else cv2.threshold(frame, _MASK_THRESHOLD, 1, cv2.THRESH_BINARY)[1]
-    left, above, width, height = cv2.boundingRect(mask)
-    within = slice(above, above + height), slice(left, left + width)
-    pieces = np.asarray(mask[within], np.uint8)
-    if height < _MIN_ROWS or np.count_nonzero(pieces.any(axis=1)) < _MIN_ROWS:
+def _find_body(outline: Outline) -> _Body | None:
+    """Cut a frame to its body's rows and columns, in grey; None when there is too little of one."""
+    left, _, _, height = outline.box
+    if height < _MIN_ROWS or cv2.countNonZero(outline.mask) < _MIN_PIXELS:
         return None
-    if cv2.countNonZero(pieces) < _MIN_PIXELS:
-        return None
-    grey = frame[within] * np.uint8(255) if is_mask else frame[within]
-    # Nearly always there is one piece; to count is five times cheaper than to measure as well.
-    if cv2.connectedComponents(pieces, connectivity=8)[0] == 2:
+    grey = outline.mask * np.uint8(255) if outline.is_mask else outline.pixels
+    # Nearly always there is one piece, which is in each row of its box.
+    if outline.pieces == 1:
         return _Body(grey, left)
-    count, labels, found, _ = cv2.connectedComponentsWithStats(pieces, connectivity=8)
+    if np.count_nonzero(outline.mask.any(axis=1)) < _MIN_ROWS:
+        return None
+    count, labels, found, _ = cv2.connectedComponentsWithStats(outline.mask, connectivity=8)
     boxes = np.asarray(found, np.int32)
     kept = _parts_of_body(boxes)
     if boxes[kept, cv2.CC_STAT_AREA].sum() < _MIN_PIXELS:
@@ -225,6 +264,9 @@ def _whole(heights: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Say which bodies of these heights `[T]` are as high as those of the frames around them."""
     count = len(heights)
     reach = _NEIGHBOURS // 2
+    lowest, highest = heights.min(), heights.max()
+    if lowest >= _LOWEST * highest and highest <= _HIGHEST * lowest:
+        return np.ones(count, bool)  # whatever the medians are
     listed = heights.tolist()
     around = np.array([median(listed[max(0, i - reach) : i + reach + 1]) for i in range(count)])
     whole: NDArray[np.bool_] = (heights >= _LOWEST * around) & (heights <= _HIGHEST * around)
