@@ -8,8 +8,9 @@ median of the ratios inside the rounds. `N callers` means that many calls at a t
 each. `torch eager` is the same network as research code runs it, `GaitGL` its baseline (the same
 trunk without attention and meta pooling). FLOP are counted from the network's shapes by torch's
 FlopCounterMode, two a multiply-add, convolutions and matrix products only; the ceiling is the rate
-of the fastest dense kernel of the same precision in the same round (benchmarks/ceilings.py). The
-error is |a − b| / |b| of the embeddings against the first model on ONNX Runtime's CPU.
+of the fastest dense kernel of the same precision in the same round (benchmarks/ceilings.py); what
+convolutions alone reach of it stands below each table (benchmarks/convolutions.py). The error is
+|a − b| / |b| of the embeddings against the first model on ONNX Runtime's CPU.
 
 `--evaluate N` embeds N subjects of the benchmark walkers with each, and says how many points of
 rank-1 (NM, BG, CL between different views) the worst of the three loses against that reference;
@@ -28,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import convolutions
 import numpy as np
 import torch
 from ceilings import Kernel, kernels
@@ -63,6 +65,8 @@ class Heat:
     batch: int
     seconds: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     ceilings: dict[str, list[float]] = field(default_factory=dict)
+    convolutions: list[list[str]] = field(default_factory=list)
+    """Rows of `benchmarks/convolutions.py`."""
 
     def run(self, rounds: int, clock: Callable[[], float]) -> None:
         """Let all of them run in turn; the first round only warms up."""
@@ -135,6 +139,8 @@ def main() -> None:
     for threads in given.threads:
         heats.append(heat_of(given, config, walks, threads))
         heats[-1].run(given.rounds, CLOCKS[given.clock])
+        if given.provider == "cpu":
+            heats[-1].convolutions = convolutions.measure(given.models, threads, given.rounds)
     reference = given.models[0]
     # On the most threads, which is soonest done; one call at a time gives the same on any number.
     lost = dict(losses(heats[-1], reference, given.evaluate))
@@ -267,6 +273,8 @@ def document(
     for heat in heats:
         parts += [f"## {heat.threads} {'thread' if heat.threads == 1 else 'threads'}"]
         parts += [markdown(table(heat, flops[TOLD], lost), names=2), ceilings_in_words(heat)]
+        if heat.convolutions:
+            parts += [markdown([convolutions.HEAD, *heat.convolutions], names=2)]
     return "\n\n".join(parts)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.encoder import SHIPPED_MODEL
 from model.network import NetworkConfig
 
 ROOT = Path(__file__).parents[1]
@@ -100,6 +101,40 @@ def test_kernels_compute_what_they_say(benchmark: Any) -> None:
     for kernel in found:
         assert kernel.flop > 1e8
         kernel.run()
+
+
+def test_convolutions_are_counted_from_a_profile(benchmark: Any) -> None:
+    convolutions = benchmark("convolutions")
+
+    def event(name: str, kind: str, took: int, shape: list[int]) -> dict[str, Any]:
+        told = {"op_name": kind, "output_type_shape": [{"float": shape}]}
+        return {"name": f"{name}_kernel_time", "dur": took, "args": told}
+
+    events = [
+        {"name": "model_run", "dur": 10_000, "args": {}},
+        event("a", "Conv", 400, [1, 8, 10, 10]),
+        event("a", "Conv", 200, [1, 8, 10, 10]),  # its quickest run counts
+        event("b", "QLinearConv", 100, [1, 10, 10, 16]),
+        event("add", "Add", 100, [1, 8, 10, 10]),
+    ]
+    found = convolutions.convolved(events, {"a": (8, 4, 3, 3), "b": (16, 8, 3, 3)})
+    assert found["float32"] == (2 * 800 * 36, pytest.approx(200e-6), 0.5)
+    assert found["int8"] == (2 * 1600 * 72, pytest.approx(100e-6), 0.25)
+    ceilings = {"float32": 4e8, "int8": 2e9}
+    one, two = convolutions.rows({"file": found}, ceilings)
+    assert one == ["file", "float32", "50%", "0.00", "0", "72%", "–"]
+    assert two == ["file", "int8", "25%", "0.00", "2", "115%", "≥ 75% met"]
+
+
+def test_a_real_profile_tells_every_convolution(benchmark: Any, tmp_path: Path) -> None:
+    convolutions = benchmark("convolutions")
+    profiled = convolutions.Profiled(SHIPPED_MODEL, 1, tmp_path)
+    profiled.run(6)
+    profiled.run(9)
+    found = profiled.found()["float32"]
+    assert 0 < found.share < 1
+    # Two steps of three frames in Winograd's form: 6 products give 4 answers of 3 taps each.
+    assert 1e8 < found.flop < 2e9
 
 
 def test_the_error_is_relative(benchmark: Any) -> None:
