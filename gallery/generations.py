@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, select, update
 
 from gallery.errors import GalleryNotFound, ModelMismatch
 from gallery.schema import (
@@ -43,6 +43,23 @@ class Head(NamedTuple):
     changes: int
 
 
+# Before every answer the head is read: to build this query anew takes longer than to answer it.
+_HEAD = (
+    select(
+        galleries.c.changes,
+        generations.c.id,
+        generations.c.model_id,
+        generations.c.embedding_length,
+    )
+    .outerjoin_from(
+        galleries,
+        generations,
+        and_(generations.c.gallery == galleries.c.id, generations.c.state == LIVE),
+    )
+    .where(galleries.c.id == bindparam("of_gallery"), galleries.c.deleted_at.is_(None))
+)
+
+
 def lock(connection: Connection, gallery: int) -> None:
     """Let no other writer of this gallery in until this transaction ends."""
     row = select(galleries.c.id).where(galleries.c.id == gallery)
@@ -70,17 +87,7 @@ def read_head(connection: Connection, gallery: int) -> Head:
         GalleryNotFound: the gallery was deleted.
 
     """
-    is_live = and_(generations.c.gallery == galleries.c.id, generations.c.state == LIVE)
-    row = connection.execute(
-        select(
-            galleries.c.changes,
-            generations.c.id,
-            generations.c.model_id,
-            generations.c.embedding_length,
-        )
-        .outerjoin_from(galleries, generations, is_live)
-        .where(galleries.c.id == gallery, galleries.c.deleted_at.is_(None))
-    ).first()
+    row = connection.execute(_HEAD, {"of_gallery": gallery}).first()
     if row is None:
         raise GalleryNotFound("expected a gallery of this store, got one that was deleted")
     return Head(row.id or 0, Model(row.model_id or "", row.embedding_length or 0), row.changes)

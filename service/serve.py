@@ -152,6 +152,9 @@ def _uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         lifespan="on",
+        # What the hostile requests of the tests are held against, whatever else is installed.
+        loop="asyncio",
+        http="h11",
         # Paths hold subject ids, and those do not belong in a log.
         access_log=False,
         log_config=None,
