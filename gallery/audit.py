@@ -9,13 +9,13 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, update
 
 from gallery.errors import AuditBroken
-from gallery.generations import lock, now
+from gallery.generations import now
 from gallery.schema import audit, galleries
 
 LOCAL = "local"
@@ -41,6 +41,18 @@ class Entry:
     at: str = field(default_factory=now)
 
 
+# Built once, because every search is noted. The last row is read for an update, as `lock` does it.
+_OF_GALLERY = galleries.c.id == bindparam("of_gallery")
+_LAST = (
+    select(galleries.c.audit_number, galleries.c.audit_hash).where(_OF_GALLERY).with_for_update()
+)
+_ADVANCE = (
+    update(galleries)
+    .where(_OF_GALLERY)
+    .values(audit_number=bindparam("number"), audit_hash=bindparam("hash"))
+)
+
+
 @dataclass(frozen=True)
 class Verified:
     """A log whose chain is whole, up to its last row."""
@@ -55,18 +67,15 @@ def append(connection: Connection, gallery: int, entries: Sequence[Entry]) -> No
     """Write entries at the end of a gallery's log, inside the caller's writing transaction."""
     if not entries:
         return
-    lock(connection, gallery)
-    last = connection.execute(
-        select(galleries.c.audit_number, galleries.c.audit_hash).where(galleries.c.id == gallery)
-    ).one()
+    last = connection.execute(_LAST, {"of_gallery": gallery}).one()
     rows, previous = [], last.audit_hash
     for number, entry in enumerate(entries, start=last.audit_number + 1):
         row = _values(gallery, number, entry, previous)
         rows.append(row)
         previous = row["hash"]
     connection.execute(insert(audit), rows)
-    head = update(galleries).where(galleries.c.id == gallery)
-    connection.execute(head.values(audit_number=last.audit_number + len(rows), audit_hash=previous))
+    head = {"number": last.audit_number + len(rows), "hash": previous, "of_gallery": gallery}
+    connection.execute(_ADVANCE, head)
 
 
 def verify(connection: Connection, name: str) -> Verified:
@@ -125,7 +134,7 @@ def _rows(connection: Connection, gallery: int) -> Generator[Row[Any]]:
 
 
 def _values(gallery: int, number: int, entry: Entry, previous: str) -> dict[str, Any]:
-    said = asdict(entry)
+    said = {one.name: getattr(entry, one.name) for one in fields(entry)}
     said["actor"] = entry.actor[:ACTOR_MAX_CHARACTERS]
     said["counts"] = json.dumps(dict(entry.counts), sort_keys=True)
     values = {**said, "gallery": gallery, "number": number, "previous": previous}
