@@ -231,6 +231,33 @@ def test_a_saturated_service_refuses_without_reading_the_body(
         thread.join()
 
 
+@pytest.mark.parametrize(
+    ("url", "frames", "walks"),
+    [
+        ("/identify", [20], 1),
+        ("/identify/batch", [20, 20, 20, 20], 4),
+        ("/identify", [75], 4),
+    ],
+    ids=["one walk", "a batch", "a walk in windows"],
+)
+def test_what_waits_for_the_encoder_is_counted_walk_by_walk(
+    url: str, frames: list[int], walks: int, tmp_path: Path, encoder: FakeEncoder
+) -> None:
+    app = create_app(Settings(data=tmp_path, window_frames=30), encoder=encoder)
+    with calling(app) as caller:
+        admission: Admission = app.state.galleries.own.rooms.admission
+        encoded(admission, 1.0)
+        encoder.free.clear()
+        files = [("sequence", ("walk", npy(walker(10, count)))) for count in frames]
+        thread = threading.Thread(target=lambda: caller.post(url, files=files))
+        thread.start()
+        assert encoder.entered.wait(20)
+        assert admission.expected_wait_s == walks
+        encoder.free.set()
+        thread.join()
+        assert admission.expected_wait_s == 0
+
+
 def test_a_walk_that_waits_too_long_is_told_when_to_come_back(
     tmp_path: Path, encoder: FakeEncoder, gallery: Gallery
 ) -> None:
