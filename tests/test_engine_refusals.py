@@ -1,12 +1,16 @@
 """What an engine refuses: files that are not ours, and what this machine lacks."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
 from model.encoder import EngineChoice, open_encoder
+from model.engines import nvidia
+from model.engines.onnx_runtime import PROVIDERS
 from model.engines.open_vino import OpenVinoEncoder
 from model.errors import ModelFileError, ProviderError
 from tests.engines import CPU, VINO, installed, tiny_file
@@ -74,11 +78,70 @@ def test_an_absent_provider_is_an_error_and_no_fallback(model: Path, provider: s
     import onnxruntime
 
     choice = replace(CPU, provider=provider)  # type: ignore[arg-type]
-    name = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}[provider]
+    name = PROVIDERS[provider]
     if name in onnxruntime.get_available_providers():
         pytest.skip(f"{name} is there")
     with pytest.raises(ProviderError, match=f"{name} was asked for, but .*'gpu' installs"):
         open_encoder(model, choice)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_build_for_gpus_without_one_refuses_and_auto_takes_the_cpu(
+    model: Path, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*PROVIDERS.values()])
+    monkeypatch.setattr(nvidia, "gpus", lambda: 0)
+    wanted = replace(CPU, provider=provider)  # type: ignore[arg-type]
+    with pytest.raises(ProviderError, match=f"{PROVIDERS[provider]} was asked .* no NVIDIA driver"):
+        open_encoder(model, wanted)
+    with closing(open_encoder(model, replace(CPU, provider="auto"))) as encoder:
+        assert encoder.runtime.provider == "CPUExecutionProvider"
+
+
+def test_the_cuda_libraries_of_the_extra_are_loaded_before_a_session(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    loaded: list[str] = []
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*PROVIDERS.values()])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: loaded.append("libraries"))
+    monkeypatch.setattr(nvidia, "gpus", lambda: 1)
+
+    def session(*_arguments: object, providers: list[object], **_options: object) -> object:
+        loaded.append("session")
+        raise RuntimeError(f"no GPU after all, {len(providers)} providers")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(ModelFileError, match="no GPU after all, 2 providers"):
+        open_encoder(model, replace(CPU, provider="cuda"))
+    assert loaded == ["libraries", "session"]
+
+
+class Driver:
+    """An NVIDIA driver with so many GPUs, whose calls end in so many errors."""
+
+    def __init__(self, count: int, *, initialised: int = 0, counted: int = 0) -> None:
+        self.count, self.initialised, self.counted = count, initialised, counted
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802 - the driver's own name
+        return self.initialised
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802 - the driver's own name
+        count._obj.value = self.count
+        return self.counted
+
+
+def test_gpus_are_those_of_the_driver_and_none_without_one() -> None:
+    def absent(_name: str) -> Driver:
+        raise OSError("cannot open shared object file")
+
+    assert nvidia.gpus(absent) == 0
+    assert nvidia.gpus(lambda _: Driver(2)) == 2
+    assert nvidia.gpus(lambda _: Driver(2, initialised=100)) == 0
+    assert nvidia.gpus(lambda _: Driver(2, counted=3)) == 0
 
 
 def test_a_missing_wheel_and_a_cpu_without_bfloat16_are_named(model: Path) -> None:

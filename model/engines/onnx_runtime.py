@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from model.engines import nvidia
 from model.engines.encoder import Runtime
 from model.engines.threads import Mode, Threads
 from model.engines.walks import CLOSED, padded
@@ -72,6 +73,9 @@ class OnnxEncoder:
         content = read_model(Path(path))
         wanted = _choose(provider)
         shared = Threads.shared(mode, threads)
+        if wanted != PROVIDERS["cpu"]:
+            # Those of the extra 'gpu' lie beside Python's packages, where no loader looks.
+            onnxruntime.preload_dlls()
         try:
             session = onnxruntime.InferenceSession(
                 content, _options(shared.of_a_call), providers=_with_fallback(wanted, cache)
@@ -110,7 +114,8 @@ def _of_this_provider(facts: ModelFacts, provider: str) -> ModelFacts:
 def _choose(provider: str) -> str:
     available = onnxruntime.get_available_providers()
     if provider == "auto":
-        return PROVIDERS["cuda"] if PROVIDERS["cuda"] in available else PROVIDERS["cpu"]
+        there = PROVIDERS["cuda"] in available and nvidia.gpus()
+        return PROVIDERS["cuda"] if there else PROVIDERS["cpu"]
     if provider not in PROVIDERS:
         raise ProviderError(
             f"expected a provider of auto, {', '.join(PROVIDERS)}, got {provider!r}"
@@ -119,6 +124,11 @@ def _choose(provider: str) -> str:
         raise ProviderError(
             f"{PROVIDERS[provider]} was asked for, but this ONNX Runtime has only "
             f"{', '.join(available)}; the extra 'gpu' installs the other build"
+        )
+    if provider != "cpu" and not nvidia.gpus():
+        raise ProviderError(
+            f"{PROVIDERS[provider]} was asked for, but no NVIDIA driver ({nvidia.DRIVER}) gives "
+            "this process a GPU"
         )
     return PROVIDERS[provider]
 
