@@ -3,11 +3,11 @@
     python benchmarks/prepare.py [--frames 60] [--rounds 15]
 
 A walker in pictures of 320×240 pixels comes as a zip of PNG, as npy and packed. Decoding, alignment
-with the judgement of its quality, and encoding are done as the service does them, in turn, round
-after round, in one thread, and their processor time is counted, so that other work on the machine
-hardly matters. A figure is the median of the rounds, a share the median of the shares inside them,
-of decoding + alignment + encoding; the little that HTTP and the search add would only make it
-smaller. The goals are 5 % or less for a packed walk and 15 % for a zip of PNG.
+with the judgement of its quality, and encoding are done by the service's own code, frame by frame,
+in turn, round after round, in one thread, and their processor time is counted, so that other work
+on the machine hardly matters. A figure is the median of the rounds, a share the median of the
+shares inside them, of decoding + alignment + encoding; the little that HTTP and the search add
+would only make it smaller. The goals are 5 % or less for a packed walk and 15 % for a zip of PNG.
 """
 
 import argparse
@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 from serve import bodies_of
 
 from model.encoder import SHIPPED_MODEL, EngineChoice, open_encoder
-from model.quality import Bounds, Observer
-from model.silhouettes import align
+from model.quality import Bounds
 from model.tables import markdown
 from model.walkers.generate import render_walk
 from model.walkers.settings import WalkerSettings
+from service.alignment import aligned_walk
 from service.limits import Limits
-from service.uploads import Upload, frames_of
+from service.uploads import Upload
 
 GOALS = {"zip of PNG": 0.15, "packed": 0.05}
 _LIMITS = Limits(upload_bytes=1 << 28, frames=2000, frame_pixels=1 << 22, walk_pixels=1 << 30)
-Clock = Callable[[], float]
 
 
 class Spent(NamedTuple):
@@ -59,7 +58,7 @@ def main() -> None:
     spent: dict[str, list[Spent]] = {name: [] for name in bodies}
     for number in range(given.rounds + 1):
         for name, body in bodies.items():
-            one = prepare(body, lambda aligned: encoder.encode([aligned]), time.process_time)
+            one = prepare(body, lambda aligned: encoder.encode([aligned]))
             if number:  # the first round warms up
                 spent[name].append(one)
     runs = encoder.runtime
@@ -78,17 +77,15 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(body: bytes, encode: Callable[[NDArray[np.uint8]], object], clock: Clock) -> Spent:
+def prepare(body: bytes, encode: Callable[[NDArray[np.uint8]], object]) -> Spent:
     """Take one body through decoding, alignment and encoding, as the service does."""
-    started = clock()
-    frames = list(frames_of(Upload(sequence=io.BytesIO(body)), _LIMITS))
-    decoded = clock()
-    observer = Observer()
-    walk = align(observer.watch(frames)).silhouettes
-    observer.quality(walk, Bounds())
-    aligned = clock()
-    encode(walk)
-    return Spent(decoded - started, aligned - decoded, clock() - aligned)
+    upload = Upload(sequence=io.BytesIO(body))
+    aligned = aligned_walk(upload, _LIMITS, (64, 44), Bounds())
+    began = time.process_time()
+    encode(aligned.walk.silhouettes)
+    encoding = time.process_time() - began
+    aligning = aligned.aligning + aligned.judging
+    return Spent(aligned.decoding.processor_s, aligning.processor_s, encoding)
 
 
 def head() -> list[str]:

@@ -137,6 +137,13 @@ def test_a_real_profile_tells_every_convolution(benchmark: Any, tmp_path: Path) 
     assert 1e8 < found.flop < 2e9
 
 
+def test_how_far_embeddings_lie_apart_is_told_in_lengths(benchmark: Any) -> None:
+    right = np.array([[3, 4], [0, 2]], np.float32)
+    moved = right + np.array([[0, 0.5], [0, 0]], np.float32)
+    told = benchmark("saturation").line("one", moved, right)
+    assert told == ["one", "5.00%", "10.00%", "1 of 2"]
+
+
 def test_the_error_is_relative(benchmark: Any) -> None:
     encode = benchmark("encode")
     right = np.array([3.0, 4.0], np.float32)
@@ -154,15 +161,11 @@ def test_points_lost_are_those_of_the_worst_kind(benchmark: Any) -> None:
 
 def test_preparing_a_walk_is_cut_into_its_steps(benchmark: Any) -> None:
     prepare, serve = benchmark("prepare"), benchmark("serve")
-    clock, body = Clock(), serve.bodies_of(benchmark("serving").shipped_walk(7))
+    body = serve.bodies_of(benchmark("serving").shipped_walk(7))
     seen: list[np.ndarray] = []
-
-    def ticking() -> float:
-        clock.now += 1
-        return clock.now
-
-    spent = prepare.prepare(body["packed"], seen.append, ticking)
-    assert spent == (1, 1, 1)
+    measured = prepare.prepare(body["packed"], seen.append)
+    assert all(seconds > 0 for seconds in measured)
+    spent = prepare.Spent(1, 1, 1)
     assert spent.share == pytest.approx(2 / 3)
     assert seen[0].shape == (7, 64, 44)
     rows = list(prepare.lines(body, {"packed": [prepare.Spent(1, 3, 96)] * 3, "npy": [spent]}))
