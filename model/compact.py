@@ -135,12 +135,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Learn, measure, and write what is good enough."""
     source = OnnxEncoder.open(arguments.model)
     terms = terms_of(arguments)
-    learned = embed(learning_dataset(RUNS), source.encode)
+    batch = source.runtime.batch_frames
+    learned = embed(learning_dataset(RUNS), source.encode, batch_frames=batch)
     kind, dimensions = arguments.kind, arguments.dimensions
     energy = None
     if kind == "pca":
         projection = principal_components(learned.embeddings, dimensions)
-        energy = projection.kept_energy(embed(terms.trial.dataset, source.encode).embeddings)
+        unseen = embed(terms.trial.dataset, source.encode, batch_frames=batch)
+        energy = projection.kept_energy(unseen.embeddings)
         check_energy(energy, projection.kept_energy(learned.embeddings), arguments.energy)
     else:
         projection = discriminants(learned.embeddings, learned.labels.subjects, dimensions)

@@ -23,7 +23,7 @@ Walks = Sequence[NDArray[np.uint8]]
 Encode = Callable[[Walks], NDArray[np.float32]]
 
 BATCH_FRAMES = 480
-"""Frames, padding included, that one call embeds."""
+"""Frames, padding included, that one call embeds, where nothing else is known to be quicker."""
 
 MEMORY_BYTES = 1 << 30
 """Embeddings of a dataset beyond this lie in a file that vanishes with the process."""
@@ -39,6 +39,8 @@ class Embedder:
     size: tuple[int, int] = (64, 44)
     trained_on: tuple[str, ...] = ()
     """Subjects of the dataset folder that it was trained on, where the file tells."""
+    batch_frames: int = BATCH_FRAMES
+    """Frames of one call up to which a walk costs less in company."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ def open_embedder(path: Path) -> Embedder:
     if path.suffix == ".onnx":
         encoder = OnnxEncoder.open(path)
         facts = encoder.facts
-        return Embedder(facts.model_id, facts.parts, encoder.encode, facts.size)
+        return Embedder(
+            facts.model_id,
+            facts.parts,
+            encoder.encode,
+            facts.size,
+            batch_frames=encoder.runtime.batch_frames,
+        )
     checkpoint = load_checkpoint(path)
     config = checkpoint.config
     name = f"{config.name}, iteration {checkpoint.iteration}"
@@ -101,8 +109,12 @@ def encode_with(network: Network) -> Encode:
     return encode
 
 
-def embed(dataset: Dataset, encode: Encode, *, progress: bool = False) -> Embedded:
+def embed(
+    dataset: Dataset, encode: Encode, *, batch_frames: int = BATCH_FRAMES, progress: bool = False
+) -> Embedded:
     """Embed every sample of a dataset, walks of like length together so that little is padded.
+
+    A call holds at most `batch_frames` frames, padding included, or one walk.
 
     Raises:
         DatasetError: not one sample could be read.
@@ -113,7 +125,7 @@ def embed(dataset: Dataset, encode: Encode, *, progress: bool = False) -> Embedd
     unreadable: list[str] = []
     embeddings = np.empty((0, 0), np.float32)
     bar = tqdm(total=len(samples), unit="sample", disable=not progress)
-    for batch in _batches(samples):
+    for batch in _batches(samples, batch_frames):
         readable, walks = _read(batch, unreadable)
         if walks:
             made = encode(walks)
@@ -150,11 +162,11 @@ def _room(*shape: int) -> NDArray[np.float32]:
         return np.memmap(file, np.float32, "w+", shape=shape)
 
 
-def _batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    """Cut samples sorted by length so that a padded batch holds at most `BATCH_FRAMES` frames."""
+def _batches(samples: Sequence[Sample], most: int) -> Iterator[list[Sample]]:
+    """Cut samples sorted by length so that a padded batch holds at most so many frames, or one."""
     batch: list[Sample] = []
     for sample in samples:
-        if batch and sample.length * (len(batch) + 1) > BATCH_FRAMES:
+        if batch and sample.length * (len(batch) + 1) > most:
             yield batch
             batch = []
         batch.append(sample)

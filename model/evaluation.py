@@ -110,7 +110,8 @@ def evaluate(
 
     """
     check_size(dataset, embedder)
-    embedded = embed(dataset, embedder.encode, progress=progress)
+    batch = embedder.batch_frames
+    embedded = embed(dataset, embedder.encode, batch_frames=batch, progress=progress)
     rows = closed_set_rows(embedded, embedder, protocol)
     reports: tuple[OpenSetReport, ...] = ()
     if open_set:

@@ -189,7 +189,7 @@ def _exported(arguments: argparse.Namespace) -> ModelFacts:
 
 
 def _calibrated(facts: ModelFacts, path: Path, target_fpir: float) -> ModelFacts:
-    threshold = calibrate_on_walkers(OnnxEncoder.open(path).encode, RUNS, target_fpir)
+    threshold = calibrate_on_walkers(OnnxEncoder.open(path), RUNS, target_fpir)
     print(
         f"threshold {threshold.distance:.3f}, inconclusive up to {threshold.inconclusive_to:.3f}: "
         f"FPIR {threshold.target_fpir:.3%}, FNIR {threshold.fnir:.3%} over {threshold.searches} "

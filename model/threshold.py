@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from model.caches import VALIDATION, walkers_dataset
 from model.dataset import Dataset
 from model.distances import flat_distances
-from model.embed import Embedded, Encode, embed
-from model.encoder import Threshold
+from model.embed import BATCH_FRAMES, Embedded, Encode, embed
+from model.encoder import Encoder, Threshold
 from model.errors import DatasetError
 
 CONFIDENCE = 0.95
@@ -27,7 +27,13 @@ _MOST_FPIR = 0.5
 _AT_ONCE = 512
 
 
-def calibrate(encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01) -> Threshold:
+def calibrate(
+    encode: Encode,
+    dataset: Dataset,
+    *,
+    target_fpir: float = 0.01,
+    batch_frames: int = BATCH_FRAMES,
+) -> Threshold:
     """Choose the largest threshold that surely names strangers in at most `target_fpir` of walks.
 
     Up to the threshold for `BAND` times the target it is inconclusive, as where a gallery has been
@@ -43,7 +49,7 @@ def calibrate(encode: Encode, dataset: Dataset, *, target_fpir: float = 0.01) ->
         DatasetError: too few walks for the target, or one subject only.
 
     """
-    embedded = embed(dataset, encode)
+    embedded = embed(dataset, encode, batch_frames=batch_frames)
     labels = embedded.labels
     nearest = [np.concatenate(part) for part in zip(*_nearest(embedded), strict=True)]
     stranger, own = nearest
@@ -101,10 +107,11 @@ def _short_of(distance: float) -> float:
     return float(np.nextafter(distance, 0))
 
 
-def calibrate_on_walkers(encode: Encode, runs: Path, target_fpir: float = 0.01) -> Threshold:
+def calibrate_on_walkers(encoder: Encoder, runs: Path, target_fpir: float = 0.01) -> Threshold:
     """Calibrate on the project's validation walkers, generated under `runs` when they are new."""
     dataset = walkers_dataset(VALIDATION, runs, "validation")
-    return calibrate(encode, dataset, target_fpir=target_fpir)
+    batch = encoder.runtime.batch_frames
+    return calibrate(encoder.encode, dataset, target_fpir=target_fpir, batch_frames=batch)
 
 
 def _nearest(embedded: Embedded) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:

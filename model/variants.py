@@ -39,7 +39,8 @@ class Trial:
 
     def rank_one(self, encoder: OnnxEncoder) -> dict[str, float]:
         """Rank-1 in percent, by flattened distance as the gallery measures: one number a set."""
-        embedded = embed(self.dataset, encoder.encode)
+        batch = encoder.runtime.batch_frames
+        embedded = embed(self.dataset, encoder.encode, batch_frames=batch)
         results = closed_set(flat_distances, embedded.embeddings, embedded.labels, CASIA_B)
         found = {kind: 100 * result.mean for kind, result in results.items()}
         if self.casia_a is None:
@@ -121,7 +122,7 @@ def write_variant(
         print(table(comparison))
         if not terms.anyway:
             check_loss(comparison)
-        threshold = calibrate_on_walkers(encoder.encode, RUNS) if terms.calibrate else None
+        threshold = calibrate_on_walkers(encoder, RUNS) if terms.calibrate else None
     facts = replace(facts, threshold=threshold, comparison=comparison)
     return write_model(model, facts, path, check_finite)
 

@@ -185,8 +185,13 @@ def test_samples_are_embedded_each_once_whatever_their_length() -> None:
         seen.append(len(walks) * max(len(walk) for walk in walks))
         return mean_walks(walks)
 
+    alone = embed(Dataset(samples), encode, batch_frames=32)
+    assert seen == [3 * 7, 90, 100, 250, 300], "1, 3 and 7 frames go together"
+    seen.clear()
     embedded = embed(Dataset(samples), encode)
+    assert len(seen) < 5
     assert max(seen) <= 480
+    np.testing.assert_array_equal(alone.embeddings, embedded.embeddings)
     assert {s.subject for s in embedded.samples} == {s.subject for s in samples}
     for sample, embedding in zip(embedded.samples, embedded.embeddings, strict=True):
         assert int(embedding.argmax()) == int(sample.subject)

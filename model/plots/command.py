@@ -108,7 +108,8 @@ def _of_embeddings(arguments: argparse.Namespace, wanted: Sequence[str]) -> dict
     identified, clouds = [], []
     for embedder in (gei_embedder(dataset.size), *embedders):
         check_size(dataset, embedder)
-        embedded = embed(dataset, embedder.encode, progress=True)
+        batch = embedder.batch_frames
+        embedded = embed(dataset, embedder.encode, batch_frames=batch, progress=True)
         if {"cmc", "det"} & {*wanted}:
             identified.append(_identified(embedder, embedded, PROTOCOLS[arguments.protocol]))
         if "tsne" in wanted:
