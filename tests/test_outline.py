@@ -67,6 +67,7 @@ def test_pictures_are_centred_together_as_each_alone(mirrored: bool) -> None:
     centring = _Centring(44)
     for picture in made:
         centring.add(picture)
+        assert centring._columns <= _COLUMNS, "what is wide does not wait"
     found = centring.cut(mirrored=mirrored)
     assert len(found) == len(made)
     for one, picture in zip(found, made, strict=True):
