@@ -120,14 +120,15 @@ def test_only_so_many_galleries_are_named(client: Caller) -> None:
 
 
 def test_a_key_for_one_gallery_reads_nothing_of_others(client: Caller, settings: Settings) -> None:
-    client.put("/galleries/lab")
-    client.get("/subjects?gallery=lab")
+    for name in (*(f"g{number}" for number in range(GALLERIES)), "lab"):
+        client.put(f"/galleries/{name}")
     with closing(KeyStore.open(settings.data)) as store:
         _, text = store.create("lab", ["read"], galleries=["lab"])
     wait_until_keyed(client)
     told = client.get("/metrics", headers={"Authorization": f"Bearer {text}"}).text
     assert 'metagait_gallery_samples{gallery="lab"}' in told
     assert "main" not in told
+    assert 'gallery="g0"' not in told
     assert "metagait_ready 1.0" in told
 
 
