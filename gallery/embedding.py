@@ -5,7 +5,7 @@ commits the embeddings of those before, many in one transaction. Walks are taken
 sorted by length within one, because a ragged batch costs its number of walks times its longest.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple, Protocol, Self
@@ -61,10 +61,24 @@ class Batch(NamedTuple):
     walks: list[NDArray[np.uint8]]
 
 
+class Spread(Protocol):
+    """Several encoders of one model that embed many batches at a time, wherever they are."""
+
+    def encode_each(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+        """Embed batches as float32 `[N, L]`; gives each with its own, in their order."""
+        ...
+
+
 def embed_missing(
-    store: Store, generation: int, encoder: WalkEncoder, batch: int, progress: Progress
+    store: Store,
+    generation: int,
+    encoder: WalkEncoder,
+    batch: int,
+    progress: Progress,
+    *,
+    spread: Spread | None = None,
 ) -> int:
-    """Embed what the generation misses now; returns how many samples that were.
+    """Embed what the generation misses now, spread or not; returns how many samples that were.
 
     What was embedded before an error is kept, so that the next run goes on from there.
 
@@ -82,23 +96,23 @@ def embed_missing(
         )
     embedded, before = 0, total - missing.samples
     with _Writer(store, generation) as writer, closing(_batches(store, generation, batch)) as all_:
-        for rows, walks in all_:
-            writer.add(rows, encode_checked(encoder, walks))
+        each = _one_by_one(encoder, all_) if spread is None else spread.encode_each(all_)
+        for (rows, _), vectors in each:
+            writer.add(rows, checked(vectors, len(rows), encoder.facts))
             embedded += len(rows)
             # What is enrolled meanwhile is embedded as well, so the first count may be passed.
             progress(before + embedded, max(before + embedded, total))
     return embedded
 
 
-def encode_checked(encoder: WalkEncoder, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Embed walks as float32 `[N, L]`, all of them finite.
+def checked(vectors: NDArray[np.float32], walks: int, facts: EncoderFacts) -> NDArray[np.float32]:
+    """Return embeddings of so many walks, float32 `[N, L]`, all of them finite.
 
     Raises:
-        RebuildFailed: the encoder answers anything else.
+        RebuildFailed: they are anything else.
 
     """
-    vectors = encoder.encode(walks)
-    expected = (len(walks), encoder.facts.embedding_length)
+    expected = (walks, facts.embedding_length)
     if vectors.dtype != np.float32 or vectors.shape != expected:
         raise RebuildFailed(
             f"expected embeddings float32 {list(expected)} from the model, "
@@ -112,8 +126,15 @@ def encode_checked(encoder: WalkEncoder, walks: Sequence[NDArray[np.uint8]]) -> 
 
 
 def embed_walks(encoder: WalkEncoder, walks: Sequence[Walk]) -> NDArray[np.float32]:
-    """Embed stored walks in one call, as `encode_checked` does."""
-    return encode_checked(encoder, _unpacked(walks).walks)
+    """Embed stored walks in one call, and check the answer as `checked` does."""
+    return checked(encoder.encode(_unpacked(walks).walks), len(walks), encoder.facts)
+
+
+def _one_by_one(
+    encoder: WalkEncoder, batches: Iterator[Batch]
+) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+    for batch in batches:
+        yield batch, encoder.encode(batch.walks)
 
 
 def in_batches(walks: Sequence[Walk], batch: int) -> list[list[Walk]]:

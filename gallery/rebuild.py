@@ -9,7 +9,7 @@ from functools import partial
 from gallery import next_generation
 from gallery.audit import LOCAL
 from gallery.checks import check_limit
-from gallery.embedding import Progress, WalkEncoder, embed_missing, embed_walks
+from gallery.embedding import Progress, Spread, WalkEncoder, embed_missing, embed_walks
 from gallery.generations import Head, Model
 from gallery.self_search import check_self_search
 from gallery.store import Store
@@ -43,6 +43,7 @@ def rebuild(
     batch: int = 16,
     progress: Progress = silent,
     actor: str = LOCAL,
+    spread: Spread | None = None,
 ) -> RebuildReport:
     """Embed every sample with the encoder's model, check the result, and make it live.
 
@@ -53,6 +54,7 @@ def rebuild(
         batch: walks in one call of the encoder.
         progress: called after each batch.
         actor: who asked: the id of an API key, or `local`.
+        spread: embeds in the encoder's place, all but the last few before the switch.
 
     Raises:
         InvalidLimit: `batch` is below 1.
@@ -67,13 +69,13 @@ def rebuild(
         generation = next_generation.begin(store, model, sha256)
         if next_generation.is_live(store, model):
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
-        embedded = embed_missing(store, generation, encoder, batch, progress)
+        embedded = embed_missing(store, generation, encoder, batch, progress, spread=spread)
         checked = check_self_search(store, Head(generation, model, 0))
         embed, most = partial(embed_walks, encoder), batch
         while (
             last := next_generation.switch(store, generation, actor, embed=embed, most=most)
         ) is None:
-            embedded += embed_missing(store, generation, encoder, batch, progress)
+            embedded += embed_missing(store, generation, encoder, batch, progress, spread=spread)
             most *= 2  # so that it ends, however fast people enrol
         embedded += last
     return RebuildReport(generation, model.model_id, embedded, checked, switched=True)

@@ -1,13 +1,15 @@
 """`metagait rebuild`: embed a gallery with another model, return to the one before, or drop it.
 
 metagait rebuild --model NEW.onnx      embed, check, switch
+metagait rebuild --model NEW.onnx --ray HOST:PORT      the same on a Ray cluster's machines
 metagait rebuild --rollback            return to the generation before
 metagait rebuild --drop-old            free what a rollback would need
 """
 
 import argparse
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,6 +17,7 @@ from tqdm import tqdm
 from gallery import next_generation
 from gallery.commands.place import Place, configure_place, place_of
 from gallery.embedding import Progress
+from gallery.on_ray import RayWorkers
 from gallery.rebuild import RebuildReport, rebuild
 from gallery.store import Store
 
@@ -35,6 +38,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("model", "bfloat16"),
         default="model",
         help="arithmetic, as METAGAIT_PRECISION of the service (as the model file is)",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="embed on the Ray cluster at this address, or in processes of this machine (local)",
+    )
+    parser.add_argument(
+        "--workers", type=int, help="with --ray: encoders, each of --threads (all the CPUs' worth)"
     )
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--model", type=Path, help="the ONNX file to embed with")
@@ -64,16 +77,36 @@ def run(arguments: argparse.Namespace) -> int:
 def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> RebuildReport:
     from model.encoder import EngineChoice, open_encoder
 
-    choice = EngineChoice(
-        engine=arguments.engine, precision=arguments.precision, threads=arguments.threads
-    )
-    with (
-        closing(open_encoder(arguments.model, choice)) as encoder,
-        _bar() as progress,
-    ):
+    # On Ray one thread an encoder: as many encoders as CPUs embed more than one of all of them.
+    threads = arguments.threads or (1 if arguments.ray else None)
+    choice = EngineChoice(engine=arguments.engine, precision=arguments.precision, threads=threads)
+    with ExitStack() as stack:
+        encoder = stack.enter_context(closing(open_encoder(arguments.model, choice)))
+        spread = None
+        if arguments.ray:
+            # Every worker runs the engine that was taken here: a gallery is of one arithmetic.
+            alike = choice.like(encoder.runtime)
+            spread = stack.enter_context(
+                RayWorkers(
+                    arguments.model,
+                    partial(open_encoder, choice=alike),
+                    model_id=encoder.facts.model_id,
+                    address=arguments.ray,
+                    workers=arguments.workers,
+                    threads=threads or 1,
+                )
+            )
+        progress = stack.enter_context(_bar())
         # A running service opens the model from there when the generation goes live.
         sha256 = place.model_files.add(arguments.model, encoder.facts.model_id)
-        return rebuild(store, encoder, sha256=sha256, batch=arguments.batch, progress=progress)
+        return rebuild(
+            store,
+            encoder,
+            sha256=sha256,
+            batch=arguments.batch,
+            progress=progress,
+            spread=spread,
+        )
 
 
 @contextmanager
