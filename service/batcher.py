@@ -69,7 +69,8 @@ class _Pending:
 
     def begin(self) -> bool:
         """Tell whether somebody still waits; from here on the deadline is met."""
-        # Written before it is read: whoever gives up meanwhile is seen here, or sees that it began.
+        # Written before it is read. Who gives up in this very moment may be missed: then a walk is
+        # encoded whose caller has had its error, and the answer is dropped.
         self.begun = True
         return not self.answer.done()
 

@@ -12,13 +12,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tests.waiting import free_port, wait_until
+
 # What a test waits for a server on a busy machine.
-_SECONDS = 180
+PATIENCE_S = 180
 
 
 class NoMilvusError(Exception):
@@ -48,7 +48,7 @@ class MilvusServer:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, start_new_session=True
             )
-        until(self._answers)
+        wait_until(self._answers, PATIENCE_S)
 
     def kill(self) -> None:
         """End it without a word."""
@@ -63,7 +63,7 @@ class MilvusServer:
         assert self._process is not None
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, which)
-        self._process.wait(timeout=_SECONDS)
+        self._process.wait(timeout=PATIENCE_S)
 
     def _answers(self) -> bool:
         from pymilvus import MilvusClient
@@ -103,21 +103,6 @@ def real(folder: Path) -> MilvusServer:
     port = free_port()
     command = [program, "--data", str(folder), "--proxy-port", str(port)]
     return MilvusServer(f"http://127.0.0.1:{port}", command, folder)
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
-def until(is_so: Callable[[], bool], seconds: float = _SECONDS) -> None:
-    """Wait until it is so."""
-    ends = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < ends, f"not so after {seconds} s"
-        time.sleep(0.2)
 
 
 class Relay:

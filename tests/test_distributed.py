@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import socket
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -21,6 +20,7 @@ from model.errors import ConfigError
 from model.sampler import Sampler, SamplerConfig
 from model.train import Conduct, train
 from tests.tiny import TINY, Noise, noise_dataset
+from tests.waiting import free_port
 
 TWENTY = replace(TINY, iterations=20, checkpoint_every=5)
 SHARED = replace(
@@ -74,13 +74,6 @@ def started(target: Any, *arguments: object) -> SpawnProcess:
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     process.start()
     return process
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from service.client import Client
 from service.errors import RefusedError, UnreachableError
 from tests.fakes import npy, walker
 from tests.test_service_commands import server_process, wait_until_ready
+from tests.waiting import wait_until
 
 CALLERS = 4
 SHORT_WAY_OUT = {"METAGAIT_SHUTDOWN_GRACE_S": "1", "METAGAIT_DRAIN_TIMEOUT_S": "20"}
@@ -52,19 +52,12 @@ class Load:
         return threads
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_no_accepted_request_is_lost_when_the_service_leaves_under_load(tmp_path: Path) -> None:
     with server_process(tmp_path, SHORT_WAY_OUT) as (process, url), Client(url) as client:
         wait_until_ready(client)
         load = Load(url)
         threads = load.start()
-        wait_for(lambda: len(load.enrolled) >= 8)
+        wait_until(lambda: len(load.enrolled) >= 8)
         process.send_signal(signal.SIGTERM)
         assert unready_before_gone(url) == "not_ready"
         assert process.wait(timeout=60) == 0
@@ -99,7 +92,7 @@ def test_a_second_signal_ends_the_grace(tmp_path: Path) -> None:
     with server_process(tmp_path, grace) as (process, url), Client(url) as client:
         wait_until_ready(client)
         process.send_signal(signal.SIGTERM)
-        wait_for(lambda: not is_ready(client))
+        wait_until(lambda: not is_ready(client))
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0

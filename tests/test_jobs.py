@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from service.settings import Settings
 from tests.caller import Caller, calling
 from tests.fakes import npy, walker
 from tests.tiny_models import tiny_model
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
 BUILDS = {"ann": 8, "ben": 13, "cem": 18}
@@ -40,13 +40,6 @@ def with_models(settings: Settings, folder: Path) -> Settings:
 
 def id_of(path: Path) -> str:
     return OnnxEncoder.open(path).facts.model_id
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def identify(client: Caller, build: int) -> dict[str, object]:

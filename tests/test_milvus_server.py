@@ -9,7 +9,8 @@ import pytest
 from gallery import Gallery, IndexChoice, IndexUnavailable
 from gallery.indexes.milvus import INDEX_TYPES, MilvusIndex
 from tests.indexes import LENGTH, check, fill, vectors
-from tests.milvus import Relay, until
+from tests.milvus import PATIENCE_S, Relay
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.milvus
 PROBES = np.random.default_rng(3).normal(size=(8, LENGTH)).astype(np.float32)
@@ -52,7 +53,7 @@ def answers_again(gallery):
         except IndexUnavailable:
             return False
 
-    until(does)
+    wait_until(does, PATIENCE_S)
     assert gallery.status().in_sync
 
 
@@ -77,7 +78,9 @@ def test_a_collection_that_was_emptied_or_lost_is_filled_from_the_store(milvus_s
     name = opened.status().index_state.partition("collection ")[2].partition(";")[0]
     client.delete(name, filter="row >= 0")
     # Without a deletion of our own nobody promises when it is seen.
-    until(lambda: not client.query(name, filter="row >= 0", consistency_level="Strong"))
+    wait_until(
+        lambda: not client.query(name, filter="row >= 0", consistency_level="Strong"), PATIENCE_S
+    )
     with pytest.raises(IndexUnavailable, match="expected 3 rows in the Milvus collection"):
         opened.identify(PROBES[1])
     answers_again(opened)
@@ -99,7 +102,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_long(milvus_server):
         index.search(stored[7], 1)
     assert time.monotonic() - started < 30
     relay.release()
-    until(lambda: index.search(stored[7], 1)[1].tolist() == [7], 30)
+    wait_until(lambda: index.search(stored[7], 1)[1].tolist() == [7], 30)
     index.begin("g2_b", retired=["g1_a"])
     index.close()
     relay.close()

@@ -2,8 +2,7 @@
 
 import argparse
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from service.settings import Settings
 from tests.caller import Caller, calling
 from tests.fakes import npy, walker
 from tests.tiny_models import tiny_model
+from tests.waiting import wait_until
 
 PEOPLE = {"ann": 8, "ben": 13, "cem": 18}
 LATER = {"dan": 23, "eva": 27}
@@ -63,13 +63,6 @@ def command(settings: Settings, *words: str) -> None:
     parser = argparse.ArgumentParser()
     rebuild.configure(parser)
     assert rebuild.run(parser.parse_args(["--data", str(settings.data), *words])) == 0
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def serves(client: Caller, model_id: str) -> bool:
