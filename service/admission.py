@@ -54,6 +54,11 @@ class Admission:
         """Seconds until the encoder would come to a walk that arrives now."""
         return (self.taken + self._more) * self._walk_s
 
+    @property
+    def retry_after_s(self) -> int:
+        """Whole seconds until what is in work now is done; 1 at least."""
+        return max(1, math.ceil(self.expected_wait_s))
+
     def encoded(self, report: BatchReport) -> None:
         """Take note of what walks took of the service, whichever encoder it was."""
         taken_s = report.until - max(self._until, report.since)

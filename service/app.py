@@ -305,6 +305,7 @@ def _batcher(
         # Small calls follow each other quickly; large ones had better wait for more company.
         ahead=1 if runtime.on_cpu else 0,
         notice=notice,
+        retry_after_s=lambda: admission.retry_after_s,
     )
 
 

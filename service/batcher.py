@@ -54,6 +54,11 @@ def _unseen(_report: BatchReport) -> None:
     """Take no notice of a batch."""
 
 
+def _in_a_second() -> int:
+    """Tell those who are refused to come back in a second."""
+    return 1
+
+
 @dataclass
 class _Pending:
     walk: NDArray[np.uint8]
@@ -62,10 +67,10 @@ class _Pending:
     arrived: float
     begun: bool = False
 
-    def give_up(self, error: Exception) -> None:
+    def give_up(self, late: Callable[[], Exception]) -> None:
         """Fail it, unless the encoder has begun with it: then it is answered soon."""
         if not self.begun:
-            _fail(self.answer, error)
+            _fail(self.answer, late())
 
     def begin(self) -> bool:
         """Tell whether somebody still waits; from here on the deadline is met."""
@@ -97,6 +102,7 @@ class Batcher:
         calls: encoder calls at a time.
         ahead: calls that are laid ready meanwhile; their walks are no longer in the queue.
         notice: is told of every batch that was encoded.
+        retry_after_s: asked, in the moment of a refusal, in how many seconds to come back.
 
     """
 
@@ -110,12 +116,14 @@ class Batcher:
         calls: int = 1,
         ahead: int = 0,
         notice: Callable[[BatchReport], None] = _unseen,
+        retry_after_s: Callable[[], int] = _in_a_second,
     ) -> None:
         self._encode = encode
         self._batch_frames = batch_frames
         self._queue_walks = queue_walks
         self._wait_s = wait_s
         self._notice = notice
+        self._retry_after_s = retry_after_s
         self._waiting: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._calls = calls
@@ -161,7 +169,10 @@ class Batcher:
             raise NotReadyError("expected a running service, got one that is starting or stopping")
         self._forget_gone()
         if len(self._waiting) >= self._queue_walks:
-            raise BusyError(f"{self._queue_walks} walks wait already; try again in a moment")
+            raise BusyError(
+                f"{self._queue_walks} walks wait already; try again in a moment",
+                retry_after_s=self._retry_after_s(),
+            )
         answer, now = asyncio.get_running_loop().create_future(), time.perf_counter()
         pending = _Pending(walk, answer, since=now if since is None else since, arrived=now)
         with self._deadline_of(pending):
@@ -193,15 +204,20 @@ class Batcher:
 
     @contextmanager
     def _deadline_of(self, pending: _Pending) -> Iterator[None]:
-        late = DeadlineError(f"the encoder was busy for {self._wait_s:g} seconds; try again")
         left_s = pending.since + self._wait_s - pending.arrived
         if left_s <= 0:
-            raise late
-        timer = asyncio.get_running_loop().call_later(left_s, pending.give_up, late)
+            raise self._late()
+        timer = asyncio.get_running_loop().call_later(left_s, pending.give_up, self._late)
         try:
             yield
         finally:
             timer.cancel()
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError(
+            f"the encoder was busy for {self._wait_s:g} seconds; try again in a moment",
+            retry_after_s=self._retry_after_s(),
+        )
 
     def _forget_gone(self) -> None:
         self._waiting = [pending for pending in self._waiting if not pending.answer.done()]

@@ -163,6 +163,10 @@ class BusyError(ServiceError):
 class DeadlineError(ServiceError):
     """A walk waited too long for the encoder."""
 
+    def __init__(self, sentence: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
 
 class NotReadyError(ServiceError):
     """The service is starting, stopping, or its index is behind its store."""

@@ -44,6 +44,8 @@ class Kind:
 
 
 _INTERNAL = Kind(500, "internal_error", "The service failed")
+# What these say names servers, folders and databases: for the operator to read, not for callers.
+_INSIDE = (gallery.IndexUnavailable, gallery.StoreUnavailable, gallery.StoreFull)
 
 KINDS: Mapping[type[Exception], Kind] = {
     errors.MalformedUploadError: Kind(400, "malformed_upload", "Not the multipart form asked for"),
@@ -235,6 +237,9 @@ def _example(kind: Kind) -> dict[str, Any]:
 def answer_to(error: Exception) -> ProblemResponse:
     """Build the response to an error; what is our own fault is logged, and not told."""
     kind = kind_of(error)
+    if isinstance(error, _INSIDE):
+        _LOG.warning("%s: %s", kind.code, error)
+        return answer(kind, f"{kind.title}; the service's log says why")
     if kind.status < 500 or kind.status in (503, 507):
         reasons = getattr(error, "reasons", None)
         return answer(kind, str(error) or kind.title, headers=_wait(error), reasons=reasons)

@@ -263,13 +263,23 @@ def test_a_walk_that_waits_too_long_is_told_when_to_come_back(
 ) -> None:
     settings = Settings(data=tmp_path, queue_timeout_s=0.3)
     body = sequence(npy(walker(10)))
-    with calling(create_app(settings, encoder=encoder, gallery=gallery)) as caller:
+    app = create_app(settings, encoder=encoder, gallery=gallery)
+    with calling(app) as caller:
+        admission: Admission = app.state.galleries.own.rooms.admission
         encoder.free.clear()
         thread = threading.Thread(target=lambda: caller.post("/identify", files=body))
         thread.start()
         assert encoder.entered.wait(20)
-        late = caller.post("/identify", files=body)
+
+        async def slower() -> Any:
+            # It is let in by a pace of which nothing is known, and then the pace is known.
+            encoded(admission, 4.2)
+            yield npy(walker(10))
+
+        headers = {"Content-Type": "application/octet-stream"}
+        late = caller.post("/identify", content=slower(), headers=headers)
         assert (late.status_code, late.json()["code"]) == (503, "deadline_passed")
-        assert late.headers["Retry-After"] == "1"
+        # Two walks were in work, itself among them.
+        assert late.headers["Retry-After"] == "9"
         encoder.free.set()
         thread.join()

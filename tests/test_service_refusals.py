@@ -1,12 +1,14 @@
 """What the service refuses, with which problem, and that nothing is written then."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
 import pytest
 
-from gallery import Gallery
+from gallery import Gallery, IndexUnavailable
+from gallery.index import ExactIndex
 from service.app import create_app
 from service.errors import SettingsError
 from service.problems import KINDS, kind_of
@@ -78,6 +80,36 @@ def test_an_internal_failure_tells_nothing(client: Caller, encoder: FakeEncoder)
     assert "secret" not in response.text
     assert response.headers["x-request-id"] == response.json()["request_id"]
     assert response.headers["x-content-type-options"] == "nosniff"
+
+
+class _GoneIndex(ExactIndex):
+    """An engine whose server is gone, and which says where that was."""
+
+    def search(self, *_arguments: Any, **_named: Any) -> Any:
+        raise IndexUnavailable("expected an answer, got: no route to 10.1.2.3:19530")
+
+
+def test_where_the_search_engine_is_stands_in_the_log_and_not_in_the_answer(
+    settings: Settings, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts = encoder.facts
+    with (
+        closing(
+            Gallery.open(
+                settings.data,
+                model_id=facts.model_id,
+                embedding_length=facts.embedding_length,
+                index=_GoneIndex(facts.embedding_length),
+            )
+        ) as gallery,
+        calling(create_app(settings, encoder=encoder, gallery=gallery)) as client,
+    ):
+        client.post("/enroll", data={"subject": "ann"}, files=sequence(WALK))
+        response = client.post("/identify", files=sequence(WALK))
+    check_problem(response, 503, "index_unavailable")
+    assert "10.1.2.3" not in response.text
+    (told,) = [one for one in caplog.records if "10.1.2.3:19530" in one.getMessage()]
+    assert told.levelname == "WARNING"
 
 
 def test_a_service_full_of_walks_refuses_at_once(
