@@ -10,6 +10,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 COMMANDS = {
     "serve": ("service.serve", "start the HTTP service"),
@@ -39,28 +40,72 @@ COMMANDS = {
     ),
 }
 
+_ROOMS = frozenset({"gallery", "model", "service"})
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; errors meant for people end as one line and status 2."""
+    words = sys.argv[1:] if argv is None else argv
+    asked = next((word for word in words if word in COMMANDS), None)
+    try:
+        parser = _parser(asked)
+    except ModuleNotFoundError as error:
+        print(_missing(str(asked), error), file=sys.stderr)
+        return 2
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return _run(arguments)
+
+
+def _parser(asked: str | None) -> argparse.ArgumentParser:
+    """Declare every subcommand, and the arguments of the one that is asked for."""
     parser = argparse.ArgumentParser(prog="metagait", description="Gait identification.")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    asked = next((a for a in (sys.argv[1:] if argv is None else argv) if a in COMMANDS), None)
+    parser.add_argument("--version", action="version", version=f"metagait {_version()}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary.capitalize())
+        described = summary[0].upper() + summary[1:]
+        subparser = subparsers.add_parser(name, help=summary, description=described)
         if name == asked:
             importlib.import_module(module).configure(subparser)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
     room = importlib.import_module(COMMANDS[arguments.command][0])
     try:
         status: int = room.run(arguments)
     except KeyboardInterrupt:
         return 130
+    except ModuleNotFoundError as error:
+        print(_missing(arguments.command, error), file=sys.stderr)
+        return 2
     except Exception as error:
         if not getattr(error, "for_people", False):
             raise
         print(f"metagait {arguments.command}: {error}", file=sys.stderr)
         return 2
     return status
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> str:
+    """Say which extra brings what a command lacks; a part of our own that lacks is our bug."""
+    if (error.name or "").partition(".")[0] in _ROOMS:
+        raise error
+    return (
+        f"metagait {command}: expected the package {error.name!r}, which is not installed here: "
+        "the extra `train` has what trains, evaluates and writes models, and `cpu` what serves "
+        "(pip install 'metagait[train]', or in a checkout "
+        "`.venv/bin/python -m pip install -c constraints.txt -e '.[cpu,train]'`)"
+    )
+
+
+def _version() -> str:
+    try:
+        return version("metagait")
+    except PackageNotFoundError:
+        return "0, of a tree that is not installed"
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from gallery.database import Database
-from gallery.errors import InvalidKey, KeyNotFound, TooManyKeys
+from gallery.database import FILE_NAME, Database
+from gallery.errors import InvalidKey, KeyNotFound, StoreUnavailable, TooManyKeys
 from gallery.migrations import is_current, migrate
 from gallery.schema import api_keys
 
@@ -80,14 +80,22 @@ class KeyStore:
         self._database = database
 
     @classmethod
-    def open(cls, location: str | Path) -> Self:
-        """Open the keys of a folder or a SQLAlchemy URL, making the database where it is missing.
+    def open(cls, location: str | Path, *, make: bool = True) -> Self:
+        """Open the keys of a folder or a SQLAlchemy URL.
+
+        Args:
+            location: where the database is.
+            make: whether a folder without a database gets one.
 
         Raises:
-            StoreUnavailable: the database cannot be opened.
+            StoreUnavailable: the database cannot be opened, or is not there and not to be made.
             StoreTooNew: a newer version of metagait wrote it.
 
         """
+        if not make and isinstance(location, Path) and not (location / FILE_NAME).is_file():
+            raise StoreUnavailable(
+                f"expected a store in the folder {location}, got no {FILE_NAME} there"
+            )
         database = Database(location)
         with database.closed_on_error():
             _prepare(database)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from starlette.types import Message
 from service.errors import ForeignGalleryError, InvalidFieldError, MissingScopeError
 from service.keyring import Caller
 from service.problems import answer_to, responses
+from service.receive import TEXT_FIELDS
 from service.rooms import rooms_of
 
 Scope = Literal["identify", "enroll", "read", "erase", "review", "admin"]
@@ -82,12 +84,14 @@ class GuardedRoute(APIRoute):
         handle = super().get_route_handler()
         operation = operation_of(self)
         need = ACCESS[operation]
+        query = _query_of(self)
 
         async def guarded(request: Request) -> Response:
             if need != PUBLIC:
                 of_none = operation in _OF_NO_GALLERY
                 gallery = None if of_none else _gallery_of(request, need)
                 request.state.caller = await _admitted(request, need, gallery)
+                _check_query(request, query)
             # Uploads bound themselves; a body that FastAPI reads is bounded here.
             try:
                 return await handle(request if self.body_field is None else _bounded(request))
@@ -98,6 +102,31 @@ class GuardedRoute(APIRoute):
                 return answer_to(error)
 
         return guarded
+
+
+def _query_of(route: APIRoute) -> frozenset[str]:
+    """Name what a route and its guard read; one with an upload reads the text fields there."""
+    named = {"gallery"} | _query_names(route.dependant)
+    return frozenset(named.union(TEXT_FIELDS if route.openapi_extra else ()))
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    named = {field.alias for field in dependant.query_params}
+    return named.union(*(_query_names(below) for below in dependant.dependencies))
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    """Refuse a name that is not read: who mistypes `gallery` would enrol into another one."""
+    faults = [
+        {
+            "loc": ("query", name[:80]),
+            "msg": f"expected a name of {', '.join(sorted(known))}, got another",
+        }
+        for name in request.query_params
+        if name not in known
+    ]
+    if faults:
+        raise RequestValidationError(faults)
 
 
 def operation_of(route: APIRoute) -> str:
@@ -134,7 +163,7 @@ def document(openapi: dict[str, Any]) -> None:
             need = ACCESS[operation["operationId"]]
             operation["security"] = [] if need == PUBLIC else [{"key": _roles(need)}]
             if need != PUBLIC:
-                refusals = responses(401, 403, 429, 503)
+                refusals = responses(401, 403, 422, 429, 503)
                 operation["responses"] |= {str(status): refusals[status] for status in refusals}
             if "gallery" in {named["name"] for named in operation.get("parameters", ())}:
                 unknown = responses(404, 422)

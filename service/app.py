@@ -27,6 +27,7 @@ from service.jobs import RebuildJobs
 from service.keyring import KeyRing, is_loopback
 from service.logs import RequestLog
 from service.metrics import Measured, Metrics
+from service.middleware import Heads
 from service.request_ids import RequestIds
 from service.rooms import Rooms
 from service.routes import galleries, health, jobs, metrics, page, people, walks
@@ -83,12 +84,15 @@ def create_app(
         lifespan=_lifespan(given),
         docs_url=None,
         redoc_url=None,
+        # Behind a proxy with TLS the framework's redirect would lead to plain HTTP.
+        redirect_slashes=False,
     )
     problems.install(app)
     for module in (walks, people, galleries, jobs, health, metrics, page):
         app.include_router(module.router)
     app.mount("/web", page.files())
     access.check_guarded(app)
+    app.add_middleware(Heads)
     app.add_middleware(Security)
     app.add_middleware(CloseConnections, draining=given.draining)
     app.add_middleware(Measured, metrics=given.metrics)

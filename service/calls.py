@@ -64,6 +64,8 @@ def identify(walk: WalkSource, limit: int) -> Call[schemas.Identified]:
 
 def identify_batch(walks: Sequence[WalkSource], limit: int) -> Call[schemas.IdentifiedBatch]:
     """Ask who several walks are."""
+    if not walks:
+        raise NoWalksError("expected at least one walk to identify, got none")
     files = [("sequence", ("walk", _as_file(walk))) for walk in walks]
     options = {"data": {"limit": str(limit)}, "files": files}
     return Call("POST", "/identify/batch", schemas.IdentifiedBatch, options)
@@ -114,7 +116,16 @@ def _files(walk: WalkSource) -> list[_Part]:
     """Turn a walk into form files: one `sequence`, or several `frames`."""
     if isinstance(walk, np.ndarray | Path | str):
         return [("sequence", ("walk", _as_file(walk)))]
-    return [("frames", ("frame", path.read_bytes())) for path in walk]
+    return [("frames", ("frame", path.read_bytes())) for path in _pictures(walk)]
+
+
+def _pictures(walk: Sequence[Path]) -> list[Path]:
+    if isinstance(walk, Sequence) and walk and all(isinstance(path, Path) for path in walk):
+        return list(walk)
+    raise NoWalksError(
+        "expected a walk as a path, an array uint8 or bool [frames, height, width], or a list of "
+        f"paths of pictures, got {type(walk).__name__}"
+    )
 
 
 def _as_file(walk: WalkSource) -> bytes:
@@ -122,7 +133,7 @@ def _as_file(walk: WalkSource) -> bytes:
     if isinstance(walk, np.ndarray):
         return pack(walk)
     if not isinstance(walk, Path | str):
-        return _zipped(walk)
+        return _zipped(_pictures(walk))
     path = Path(walk)
     if path.is_dir():
         return _zipped([child for child in path.iterdir() if child.suffix.lower() in PICTURES])

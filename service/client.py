@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from service import calls, schemas
 from service.calls import Call, WalkSource
-from service.errors import RefusedError, UnreachableError
+from service.errors import NoKeyError, RefusedError, UnreachableError
 
 RETRIES = 2
 """How often a call is sent again when the service asks to come back later."""
@@ -55,12 +55,16 @@ class _Calling(Generic[H, T]):
             retries: how often a call is sent again when the service asks to come back later.
             transport: what carries the requests, instead of the network.
 
+        Raises:
+            UnreachableError: the URL is none of HTTP.
+            NoKeyError: the key cannot be sent.
+
         """
-        self._url = url
+        self._url = _checked_url(url)
         self._retries = retries
         self._http: H = self._connected(
             base_url=url,
-            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            headers={} if key is None else {"Authorization": f"Bearer {_checked_key(key)}"},
             params={} if gallery is None else {"gallery": gallery},
             timeout=timeout_s,
             transport=transport,
@@ -225,6 +229,20 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
                 break
             await asyncio.sleep(wait_s)
         return _answer(response, call)
+
+
+def _checked_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        raise UnreachableError(f"expected a URL that begins with http:// or https://, got {url!r}")
+    return url
+
+
+def _checked_key(key: str) -> str:
+    """Take off the end of line that a file leaves; a key is never told in an error."""
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise NoKeyError("expected an API key of one line of ASCII, got another text")
+    return key
 
 
 def _wait_s(response: httpx.Response, call: Call[Any], attempt: int, retries: int) -> float | None:

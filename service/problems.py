@@ -262,8 +262,9 @@ def _allowed(request: Request) -> dict[str, str]:
     here = [r for r in routes if isinstance(r, APIRoute) and r.path_regex.match(request.url.path)]
     # A path that takes all that follows fits the longer ones as well; the first that fits is meant.
     meant = [route for route in here if route.path == here[0].path]
-    methods = sorted({method for route in meant for method in route.methods or ()})
-    return {"Allow": ", ".join(methods)} if methods else {}
+    methods = {method for route in meant for method in route.methods or ()}
+    methods |= {"HEAD"} if "GET" in methods else set()
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
 async def _on_http(request: Request, error: Exception) -> ProblemResponse:
@@ -272,7 +273,19 @@ async def _on_http(request: Request, error: Exception) -> ProblemResponse:
     kind = Kind(status, phrase.lower().replace(" ", "_"), phrase)
     detail = str(error.detail) if isinstance(error, HTTPException) else phrase
     headers = getattr(error, "headers", None) or {}
-    return answer(kind, detail, headers=headers | (_allowed(request) if status == 405 else {}))
+    if status == 405:
+        headers |= _allowed(request)
+    return answer(kind, _said(request, detail, phrase, headers), headers=headers)
+
+
+def _said(request: Request, detail: str, phrase: str, headers: Mapping[str, str]) -> str:
+    """Say what was expected, where the framework says its phrase alone."""
+    if detail == phrase and phrase == "Not Found":
+        path = request.url.path[:200]
+        return f"expected a path that /openapi.json lists, with no slash at its end, got {path!r}"
+    if detail == phrase and "Allow" in headers:
+        return f"expected {headers['Allow']} here, got {request.method[:20]}"
+    return detail
 
 
 async def _on_validation(_request: Request, error: Exception) -> ProblemResponse:

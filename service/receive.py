@@ -18,6 +18,7 @@ from service.admission import Place
 from service.errors import (
     InvalidFieldError,
     MalformedUploadError,
+    UnsupportedFormatError,
     UploadTimeoutError,
     UploadTooLargeError,
 )
@@ -42,10 +43,15 @@ async def received(
 
     Raises:
         MalformedUploadError, InvalidFieldError: not the form that is asked for.
+        UnsupportedFormatError: compressed on the way (Content-Encoding).
         UploadTooLargeError, UploadTimeoutError, TooManyFramesError: beyond the limits.
         BusyError: the bodies that are in work already leave no room for this one.
 
     """
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise UnsupportedFormatError(
+            f"expected a body as it is, got one under the content encoding {coding[:40]!r}"
+        )
     kind = request.headers.get("content-type", "").lower()
     is_raw = kind.partition(";")[0].strip() in RAW_TYPES
     if not is_raw and not kind.startswith("multipart/form-data"):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.client import AsyncClient, Client
-from service.errors import NoWalksError, RefusedError, UnreachableError
+from service.errors import NoKeyError, NoWalksError, RefusedError, UnreachableError
 from tests.fakes import walker
 
 PROBLEM = {"code": "busy", "detail": "come back"}
@@ -108,10 +108,29 @@ def test_a_retry_sends_the_same_body_and_idempotency_key() -> None:
 def test_what_is_no_walk_is_said_before_anything_is_sent(tmp_path: Path) -> None:
     service = Service()
     with Client("http://x", transport=httpx.MockTransport(service)) as client:
-        for wrong in (tmp_path, tmp_path / "none.zip", []):
+        for wrong in (tmp_path, tmp_path / "none.zip", [], [1, 2], None):
             with pytest.raises(NoWalksError):
-                client.identify_batch([wrong])
+                client.identify_batch([wrong])  # type: ignore[list-item]
+            with pytest.raises(NoWalksError):
+                client.identify(wrong)  # type: ignore[arg-type]
+        with pytest.raises(NoWalksError, match="at least one walk"):
+            client.identify_batch([])
     assert service.requests == []
+
+
+def test_a_key_from_a_file_may_end_in_a_line_and_is_never_told() -> None:
+    service = Service(200)
+    with Client("http://x", transport=httpx.MockTransport(service), key="mg_a_b\n") as client:
+        client.subjects()
+    assert service.requests[0].headers["authorization"] == "Bearer mg_a_b"
+    with pytest.raises(NoKeyError) as refused:
+        Client("http://x", key="mg_secret\nX-Evil: 1")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_url_without_its_scheme_is_named() -> None:
+    with pytest.raises(UnreachableError, match="begins with http"):
+        Client("127.0.0.1:8000")
 
 
 def test_nothing_answers() -> None:

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
+from gallery import KeyStore, StoreUnavailable
 from service import serve
 from service.client import Client
 from service.commands import enroll, folders, identify, keys
@@ -77,8 +78,13 @@ def test_walks_of_a_casia_a_tree_are_selected_by_pattern(tmp_path: Path) -> None
 
 
 def test_a_path_without_walks_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NoWalksError, match="expected walks"):
+    with pytest.raises(NoWalksError, match=r"expected walks at .*\.npz"):
         places(str(tmp_path))
+    with pytest.raises(NoWalksError, match="got nothing there"):
+        places(str(tmp_path / "mistyped"))
+    root = str(write_casia_a(tmp_path))
+    with pytest.raises(NoWalksError, match="got 9 that do not"):
+        places(root, "--select", "none*")
 
 
 def test_enroll_and_identify_a_tree(
@@ -243,6 +249,10 @@ def test_keys_are_made_listed_and_revoked(
         assert keys.run(arguments(keys, *given, "--data", str(tmp_path))) == 0
         return capsys.readouterr().out
 
+    with pytest.raises(StoreUnavailable, match=r"expected a store in the folder"):
+        run("list")
+    assert not list(tmp_path.iterdir())
+    KeyStore.open(tmp_path).close()
     assert "no keys" in run("list")
     made = run("create", "gate", "--scopes", "identify,read", "--per-minute", "60",
                "--galleries", "main", "--expires-days", "90")  # fmt: skip

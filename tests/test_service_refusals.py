@@ -68,7 +68,7 @@ def test_the_frameworks_own_errors_are_problems(client: Caller) -> None:
     wrong_method = client.request("PUT", "/enroll")
     check_problem(wrong_method, 405, "method_not_allowed")
     assert wrong_method.headers["allow"] == "POST"
-    assert client.request("PUT", "/subjects/ann").headers["allow"] == "DELETE, GET"
+    assert client.request("PUT", "/subjects/ann").headers["allow"] == "DELETE, GET, HEAD"
     assert client.get("/subjects/ann/consent").status_code == 404
     assert client.request("PATCH", "/subjects/ann/consent").headers["allow"] == "PUT"
 

@@ -1,7 +1,7 @@
 """Finds walks on disk: one walk, or a tree `<subject>/.../<walk>` such as CASIA-B's.
 
-A walk is a folder that holds pictures, or a `.zip`, `.npy` or `.npz` file. In a CASIA-B tree
-`<subject>/<type>/<view>` the parts after the subject are its condition and its view.
+A walk is a folder that holds pictures, or a file whose name ends as one of `FILES`. In a CASIA-B
+tree `<subject>/<type>/<view>` the parts after the subject are its condition and its view.
 """
 
 import argparse
@@ -78,13 +78,20 @@ def selected(arguments: argparse.Namespace) -> list[FoundWalk]:
         NoWalksError: there is none.
 
     """
-    walks = [walk for walk in sorted(_find(arguments.path), key=_place) if _wanted(walk, arguments)]
+    found = sorted(_find(arguments.path), key=_place)
+    walks = [walk for walk in found if _wanted(walk, arguments)]
     if not walks:
-        raise NoWalksError(
-            f"expected walks below {arguments.path} (folders of pictures, .zip, .npy or .npz) "
-            "that fit the selection, got none"
-        )
+        raise NoWalksError(_nothing(arguments.path, len(found)))
     return walks
+
+
+def _nothing(path: Path, unwanted: int) -> str:
+    if not path.exists():
+        return f"expected a walk, or a folder of walks, at {path}, got nothing there"
+    if unwanted:
+        return f"expected walks below {path} that fit the selection, got {unwanted} that do not"
+    kinds = f"folders of PNG or JPEG pictures, or files {', '.join(sorted(FILES))}"
+    return f"expected walks at {path} ({kinds}), got none"
 
 
 def _place(walk: FoundWalk) -> str:

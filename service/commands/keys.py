@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it; what goes wrong is a sentence and status 2."""
     settings = load_settings(data=arguments.data)
-    with closing(KeyStore.open(settings.store())) as keys:
+    # In a mistyped folder there is nothing to list or to revoke, and that is said.
+    with closing(KeyStore.open(settings.store(), make=arguments.action == "create")) as keys:
         if arguments.action == "create":
             _create(keys, arguments)
         elif arguments.action == "list":

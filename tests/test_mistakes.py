@@ -1,0 +1,84 @@
+"""What somebody who is in a hurry sends: each mistake is named, none is passed over in silence."""
+
+import gzip
+
+import pytest
+
+from gallery import Gallery
+from tests.caller import Caller
+from tests.fakes import npy, walker
+from tests.test_service_refusals import check_problem, sequence
+
+WALK = npy(walker(10))
+ANN = {"data": {"subject": "ann"}, "files": sequence(WALK)}
+
+
+def test_a_mistyped_gallery_enrols_nobody_into_another_one(
+    client: Caller, gallery: Gallery
+) -> None:
+    response = client.post("/enroll?galery=lab", **ANN)
+    check_problem(response, 422, "invalid_request")
+    (fault,) = response.json()["errors"]
+    assert fault["where"] == "query.galery"
+    assert "gallery" in fault["message"]
+    assert gallery.size().samples == 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/subjects?limits=3", "/info?verbose=1", "/galleries?x=1", "/jobs?page=2"]
+)
+def test_no_route_takes_a_name_in_the_query_that_it_does_not_read(
+    client: Caller, path: str
+) -> None:
+    check_problem(client.get(path), 422, "invalid_request")
+
+
+def test_a_text_field_may_stand_in_the_query_of_a_form(client: Caller) -> None:
+    assert client.post("/enroll?subject=ann&gallery=main", files=sequence(WALK)).status_code == 201
+    asked = client.post("/identify/batch?limit=1", files=sequence(WALK))
+    assert asked.status_code == 200
+
+
+def test_whoever_watches_may_put_anything_behind_a_public_path(client: Caller) -> None:
+    assert client.get("/livez?nocache=1").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/subjects", "/openapi.json"])
+def test_head_is_get_without_the_body(client: Caller, path: str) -> None:
+    whole, head = client.get(path), client.request("HEAD", path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_head_of_what_takes_no_get_is_refused(client: Caller) -> None:
+    response = client.request("HEAD", "/enroll")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+def test_requests_by_head_are_counted_under_their_route(client: Caller) -> None:
+    client.request("HEAD", "/livez")
+    assert '{method="HEAD",route="/livez"' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("path", ["/enroll/", "/identify/", "/v1/enroll"])
+def test_a_path_that_is_none_is_not_redirected(client: Caller, path: str) -> None:
+    response = client.post(path, **ANN)
+    check_problem(response, 404, "not_found")
+    assert repr(path) in response.json()["detail"]
+
+
+def test_a_wrong_method_is_told_the_right_one(client: Caller) -> None:
+    response = client.get("/enroll")
+    check_problem(response, 405, "method_not_allowed")
+    assert response.json()["detail"] == "expected POST here, got GET"
+    assert client.post("/livez").headers["allow"] == "GET, HEAD"
+
+
+def test_a_compressed_body_is_refused_as_such(client: Caller) -> None:
+    headers = {"content-encoding": "gzip", "content-type": "application/octet-stream"}
+    response = client.post("/identify", content=gzip.compress(WALK), headers=headers)
+    check_problem(response, 415, "unsupported_format")
+    assert "content encoding 'gzip'" in response.json()["detail"]
+    headers["content-encoding"] = "identity"
+    assert client.post("/identify", content=WALK, headers=headers).status_code == 200
