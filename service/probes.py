@@ -40,6 +40,8 @@ class Probe:
     @property
     def speaker(self) -> Encoded:
         """The window nearest to the mean of all."""
+        if len(self.windows) == 1:
+            return self.windows[0]
         embeddings = np.stack([window.embedding for window in self.windows])
         distances = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1)
         return self.windows[int(distances.argmin())]
