@@ -21,19 +21,17 @@ from model.network import MetaGait
 from tests.engines import ENGINES, Engine, installed, quantised_file, tiny_file, tiny_network, walk
 
 CALLERS = 8
-WIDE = (16, 16, 32)
-"""Channels whose convolutions are large enough to become integers."""
 Opened = tuple[Encoder, Engine]
 
 
 @pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_file(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def integers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return quantised_file(tiny_network(WIDE), tmp_path_factory.mktemp("integers"))
+def integers(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quantised_file(plain, tmp_path_factory.mktemp("integers") / "int8.onnx")
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
@@ -42,13 +40,13 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def network(engine: Engine) -> MetaGait:
-    return tiny_network(WIDE) if engine.quantised else tiny_network()
+def network() -> MetaGait:
+    return tiny_network()
 
 
 @pytest.fixture(scope="module")
 def model(engine: Engine, request: pytest.FixtureRequest) -> Path:
-    path: Path = request.getfixturevalue("integers" if engine.quantised else "narrow")
+    path: Path = request.getfixturevalue("integers" if engine.quantised else "plain")
     return path
 
 
