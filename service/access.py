@@ -6,6 +6,7 @@ A route without a row, or one that is not guarded, keeps the service from starti
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -14,8 +15,13 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from service.errors import ForeignGalleryError, InvalidFieldError, MissingScopeError
-from service.keyring import Caller
+from service.errors import (
+    CrossOriginError,
+    ForeignGalleryError,
+    InvalidFieldError,
+    MissingScopeError,
+)
+from service.keyring import LOCAL, Caller, is_loopback
 from service.problems import answer_to, responses
 from service.receive import TEXT_FIELDS
 from service.rooms import rooms_of
@@ -202,11 +208,29 @@ def _bounded(request: Request) -> Request:
 async def _admitted(request: Request, need: str, gallery: str | None) -> Caller:
     rooms = rooms_of(request)
     caller = await rooms.keys.admit(request.headers.get("authorization"))
+    if caller is LOCAL and not _is_called_here(request.headers.get("host", "")):
+        raise CrossOriginError(
+            "expected a loopback address or `localhost` in the header Host while there is no API "
+            "key, got another name: make a key with `metagait keys create` to be called by it"
+        )
     if need != ANY_KEY and not caller.may(need):
         raise MissingScopeError(f"expected a key with the scope `{need}`, got one without it")
     if gallery is not None and not caller.may_touch(gallery):
         raise ForeignGalleryError("expected a key for this gallery, got one for others")
     return caller
+
+
+def _is_called_here(host: str) -> bool:
+    """Tell whether a Host header names this machine, or is none, as of HTTP/1.0.
+
+    A site may have its own name lead to 127.0.0.1 (DNS rebinding); the browser of somebody who
+    visits it then takes its page for ours.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return not name or is_loopback(name)
 
 
 def _gallery_of(request: Request, need: str) -> str | None:

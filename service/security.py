@@ -47,7 +47,12 @@ class Security(HttpMiddleware):
 
 def _is_foreign(headers: Headers) -> bool:
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != headers.get("host")
+    except ValueError:
+        return True
 
 
 def _add_headers(headers: MutableHeaders, path: str) -> None:

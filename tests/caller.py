@@ -45,7 +45,7 @@ class Caller:
 def calling(app: FastAPI) -> Iterator[Caller]:
     """Start the application, and stop it afterwards."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    client = httpx.AsyncClient(transport=transport, base_url="http://metagait.test", timeout=30)
+    client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=30)
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(app.router.lifespan_context(app)),

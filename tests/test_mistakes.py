@@ -82,3 +82,24 @@ def test_a_compressed_body_is_refused_as_such(client: Caller) -> None:
     assert "content encoding 'gzip'" in response.json()["detail"]
     headers["content-encoding"] = "identity"
     assert client.post("/identify", content=WALK, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8000", "127.0.0.1.evil.example", "10.0.0.5", "[bad"]
+)
+def test_without_keys_another_name_than_this_machine_s_opens_nothing(
+    client: Caller, host: str
+) -> None:
+    # A site whose name leads to 127.0.0.1 is one of these, in the browser of who visits it.
+    check_problem(client.get("/subjects", headers={"host": host}), 403, "cross_origin")
+    assert client.get("/livez", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "127.0.0.2:9", "[::1]:8000"])
+def test_this_machine_s_names_are_let_in(client: Caller, host: str) -> None:
+    assert client.get("/subjects", headers={"host": host}).status_code == 200
+
+
+def test_an_origin_that_is_no_url_is_foreign(client: Caller) -> None:
+    response = client.post("/identify", files=sequence(WALK), headers={"origin": "http://[bad"})
+    check_problem(response, 403, "cross_origin")
