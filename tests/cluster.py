@@ -11,6 +11,7 @@ search takes, and how long right after somebody was enrolled at the other replic
 """
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -150,7 +151,7 @@ def drill(cluster: Cluster, *, seconds: float, callers: int, probes: int) -> Non
     first, second = (cluster.client(url) for url in cluster.urls)
     with first, second, cluster.client(cluster.gateway) as gateway:
         exchange(first, second)
-        print("each replica saw at once what the other enrolled and erased")
+        print("each replica saw at once what the other enrolled and erased", flush=True)
         _measure(first, second, probes)
         _kill_a_replica(cluster, gateway, seconds, callers)
         there = kept(gateway)
@@ -254,6 +255,8 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--probes", type=int, default=10, help="walks of each question")
     arguments = parser.parse_args()
+    # It tells of every connection that fails while Milvus is away, which is what is asked for.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     start = milvus.real if arguments.milvus == "real" else milvus.lite
     with tempfile.TemporaryDirectory(prefix="metagait-cluster-") as folder:
         (data := Path(folder) / "milvus").mkdir()
