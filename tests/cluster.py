@@ -255,8 +255,10 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--probes", type=int, default=10, help="walks of each question")
     arguments = parser.parse_args()
+    import pymilvus
+
     # It tells of every connection that fails while Milvus is away, which is what is asked for.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    logging.getLogger(pymilvus.__name__).setLevel(logging.CRITICAL)
     start = milvus.real if arguments.milvus == "real" else milvus.lite
     with tempfile.TemporaryDirectory(prefix="metagait-cluster-") as folder:
         (data := Path(folder) / "milvus").mkdir()

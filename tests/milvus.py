@@ -43,6 +43,9 @@ class MilvusServer:
         """Start it, and wait until it answers."""
         if not self.is_ours:
             return
+        # The program of the package takes another port where this one still has connections of
+        # before; they go within a minute.
+        wait_until(self._port_is_free, PATIENCE_S)
         with (self._folder / "log").open("ab") as log:
             # Its own group: the program of the package starts the server as a child.
             self._process = subprocess.Popen(
@@ -64,6 +67,14 @@ class MilvusServer:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, which)
         self._process.wait(timeout=PATIENCE_S)
+
+    def _port_is_free(self) -> bool:
+        with socket.socket() as tried:
+            try:
+                tried.bind(("", int(self.url.rpartition(":")[2])))
+            except OSError:
+                return False
+        return True
 
     def _answers(self) -> bool:
         from pymilvus import MilvusClient
