@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 HOST   ?= $(or $(METAGAIT_HOST),127.0.0.1)
 PORT   ?= $(or $(METAGAIT_PORT),8000)
 DATA   ?= $(or $(METAGAIT_DATA),./data)
+WORKERS ?= 0
 # The training whose attention and curves `make pictures` draws; the rest is of the weights that ship.
 RUN    ?= runs/walkers
 
@@ -43,8 +44,9 @@ pictures: $(VENV)/.complete
 bench: $(VENV)/.complete
 	$(BIN)/python benchmarks/encode.py --evaluate 20
 
+# WORKERS=2 shares the files of the tests between two processes, for a machine with two idle cores.
 test: $(VENV)/.complete
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # With the slow ones: every size and width of the paper through the exporter.
 test-all: $(VENV)/.complete

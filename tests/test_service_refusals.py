@@ -127,7 +127,7 @@ def test_a_service_full_of_walks_refuses_at_once(
 
     async def ask_inside() -> httpx.Response:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as second:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as second:
             return await second.post("/identify", files=sequence(WALK))
 
     kind = {"content-type": "multipart/form-data; boundary=b"}
