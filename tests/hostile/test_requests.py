@@ -152,7 +152,7 @@ def test_a_body_dripped_over_a_socket_is_ended_in_time(
     with listening(create_app(hasty, encoder=encoder, gallery=gallery)) as port:
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(
-                b"POST /identify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+                b"POST /identify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
                 b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
             )
             head = b'Content-Disposition: form-data; name="sequence"; filename="x"'
