@@ -150,7 +150,7 @@ def main() -> None:
     draw(heats, given.plot)
 
 
-def parsed() -> argparse.Namespace:
+def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", type=Path, nargs="+", default=shipped(), metavar="FILE")
@@ -164,7 +164,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--evaluate", type=int, default=0, metavar="SUBJECTS")
     parser.add_argument("--output", type=Path, default=Path("docs/encode.md"))
     parser.add_argument("--plot", type=Path, default=Path("docs/pictures/encode.png"))
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     if given.clock == "processor" and max(given.threads) > 1:
         parser.error("--clock processor: expected --threads 1, the time of several adds up")
     if TOLD not in given.frames:
@@ -262,12 +262,10 @@ def document(
     place = processors() if given.provider == "cpu" else torch.cuda.get_device_name()
     parts = [
         "# Speed of the encoder",
-        f"`python benchmarks/encode.py --rounds {given.rounds} --clock {given.clock} "
-        f"--evaluate {given.evaluate}`, "
-        f"{datetime.now(UTC):%d %B %Y}, {place}. Written by that command; the script says how each "
-        f"column comes about. GFLOP of a walk: {counted}; ratios, GFLOP/s and ceiling are of "
-        f"{TOLD} frames, {given.batch} {'walk' if given.batch == 1 else 'walks'} a call."
-        + measured_on(given.evaluate),
+        f"`{command(given)}`, {datetime.now(UTC):%d %B %Y}, {place}. Written by that command; "
+        f"the script says how each column comes about. GFLOP of a walk: {counted}; ratios, "
+        f"GFLOP/s and ceiling are of {TOLD} frames, {given.batch} "
+        f"{'walk' if given.batch == 1 else 'walks'} a call." + measured_on(given.evaluate),
         f"![Walks a second beside eager torch]({given.plot.relative_to(given.output.parent)})",
     ]
     for heat in heats:
@@ -276,6 +274,19 @@ def document(
         if heat.convolutions:
             parts += [markdown([convolutions.HEAD, *heat.convolutions], names=2)]
     return "\n\n".join(parts)
+
+
+def command(given: argparse.Namespace) -> str:
+    """Say how the page is made again, whatever the defaults are on another machine."""
+    told = ("threads", "frames", "rounds", "batch", "provider", "clock", "evaluate")
+    names = told if given.models == shipped() else ("models", *told)
+    words = [f"--{name} {' '.join(map(str, listed(getattr(given, name))))}" for name in names]
+    return " ".join(["python benchmarks/encode.py", *words])
+
+
+def listed(value: object) -> list[object]:
+    """Take what stands alone for a list of one."""
+    return value if isinstance(value, list) else [value]
 
 
 def measured_on(subjects: int) -> str:

@@ -144,6 +144,15 @@ def test_how_far_embeddings_lie_apart_is_told_in_lengths(benchmark: Any) -> None
     assert told == ["one", "5.00%", "10.00%", "1 of 2"]
 
 
+def test_the_page_tells_the_command_that_makes_it_again(benchmark: Any) -> None:
+    encode = benchmark("encode")
+    given = encode.parsed(["--frames", "60", "90", "--threads", "3", "--models", "a.onnx"])
+    again = encode.command(given).removeprefix("python benchmarks/encode.py ").split()
+    assert encode.parsed(again) == given
+    assert "--threads 3" in encode.command(given)
+    assert "--models" not in encode.command(encode.parsed([]))
+
+
 def test_the_error_is_relative(benchmark: Any) -> None:
     encode = benchmark("encode")
     right = np.array([3.0, 4.0], np.float32)
