@@ -1,11 +1,13 @@
 """Where an exported graph spends its time, and what the forms of it and the parts of MetaGait cost.
 
     python benchmarks/graph.py --channels 16 32 64 --dimensions 64
+    python benchmarks/graph.py --shares --models model/weights/metagait.onnx --frames 30 60
 
 Exports MetaGait and its bare GaitGL trunk (no attention, max pooling) with random weights in two
 forms, unless `--folder` holds them from an earlier run, lets ONNX Runtime embed one walk with one
 thread, all graphs in turn, and prints processor time as ratios to the plain MetaGait. Below it
 stand the shares of its operations, each by its quickest run. Pin it: `taskset -c 1 python ...`.
+`--shares` prints those of `--models` alone, at every number of frames.
 """
 
 import argparse
@@ -25,6 +27,8 @@ from model.network import MetaGait, NetworkConfig
 
 FORMS = ("plain", "winograd")
 ROUNDS = 9
+SMALL = 50
+"""Microseconds below which an operation is small."""
 
 
 def graphs(folder: Path, channels: Sequence[int], dimensions: int) -> dict[str, Path]:
@@ -72,8 +76,8 @@ def processor_times(paths: dict[str, Path], frames: int) -> dict[str, float]:
     return {name: float(np.median(found[1:])) for name, found in times.items()}
 
 
-def shares(path: Path, frames: int, folder: Path) -> Counter[str]:
-    """Microseconds of each kind of operation, each node by its quickest run."""
+def shares(path: Path, frames: int, folder: Path) -> tuple[Counter[str], list[int]]:
+    """Microseconds of each kind of operation and of each node, each by its quickest run."""
     opened = session(path, folder / "profile")
     for _ in range(ROUNDS):
         opened.run(None, walk(frames))
@@ -87,7 +91,7 @@ def shares(path: Path, frames: int, folder: Path) -> Counter[str]:
     total: Counter[str] = Counter()
     for (kind, _), duration in quickest.items():
         total[kind.removeprefix("Fused")] += duration
-    return total
+    return total, list(quickest.values())
 
 
 def main() -> None:
@@ -98,7 +102,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[30, 60, 100])
     parser.add_argument("--folder", type=Path, default=Path("runs/graph"))
     parser.add_argument("--models", type=Path, nargs="*", default=[], help="other files to profile")
+    parser.add_argument("--shares", action="store_true", help="only tell those of --models")
     arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.shares:
+        for path in arguments.models:
+            for frames in arguments.frames:
+                print(told(path, frames, arguments.folder))
+        return
     paths = graphs(arguments.folder, arguments.channels, arguments.dimensions)
     measured = [processor_times(paths, frames) for frames in arguments.frames]
     print(f"| graph | {' | '.join(f'{frames} frames' for frames in arguments.frames)} |")
@@ -112,8 +123,10 @@ def main() -> None:
 
 def told(path: Path, frames: int, folder: Path) -> str:
     """Name the operations that take most of a graph's time."""
-    found = shares(path, frames, folder)
+    found, nodes = shares(path, frames, folder)
     parts = [f"{kind} {n / found.total():.1%}" for kind, n in found.most_common(12)]
+    small = [duration for duration in nodes if duration < SMALL]
+    parts.append(f"{len(small)} below {SMALL} µs {sum(small) / found.total():.1%}")
     return f"{path.stem}, {frames} frames, {found.total() / 1000:.1f} ms: {', '.join(parts)}"
 
 
