@@ -1,0 +1,83 @@
+"""What an answer from a Milvus server waits for: this replica's own writes, or everybody's.
+
+    python benchmarks/milvus_search.py http://127.0.0.1:19530 [--samples 10000] [--rounds 50]
+
+Fills a collection of its own with made-up embeddings of 256 numbers through the index `milvus`,
+asks for the ten nearest by that index, by plain pymilvus at the level "Strong", and right after a
+write by the index again, in turn, and drops the collection. Times are of the clock on the wall,
+because it is waiting that is measured.
+"""
+
+import argparse
+import time
+import uuid
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+from machine import processors
+from pymilvus import MilvusClient
+
+from gallery.indexes.milvus import MilvusIndex
+from model.tables import markdown
+
+NUMBERS, NEAREST = 256, 10
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("url")
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=50)
+    given = parser.parse_args()
+    index = MilvusIndex(NUMBERS, given.url, prefix=f"benchmark_{uuid.uuid4().hex[:8]}")
+    client = MilvusClient(given.url)
+    before = set(client.list_collections())
+    index.begin("0")
+    (collection,) = set(client.list_collections()) - before
+    try:
+        took = measured(index, client, collection, given.samples, given.rounds)
+        version = client.get_server_version()
+    finally:
+        client.drop_collection(collection)
+        index.close()
+    strong = median(took["everybody's writes (Strong)"])
+    rows = [[name, f"{1000 * median(times):.1f}", f"{1000 * max(times):.1f}",
+             f"{median(times) / strong:.2f}"] for name, times in took.items()]  # fmt: skip
+    print(f"Milvus {version}, {given.samples:,} samples, {processors()}\n")
+    print(markdown([["waits for", "median, ms", "longest, ms", "× Strong"], *rows]))
+
+
+def measured(
+    index: MilvusIndex, client: MilvusClient, collection: str, samples: int, rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each kind of answer; the first round only warms up."""
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((samples, NUMBERS), np.float32)
+    numbers = np.arange(samples)
+    index.add(numbers, vectors, numbers)
+    probe = vectors[0]
+    asked: dict[str, Callable[[], object]] = {
+        "own writes, long past": lambda: index.search(probe, NEAREST),
+        "everybody's writes (Strong)": lambda: client.search(
+            collection, data=[probe], limit=NEAREST, output_fields=["row"],
+            search_params={"metric_type": "L2", "params": {}}, consistency_level="Strong",
+        ),
+        "an own write of just now": lambda: index.search(probe, NEAREST),
+    }  # fmt: skip
+    took: dict[str, list[float]] = {name: [] for name in asked}
+    for number in range(rounds + 1):
+        time.sleep(0.5)  # until the last write is seen by all
+        for name, ask in asked.items():
+            if name == "an own write of just now":
+                index.add(numbers[:1], vectors[:1], numbers[:1])
+            began = time.perf_counter()
+            ask()
+            if number:
+                took[name].append(time.perf_counter() - began)
+    return took
+
+
+if __name__ == "__main__":
+    main()
