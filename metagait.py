@@ -95,9 +95,8 @@ def _missing(command: str, error: ModuleNotFoundError) -> str:
         raise error
     return (
         f"metagait {command}: expected the package {error.name!r}, which is not installed here: "
-        "the extra `train` has what trains, evaluates and writes models, and `cpu` what serves "
-        "(pip install 'metagait[train]', or in a checkout "
-        "`.venv/bin/python -m pip install -c constraints.txt -e '.[cpu,train]'`)"
+        "the extra `train` has what trains, evaluates and writes models, and `cpu` what serves: "
+        "`.venv/bin/python -m pip install -c constraints.txt -e '.[cpu,train]'` in the checkout"
     )
 
 
