@@ -315,7 +315,7 @@ def stages_of(server: Server, bodies: Mapping[str, bytes], plan: Plan) -> list[s
             before = stages.Reading.of(server)
             timed = served(server, identify(content), callers, plan.seconds)
             spent = stages.Spent.between(
-                before, stages.Reading.of(server), len(timed.each), sum(timed.each)
+                before, stages.Reading.of(server), len(timed.each), sum(timed.each), timed.whole
             )
             columns[f"{body}, {callers} at once"] = spent
         lines += [*stages.table(columns), ""]

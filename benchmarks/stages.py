@@ -3,7 +3,8 @@
 What a stage waited is the mean of `metagait_stage_seconds`, and its processor time is that of
 `metagait_stage_processor_seconds`. The event loop is the process's first thread, whose processor
 time the system counts. What the process took besides is the encoder's. What the caller waited
-besides is the way: the connection, the event loop, and the hops between threads.
+besides is the way: the connection, the event loop, and the hops between threads. How long the
+encoder stood idle for each walk says whether a service that is full keeps it busy.
 """
 
 import time
@@ -54,12 +55,19 @@ class Spent:
     processor: Mapping[str, float]
 
     @classmethod
-    def between(cls, before: Reading, after: Reading, walks: int, waited_s: float) -> "Spent":
-        """Share what was counted among the walks, whose callers waited `waited_s` in all."""
+    def between(
+        cls, before: Reading, after: Reading, walks: int, waited_s: float, whole_s: float
+    ) -> "Spent":
+        """Share what was counted among the walks of `whole_s`, whose callers waited `waited_s`.
+
+        How long the encoder stood idle is right for one that makes calls of one walk, one at a
+        time, as on a CPU in the mode `latency`.
+        """
         wall = {
             stage: (after.stages[stage] - before.stages[stage]) * 1000 / walks for stage in STAGES
         }
         wall["way"] = waited_s * 1000 / walks - sum(wall.values())
+        wall["idle"] = whole_s * 1000 / walks - wall["encode"]
         processor = {
             name: (after.processor[name] - before.processor[name]) * 1000 / walks
             for name in after.processor
@@ -112,6 +120,7 @@ _WORDS = {
     "loop": "event loop: HTTP, form, checks, JSON, log",
     "way": "connection, loop and hops",
     "callers": "callers, in their own process",
+    "idle": "the encoder stood idle; no part of the sum",
 }
 
 

@@ -112,8 +112,9 @@ def test_what_a_walk_took_is_told_by_stage(benchmark: Any) -> None:
     after = stages.Reading(
         {**nothing, "decode": 0.2, "encode": 1.0}, {**nothing, "decode": 0.1, "loop": 0.3}, 3.0, 0.1
     )
-    spent = stages.Spent.between(before, after, 10, 1.5)
+    spent = stages.Spent.between(before, after, 10, 1.5, 1.2)
     assert spent.wall["way"] == pytest.approx(30)
+    assert spent.wall["idle"] == pytest.approx(20)
     assert spent.processor["encode"] == pytest.approx(160)
     text = "\n".join(stages.table({"packed": spent}))
     assert "| decoding | 20.00 | 10.00 |" in text
