@@ -97,7 +97,7 @@ class Admission:
         if self.taken >= self._walks:
             raise BusyError(
                 f"{self._walks} walks are in work already; try again in a moment",
-                retry_after_s=max(1, math.ceil(self._walk_s)),
+                retry_after_s=self._next_s(),
             )
         late_s = self.expected_wait_s - self._wait_s
         if late_s > 0:
@@ -107,12 +107,17 @@ class Admission:
                 retry_after_s=math.ceil(late_s),
             )
 
+    def _next_s(self) -> int:
+        """Whole seconds in which one walk is done and gives back what it holds; 1 at least."""
+        return max(1, math.ceil(self._walk_s))
+
     def hold(self, count: int) -> None:
         """Take `count` more bytes of the budget; raises BusyError when they are not there."""
         if self.held_bytes + count > self._body_bytes:
             raise BusyError(
                 f"bodies of {self.held_bytes:,} bytes are in work already, of at most "
-                f"{self._body_bytes:,}; try again in a moment"
+                f"{self._body_bytes:,}; try again in a moment",
+                retry_after_s=self._next_s(),
             )
         self.held_bytes += count
 

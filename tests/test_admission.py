@@ -135,11 +135,13 @@ def test_whoever_is_let_in_at_a_steady_pace_is_begun_in_time() -> None:
 
 def test_no_more_bytes_than_the_budget() -> None:
     admission = Admission(walks=9, body_bytes=10)
+    encoded(admission, 2.5)
     with admission.place() as first, admission.place() as second:
         first.hold(6)
         first.hold(4)  # what is held already covers it
-        with pytest.raises(BusyError, match="6 bytes are in work already, of at most 10"):
+        with pytest.raises(BusyError, match="6 bytes are in work already, of at most 10") as busy:
             second.hold(5)
+        assert busy.value.retry_after_s == 3
         second.hold(4)
         assert admission.held_bytes == 10
     assert admission.held_bytes == 0
