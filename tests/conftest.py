@@ -1,6 +1,7 @@
 """Fixtures: the real app and gallery, a fake encoder, a temporary folder, both databases."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -119,6 +120,13 @@ def location(request: pytest.FixtureRequest) -> str | Path:
         "tmp_path" if request.param == "sqlite" else "postgres_url"
     )
     return where
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse two tests of one name: where processes share the tests, the second is never run."""
+    twice = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if twice:
+        raise pytest.UsageError(f"expected a name of its own for each test, got twice: {twice[:5]}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.schemas import APIOperation
 
 import tests.conformance_walks  # noqa: F401 -- it tells schemathesis what a walk is
 from gallery import Gallery, KeyStore
@@ -22,6 +23,8 @@ CONFIG = Path(__file__).parent.parent / "docs" / "schemathesis.toml"
 SCHEMA = schemathesis.openapi.from_dict(
     create_app(Settings()).openapi(), config=schemathesis.Config.from_path(CONFIG)
 )
+# Its own `parametrize` gives all of them one name, of which `pytest -n` runs the first alone.
+OPERATIONS = [found.ok() for found in SCHEMA.get_all_operations()]
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +42,22 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dic
     gallery.close()
 
 
-@SCHEMA.parametrize()
-@settings(
-    max_examples=4,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 def test_an_operation_answers_as_it_is_described(
-    case: schemathesis.Case, service: tuple[str, dict[str, str]]
+    operation: APIOperation, service: tuple[str, dict[str, str]]
 ) -> None:
     url, headers = service
-    case.call_and_validate(base_url=url, headers=headers)
+
+    @given(operation.as_strategy())
+    @settings(
+        max_examples=4,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def answers(case: schemathesis.Case) -> None:
+        case.call_and_validate(base_url=url, headers=headers)
+
+    answers()
