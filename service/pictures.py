@@ -2,8 +2,8 @@
 
 import struct
 import zlib
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import cv2
 import kornia_rs
@@ -67,13 +67,27 @@ def decode(picture: bytes, where: str, account: Account) -> NDArray[np.uint8]:
     return grey
 
 
-def _plain(picture: bytes, head: _Head) -> NDArray[np.uint8] | None:
+def _plain(
+    picture: bytes, head: _Head, quick: Callable[..., Any] = kornia_rs.io.decode_image_png_u8
+) -> NDArray[np.uint8] | None:
     """Decode a plain PNG; None where the quick decoder cannot, and OpenCV has the last word."""
-    # It raises nothing narrower than Exception.
-    with suppress(Exception):
-        grey = kornia_rs.io.decode_image_png_u8(picture, (head.height, head.width), "mono")
-        return np.asarray(grey, np.uint8)[:, :, 0]
-    return None
+    try:
+        grey = quick(picture, (head.height, head.width), "mono")
+    except Exception:  # it raises nothing narrower
+        return None
+    except BaseException as error:
+        if _is_panic(error):
+            return None
+        raise
+    return np.asarray(grey, np.uint8)[:, :, 0]
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Tell a panic inside Rust, for instance without memory, from what should end a thread.
+
+    PyO3 makes it no `Exception`, and has its class in a module that cannot be imported.
+    """
+    return type(error).__module__ == "pyo3_runtime"
 
 
 def _any(picture: bytes) -> NDArray[np.uint8] | None:

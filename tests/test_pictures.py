@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 
 import cv2
+import kornia_rs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -133,6 +134,27 @@ def test_pictures_that_would_hold_up_other_threads_are_left_to_opencv() -> None:
     picture = png(size, bytes((size[1] + 1) * size[0]))
     assert not pictures._head(picture, "it").is_plain
     assert decode(picture).shape == size
+
+
+# NumPy's word that there is no memory is told as one that nobody could be raised to.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_panic_of_the_quick_decoder_leaves_the_picture_to_opencv() -> None:
+    picture = png((30, 20), raw_lines(np.random.default_rng(7), (30, 20), 8, interlaced=False))
+    # No machine has the memory for so many pixels, and without memory it panics.
+    size = (1 << 31, 1 << 31)
+    with pytest.raises(BaseException, match="pointer") as caught:
+        kornia_rs.io.decode_image_png_u8(picture, size, "mono")
+    assert not isinstance(caught.value, Exception)
+    assert pictures._plain(picture, pictures._Head(*size)) is None
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_should_end_the_process_is_not_taken_for_a_panic(kind: type[BaseException]) -> None:
+    def interrupted(*_: object) -> None:
+        raise kind
+
+    with pytest.raises(kind):
+        pictures._plain(b"", pictures._Head(30, 20), interrupted)
 
 
 @pytest.mark.parametrize("missing", [1, 20, 300])
