@@ -4,7 +4,7 @@ Everything another room needs is here; the modules behind this door may change.
 """
 
 from gallery.calibration import Calibration
-from gallery.checks import SUBJECT_MAX_CHARACTERS
+from gallery.checks import SUBJECT_MAX_CHARACTERS, check_particulars
 from gallery.ciphers import MasterKey
 from gallery.errors import (
     AuditBroken,
@@ -147,6 +147,7 @@ __all__ = [
     "TooManyKeys",
     "ViewRelation",
     "WrongMasterKey",
+    "check_particulars",
     "is_secret_of",
     "parse_key",
     "read_master_key",

@@ -42,6 +42,27 @@ def check_subject(subject: str) -> None:
         )
 
 
+def check_particulars(
+    subject: str,
+    *,
+    metadata: Mapping[str, Any] | None,
+    captured_at: datetime | None,
+    consent: Consent | None,
+) -> None:
+    """Refuse what an enrolment says beside its walk, which can be judged before the walk is.
+
+    Raises:
+        InvalidInput: one of them is not as `Gallery.enroll` wants it.
+
+    """
+    check_subject(subject)
+    metadata_text(metadata)
+    if captured_at is not None:
+        check_captured_at(captured_at)
+    if consent is not None:
+        check_consent(consent)
+
+
 def check_embedding(embedding: NDArray[np.float32], length: int) -> None:
     """Refuse an embedding that cannot be compared with the gallery's.
 

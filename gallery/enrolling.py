@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.checks import (
-    check_captured_at,
-    check_consent,
     check_embedding,
+    check_particulars,
     check_silhouettes,
-    check_subject,
     metadata_text,
 )
 from gallery.consents import written
@@ -41,16 +39,12 @@ def new_sample(
         InvalidInput: one of the arguments is not as `Gallery.enroll` wants it.
 
     """
-    check_subject(subject)
+    check_particulars(subject, metadata=metadata, captured_at=captured_at, consent=consent)
     check_embedding(embedding, embedding_length)
     if silhouettes is not None:
         check_silhouettes(silhouettes)
-    if captured_at is not None:
-        check_captured_at(captured_at)
-    if consent is not None:
-        check_consent(consent)
     return NewSample(
-        sample_id=sample_id(subject, embedding, silhouettes),
+        sample_id=sample_id(subject, embedding if silhouettes is None else silhouettes),
         subject=subject,
         embedding=embedding,
         silhouettes=None if silhouettes is None else pack_silhouettes(silhouettes),

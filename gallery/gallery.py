@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gallery.audit import LOCAL
 from gallery.calibration import Calibration, calibrate
-from gallery.checks import check_embedding, check_limit
+from gallery.checks import check_embedding, check_limit, check_silhouettes
 from gallery.ciphers import MasterKey
 from gallery.current import Current, opened_index
 from gallery.enrolling import find_conflict, new_sample
@@ -25,6 +25,7 @@ from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice
 from gallery.jobs import JobLog
 from gallery.moments import Moment
+from gallery.packing import sample_id
 from gallery.people import People
 from gallery.records import Candidate, Consent, Enrolment, GallerySize, GalleryStatus
 from gallery.scrubbing import Scrubber
@@ -161,6 +162,23 @@ class Gallery(People):
         self._current.catch_up()
         self._scrubber.scrub()
         return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
+
+    def enrolled_before(
+        self, subject: str, silhouettes: NDArray[np.uint8], *, actor: str = LOCAL
+    ) -> Enrolment | None:
+        """Tell of a walk that is enrolled already, which need not be embedded; None for another.
+
+        Args:
+            subject: whose walk it is.
+            silhouettes: uint8 `[T, H, W]`, aligned.
+            actor: who asks, for the audit log.
+
+        Raises:
+            ModelMismatch: it is enrolled, in a gallery that another model embedded.
+
+        """
+        check_silhouettes(silhouettes)
+        return self._store.enrolled_before(sample_id(subject, silhouettes), self._model, actor)
 
     @contextmanager
     def moment(self) -> Iterator[Moment]:

@@ -71,16 +71,15 @@ def unpack_embeddings(blobs: list[bytes], length: int) -> NDArray[np.float32]:
     return flat.reshape(len(blobs), length).astype(np.float32, copy=False)
 
 
-def sample_id(
-    subject: str, embedding: NDArray[np.float32], silhouettes: NDArray[np.uint8] | None
-) -> str:
+def sample_id(subject: str, walk: NDArray[np.uint8] | NDArray[np.float32]) -> str:
     """Make the id of a walk of a subject: 32 hex digits of a SHA-256 over both.
 
-    The walk is known by its silhouettes; by its embedding only where there are none, because
-    another model embeds the same walk otherwise.
+    The walk is known by its silhouettes uint8 `[T, H, W]`; by its embedding float32 `[L]` only
+    where there are none, because another model embeds the same walk otherwise.
     """
-    content = embedding.astype(_FLOAT32, copy=False) if silhouettes is None else silhouettes
-    kind = "embedding" if silhouettes is None else "silhouettes"
+    is_silhouettes = walk.dtype == np.uint8
+    content = walk if is_silhouettes else walk.astype(_FLOAT32, copy=False)
+    kind = "silhouettes" if is_silhouettes else "embedding"
     # The subject comes last but one and its length first, so that no two contents run together.
     name = subject.encode()
     digest = hashlib.sha256(f"{kind} {content.shape} {len(name)} ".encode())

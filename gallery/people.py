@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gallery import erasing
 from gallery.audit import LOCAL
 from gallery.checks import check_consent, check_limit
+from gallery.finding import find_subject
 from gallery.listing import describe_subject, list_subjects, record_consent
 from gallery.records import Consent, Erasure, Receipt, SubjectDetail, SubjectSummary
 from gallery.scrubbing import Scrubber
@@ -47,6 +48,16 @@ class People:
 
         """
         return describe_subject(self._store, subject)
+
+    def require_subject(self, subject: str) -> None:
+        """Refuse a subject who is not enrolled.
+
+        Raises:
+            SubjectNotFound: there is no such subject.
+
+        """
+        with self._store.database.reading() as connection:
+            find_subject(connection, self._store, subject)
 
     def set_consent(self, subject: str, consent: Consent, *, actor: str = LOCAL) -> None:
         """Record why a subject may be here, in place of what was recorded before.

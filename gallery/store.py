@@ -6,11 +6,11 @@ Every method is one transaction; what it returned is on the disk.
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, FromClause, func, insert, select
+from sqlalchemy import Connection, FromClause, Row, func, insert, select
 
 from gallery import audit
 from gallery.ciphers import MasterKey, Vault
@@ -160,22 +160,30 @@ class Store:
             head = adopt_if_empty(connection, self.gallery_id, model)
             require_model(head, model)
             known = first_sample(connection, self, new.sample_id)
-            if known is None:
-                enrolment, token = self._add(connection, head, new)
-            else:
-                consent = consents_of(connection, known.subject_row).get(known.id)
-                sample = sample_from(known, model, consent)
-                enrolment, token = Enrolment(sample, False, duplicate=True), known.token
-            entry = audit.Entry(
-                "enrol",
-                "duplicate" if enrolment.duplicate else "enrolled",
-                new.actor,
-                head.generation,
-                token,
-                {"samples": int(not enrolment.duplicate)},
-            )
-            audit.append(connection, self.gallery_id, [entry])
+            if known is not None:
+                return self._again(connection, head, known, new.actor)
+            enrolment, token = self._add(connection, head, new)
+            self._log(connection, head, enrolment, token, new.actor)
             return enrolment
+
+    def enrolled_before(self, sample_id: str, model: Model, actor: str) -> Enrolment | None:
+        """Find that a sample is there already and log it as `enroll` does; None when it is not.
+
+        Raises:
+            ModelMismatch: the live generation belongs to another model.
+
+        """
+        with self.database.reading() as connection:
+            if first_sample(connection, self, sample_id) is None:
+                return None
+        with self.database.writing() as connection:
+            lock(connection, self.gallery_id)
+            known = first_sample(connection, self, sample_id)
+            if known is None:
+                return None  # erased in between
+            head = read_head(connection, self.gallery_id)
+            require_model(head, model)
+            return self._again(connection, head, known, actor)
 
     def was_replaced(self, model: Model) -> bool:
         """Tell whether a model was live once and another one is now."""
@@ -255,6 +263,23 @@ class Store:
             encrypted=vault_of(connection).master is not None,
             plain_subjects=connection.scalar(select(func.count()).where(plain)) or 0,
         )
+
+    def _again(self, connection: Connection, head: Head, known: Row[Any], actor: str) -> Enrolment:
+        """Answer and log the enrolment of a row of `SAMPLE` that is there already."""
+        consent = consents_of(connection, known.subject_row).get(known.id)
+        sample = sample_from(known, head.model, consent)
+        enrolment = Enrolment(sample, created_subject=False, duplicate=True)
+        self._log(connection, head, enrolment, known.token, actor)
+        return enrolment
+
+    def _log(
+        self, connection: Connection, head: Head, enrolment: Enrolment, token: str, actor: str
+    ) -> None:
+        """Note an enrolment of the subject that has the token in the audit log."""
+        outcome = "duplicate" if enrolment.duplicate else "enrolled"
+        counts = {"samples": int(not enrolment.duplicate)}
+        entry = audit.Entry("enrol", outcome, actor, head.generation, token, counts)
+        audit.append(connection, self.gallery_id, [entry])
 
     def _add(self, connection: Connection, head: Head, new: NewSample) -> tuple[Enrolment, str]:
         """Write a sample that is not there yet; returns the subject's token as well."""

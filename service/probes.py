@@ -33,7 +33,7 @@ class Probe:
 
     aligned: AlignedWalk
     windows: tuple[Encoded, ...]
-    """One for a walk that is no longer than a window."""
+    """One for a walk that is no longer than a window; none where the encoder was not asked."""
     window_frames: int
     started: float
 
@@ -51,8 +51,8 @@ class Probe:
         return schemas.Timings(
             decode=_round(self.aligned.decoding.wall_s * 1000),
             align=_round((self.aligned.aligning + self.aligned.judging).wall_s * 1000),
-            queue=_round(max(window.queue_ms for window in self.windows)),
-            encode=_round(max(window.encode_ms for window in self.windows)),
+            queue=_round(max((window.queue_ms for window in self.windows), default=0)),
+            encode=_round(max((window.encode_ms for window in self.windows), default=0)),
             search=_round(search_ms),
             total=_round((time.perf_counter() - self.started) * 1000),
         )
@@ -103,11 +103,16 @@ class Found:
 
 
 async def with_probe(
-    arrived: Arrival, finish: Callable[[Rooms, Probe], Awaitable[R]], *, in_windows: bool = True
+    arrived: Arrival,
+    finish: Callable[[Rooms, Probe], Awaitable[R]],
+    *,
+    before: Callable[[Rooms, Probe], Awaitable[R | None]] | None = None,
+    in_windows: bool = True,
 ) -> R:
     """Align a walk, embed it, and finish with its embeddings: all by one and the same model.
 
-    The work before `finish` is given up when the caller hangs up.
+    What `before` answers about the aligned walk, the encoder is not asked about. The work before
+    `finish` is given up when the caller hangs up.
 
     Raises:
         RequestError, SilhouetteError: the upload holds no walk that can be used.
@@ -120,6 +125,10 @@ async def with_probe(
     frames = rooms.settings.window_frames if in_windows else len(silhouettes)
 
     async def embedded(rooms: Rooms) -> R:
+        if before is not None:
+            answer = await before(rooms, Probe(aligned, (), frames, started))
+            if answer is not None:
+                return answer
         parts = split(silhouettes, frames)
         windows = await _unless_gone(arrived.request, _embed(rooms, parts, started))
         return await finish(rooms, Probe(aligned, windows, frames, started))

@@ -169,7 +169,7 @@ def compare(location, expected):
             for summary in gallery.subjects(limit=99)
         }
         for subject in found.keys() | expected.there.keys() | expected.begun.keys():
-            expected.there[subject] = settle(gallery, encoder, expected, subject, found)
+            expected.there[subject] = settle(expected, subject, found)
         expected.there = {who: seeds for who, seeds in expected.there.items() if seeds}
         expected.begun.clear()
         assert status.samples == sum(map(len, expected.there.values()))
@@ -178,12 +178,11 @@ def compare(location, expected):
             audit.verify(connection, "main")
 
 
-def settle(gallery, encoder, expected, subject, found):
+def settle(expected, subject, found):
     """Decide which of the allowed states a subject is in; returns its walk seeds."""
 
     def ids(seeds):
-        embedded = {seed: encoder.encode([walk(seed)])[0] for seed in seeds}
-        return {sample_id(subject, embedded[seed], walk(seed)) for seed in seeds}
+        return {sample_id(subject, walk(seed)) for seed in seeds}
 
     sure = expected.there.get(subject, set())
     action, seed = expected.begun.get(subject, (None, 0))

@@ -34,8 +34,10 @@ def rows_of(location):
 
 def test_it_records_who_did_what_and_names_no_erased_subject(location):
     gallery = open_gallery(location)
-    gallery.enroll("anna", embedding(1), silhouettes=None, actor="key-7")
-    gallery.enroll("anna", embedding(1), silhouettes=None, actor="key-7")
+    walk = np.full((4, 8, 6), 255, np.uint8)
+    gallery.enroll("anna", embedding(1), silhouettes=walk, actor="key-7")
+    gallery.enroll("anna", embedding(1), silhouettes=walk, actor="key-7")
+    assert gallery.enrolled_before("anna", walk, actor="key-6").duplicate
     gallery.note_search("identify", "match", actor="key-8", subject="anna", candidates=1)
     gallery.note_search("verify", "no_match", subject="nobody")
     gallery.close()
@@ -47,14 +49,15 @@ def test_it_records_who_did_what_and_names_no_erased_subject(location):
     assert [(row["action"], row["outcome"], row["actor"]) for row in rows] == [
         ("enrol", "enrolled", "key-7"),
         ("enrol", "duplicate", "key-7"),
+        ("enrol", "duplicate", "key-6"),
         ("identify", "match", "key-8"),
         ("verify", "no_match", "local"),
         ("erase", "erased", "key-9"),
         ("identify", "match", "local"),
     ]
     token = rows[0]["subject"]
-    assert [row["subject"] for row in rows] == [token, token, token, None, token, None]
-    assert rows[2]["counts"] == {"candidates": 1}
+    assert [row["subject"] for row in rows] == [token] * 4 + [None, token, None]
+    assert rows[3]["counts"] == {"candidates": 1}
     assert {row["generation"] for row in rows} == {1}
     assert "anna" not in str(rows)
 

@@ -82,7 +82,7 @@ class Machine(RuleBasedStateMachine):
             self.entries += 1
 
     def gallery_id(self, who, seed):
-        return sample_id(who, embedding(seed), None)
+        return sample_id(who, embedding(seed))
 
     @rule(seed=SEED)
     def identify(self, seed):

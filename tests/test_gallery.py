@@ -63,6 +63,16 @@ def test_the_same_walk_of_the_same_subject_is_one_sample(gallery):
     assert gallery.status().samples == 2
 
 
+def test_a_walk_that_is_enrolled_is_known_before_it_is_embedded(gallery):
+    first = gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+    known = gallery.enrolled_before("anna", walk(1))
+    assert (known.duplicate, known.created_subject, known.sample) == (True, False, first.sample)
+    assert gallery.enrolled_before("anna", walk(2)) is None
+    assert gallery.enrolled_before("ben", walk(1)) is None
+    gallery.erase_sample(first.sample.sample_id)
+    assert gallery.enrolled_before("anna", walk(1)) is None
+
+
 def test_a_sample_without_silhouettes_says_so(gallery):
     sample = gallery.enroll("anna", embedding(1), silhouettes=None).sample
     assert sample.frames == 0

@@ -138,6 +138,7 @@ def test_another_model_may_list_and_erase_but_not_compare(location):
     other = open_gallery(location, "model-b")
     for ask in (
         lambda: other.enroll("ben", embedding(2), silhouettes=walk(2)),
+        lambda: other.enrolled_before("anna", walk(1)),
         lambda: other.identify(embedding(1)),
         lambda: other.verify("anna", embedding(1)),
     ):

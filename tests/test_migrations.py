@@ -34,7 +34,7 @@ def fill_as_the_first_release_did(connection):
         },
         "subjects": {"gallery": 1, "subject": "anna", "created_at": THEN},
         "samples": {
-            "sample_id": sample_id("anna", EMBEDDING, WALK),
+            "sample_id": sample_id("anna", WALK),
             "gallery": 1,
             "subject": 1,
             "created_at": THEN,

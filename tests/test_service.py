@@ -65,11 +65,20 @@ def test_enroll_answers_what_was_kept(client: Caller) -> None:
     assert sample["metadata"] == {"view": "090"}
 
 
-def test_the_same_walk_again_is_a_duplicate(client: Caller) -> None:
+def test_the_same_walk_again_is_a_duplicate_and_not_embedded_again(
+    client: Caller, encoder: FakeEncoder
+) -> None:
     first, second = enroll(client, "ann", walker(10)), enroll(client, "ann", walker(10))
     assert (first.status_code, second.status_code) == (201, 200)
     assert second.json()["duplicate"] is True
     assert second.json()["sample_id"] == first.json()["sample_id"]
+    assert second.json()["quality"] == first.json()["quality"]
+    assert second.json()["timings_ms"]["encode"] == 0
+    assert encoder.batches == [[20]]
+    assert enroll(client, "ben", walker(10)).status_code == 201
+    assert encoder.batches == [[20], [20]]
+    client.delete("/subjects/ann")
+    assert enroll(client, "ann", walker(10)).status_code == 201
 
 
 def test_identify_ranks_by_distance_as_worked_out_by_hand(

@@ -5,6 +5,7 @@ from contextlib import closing
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from gallery import Gallery, IndexUnavailable
@@ -37,6 +38,40 @@ def check_problem(response: httpx.Response, status: int, code: str) -> None:
 def test_subjects_that_cannot_be_shown_are_refused(client: Caller, subject: str) -> None:
     response = client.post("/enroll", data={"subject": subject}, files=sequence(WALK))
     check_problem(response, 422, "invalid_subject")
+
+
+@pytest.mark.parametrize(
+    ("url", "fields", "status", "code"),
+    [
+        ("/enroll", {"subject": ""}, 422, "invalid_subject"),
+        ("/enroll", {}, 422, "invalid_field"),
+        ("/enroll", {"subject": "ann", "metadata": f'["{"x" * 9}"]'}, 422, "invalid_field"),
+        ("/enroll", {"subject": "ann", "metadata": f'{{"x": "{"x" * 17_000}"}}'}, 422,
+         "invalid_metadata"),
+        ("/enroll", {"subject": "ann", "captured_at": "2026-03-01T08:00:00"}, 422,
+         "invalid_capture"),
+        ("/enroll", {"subject": "ann", "consent": '{"basis": "\\n"}'}, 422, "invalid_consent"),
+        ("/enroll", {"subject": "ann", "force": "yes"}, 422, "invalid_field"),
+        ("/identify", {"limit": "0"}, 422, "invalid_field"),
+        ("/identify/batch", {"limit": "0"}, 422, "invalid_field"),
+        ("/identify/batch", {"metadata": "[]"}, 422, "invalid_field"),
+        ("/verify", {}, 422, "invalid_field"),
+        ("/verify", {"subject": "nobody"}, 404, "subject_not_found"),
+        ("/verify", {"subject": ""}, 404, "subject_not_found"),
+    ],
+)  # fmt: skip
+def test_what_can_be_judged_without_the_walk_is_refused_before_it_is_decoded(
+    client: Caller, url: str, fields: dict[str, str], status: int, code: str
+) -> None:
+    no_walk = client.post(url, data=fields, files=sequence(b"nothing that could be decoded"))
+    check_problem(no_walk, status, code)
+
+
+def test_a_walk_too_poor_to_enrol_is_not_embedded(client: Caller, encoder: FakeEncoder) -> None:
+    standing = np.repeat(walker(10)[:1], 60, axis=0)
+    response = client.post("/enroll", data={"subject": "ann"}, files=sequence(npy(standing)))
+    check_problem(response, 422, "poor_quality")
+    assert encoder.batches == []
 
 
 @pytest.mark.parametrize("subject", [".", ".."])

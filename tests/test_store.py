@@ -70,16 +70,15 @@ def test_embeddings_are_little_endian_float32():
 
 def test_a_sample_id_tells_subjects_walks_and_shapes_apart():
     silhouettes = walk()
-    known = sample_id("anna", embedding(), silhouettes)
+    known = sample_id("anna", silhouettes)
     assert len(known) == 32
     assert int(known, 16) >= 0
-    assert sample_id("anna", embedding(9), silhouettes) == known, "another model, the same walk"
     others = {
-        sample_id("ann", embedding(), silhouettes),
-        sample_id("anna", embedding(), walk(1)),
-        sample_id("anna", embedding(), silhouettes.reshape(3, 6, 8)),
-        sample_id("anna", embedding(), None),
-        sample_id("anna", embedding(9), None),
+        sample_id("ann", silhouettes),
+        sample_id("anna", walk(1)),
+        sample_id("anna", silhouettes.reshape(3, 6, 8)),
+        sample_id("anna", embedding()),
+        sample_id("anna", embedding(9)),
     }
     assert len(others | {known}) == 6
 

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import IO, NamedTuple
+from datetime import datetime
+from typing import IO, Any, NamedTuple
 
 from fastapi import APIRouter, Response
 
-from gallery import Enrolment, view_of
+from gallery import Consent, Enrolment, check_particulars, view_of
 from service import schemas
 from service.access import GuardedRoute
 from service.arrivals import Arrival, ArrivalHere
@@ -71,8 +72,10 @@ async def enroll(arrived: ArrivalHere, response: Response) -> schemas.Enrolled:
     A walk of poor quality is refused with the reasons: it would be found too often, or never.
     """
 
+    new = _new(arrived)
+
     async def work() -> schemas.Enrolled:
-        return await _enroll(arrived)
+        return await _enroll(arrived, new)
 
     enrolled = await arrived.once.upload(arrived.upload, schemas.Enrolled, work)
     response.status_code = 200 if enrolled.duplicate else 201
@@ -133,6 +136,9 @@ async def verify(arrived: ArrivalHere) -> schemas.Verified:
     """Compare a walk with one subject's samples, and say whether the nearest is near enough."""
     subject, view = subject_of(arrived.upload.fields), _view(arrived.upload)
 
+    # Asked again with the walk, but who is not enrolled need not wait for it.
+    await arrived.rooms.ask(arrived.rooms.gallery.require_subject, subject)
+
     async def verified(rooms: Rooms, probe: Probe) -> schemas.Verified:
         return await _verified(rooms, probe, subject, view, arrived.caller.actor)
 
@@ -168,37 +174,68 @@ def _view(upload: Upload) -> float | None:
     return view_of(metadata_of(upload.fields) or {})
 
 
-async def _enroll(arrived: Arrival) -> schemas.Enrolled:
-    upload, caller = arrived.upload, arrived.caller
-    subject, metadata = subject_of(upload.fields), metadata_of(upload.fields)
-    captured_at, consent = captured_at_of(upload.fields), consent_of(upload.fields)
-    force = force_of(upload.fields)
-    if force and not caller.may("review"):
+class _New(NamedTuple):
+    """What an enrolment says beside its walk."""
+
+    subject: str
+    metadata: dict[str, Any] | None
+    captured_at: datetime | None
+    consent: Consent | None
+    force: bool
+    actor: str
+
+
+def _new(arrived: Arrival) -> _New:
+    """Read and judge the fields of an enrolment, before its walk is decoded."""
+    fields, caller = arrived.upload.fields, arrived.caller
+    new = _New(
+        subject=subject_of(fields),
+        metadata=metadata_of(fields),
+        captured_at=captured_at_of(fields),
+        consent=consent_of(fields),
+        force=force_of(fields),
+        actor=caller.actor,
+    )
+    check_particulars(
+        new.subject, metadata=new.metadata, captured_at=new.captured_at, consent=new.consent
+    )
+    if new.force and not caller.may("review"):
         raise MissingScopeError("expected a key with the scope `review` for `force`, got another")
+    return new
+
+
+async def _enroll(arrived: Arrival, new: _New) -> schemas.Enrolled:
+    async def known(rooms: Rooms, probe: Probe) -> schemas.Enrolled | None:
+        if probe.aligned.quality.faults and not new.force:
+            raise PoorQualityError(probe.aligned.quality.faults)
+        gallery, walk, started = rooms.gallery, probe.aligned.walk, time.perf_counter()
+        enrolment = await rooms.ask(
+            gallery.enrolled_before, new.subject, walk.silhouettes, actor=new.actor
+        )
+        return None if enrolment is None else await _enrolled(rooms, probe, enrolment, started)
 
     async def enrolled(rooms: Rooms, probe: Probe) -> schemas.Enrolled:
-        if probe.aligned.quality.faults and not force:
-            raise PoorQualityError(probe.aligned.quality.faults)
         started = time.perf_counter()
         enrolment = await rooms.ask(
             rooms.gallery.enroll,
-            subject,
+            new.subject,
             probe.speaker.embedding,
             silhouettes=probe.aligned.walk.silhouettes,
-            metadata=metadata,
-            captured_at=captured_at,
-            consent=consent,
-            actor=caller.actor,
+            metadata=new.metadata,
+            captured_at=new.captured_at,
+            consent=new.consent,
+            actor=new.actor,
         )
-        return await _enrolled(rooms, probe, enrolment, (time.perf_counter() - started) * 1000)
+        return await _enrolled(rooms, probe, enrolment, started)
 
     # Whole, not in windows: a rebuild embeds what is stored whole as well.
-    return await with_probe(arrived, enrolled, in_windows=False)
+    return await with_probe(arrived, enrolled, before=known, in_windows=False)
 
 
 async def _enrolled(
-    rooms: Rooms, probe: Probe, enrolment: Enrolment, search_ms: float
+    rooms: Rooms, probe: Probe, enrolment: Enrolment, started: float
 ) -> schemas.Enrolled:
+    search_ms = (time.perf_counter() - started) * 1000
     size = await rooms.ask(rooms.gallery.size)
     return schemas.Enrolled(
         subject=enrolment.sample.subject,
