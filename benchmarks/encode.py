@@ -21,109 +21,30 @@ what agrees with it within 1e-4 is not asked and loses none.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 
 import convolutions
 import numpy as np
 import torch
-from ceilings import Kernel, kernels
-from contestants import BASELINE, EAGER, Contestant, Walk, of_engines, of_torch
-from losses import one_search, points_lost, rank_one
-from machine import processors
+from ceilings import kernels
+from contestants import Contestant, Walk, of_engines, of_torch
+from encode_page import TOLD, draw, page, place, section
+from heats import Heat, key
+from losses import points_lost, rank_one
+from machine import arithmetic
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.config import load_config
 from model.encoder import SHIPPED_MODEL, Encoder, EngineChoice, available_cpus, open_encoder
 from model.network import MetaGait, NetworkConfig
-from model.plots.style import colour, drawing, save
-from model.tables import markdown
 from model.walkers.generate import packed_walk
 from model.walkers.settings import WalkerSettings
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
-TOLD = 60
-"""Frames of the walk whose GFLOP/s, ceiling and ratios stand in the table."""
 AGREES = 1e-4
 """Relative error below which the nearest neighbours stay what they are."""
-
-
-@dataclass
-class Heat:
-    """Contestants and kernels on so many threads, and the seconds that each took in each round."""
-
-    threads: int
-    contestants: list[Contestant]
-    kernels: list[Kernel]
-    walks: dict[int, Walk]
-    batch: int
-    seconds: dict[tuple[str, int], list[float]] = field(default_factory=dict)
-    ceilings: dict[str, list[float]] = field(default_factory=dict)
-    convolutions: list[list[str]] = field(default_factory=list)
-    """Rows of `benchmarks/convolutions.py`."""
-
-    def run(self, rounds: int, clock: Callable[[], float]) -> None:
-        """Let all of them run in turn; the first round only warms up."""
-        with ThreadPoolExecutor(max(c.callers for c in self.contestants)) as callers:
-            for number in range(rounds + 1):
-                rates = self._rates(clock)
-                took = dict(self._times(callers, clock))
-                if number:
-                    for precision, rate in rates.items():
-                        self.ceilings.setdefault(precision, []).append(rate)
-                    for what, seconds in took.items():
-                        self.seconds.setdefault(what, []).append(seconds)
-
-    def rate(self, contestant: Contestant, frames: int) -> float:
-        """Walks a second: the median of the rounds."""
-        return contestant.callers * self.batch / median(self.seconds[key(contestant), frames])
-
-    def ratio(self, contestant: Contestant, to: str, frames: int) -> float:
-        """Return how many times as many walks a second as another: the median of the rounds."""
-        mine, other = (self.seconds[name, frames] for name in (key(contestant), f"{to}, float32"))
-        return median(contestant.callers * b / a for a, b in zip(mine, other, strict=True))
-
-    def of_ceiling(self, contestant: Contestant, flop: float, frames: int) -> float | None:
-        """Share of the ceiling of its precision, the median of the rounds; None without one."""
-        if contestant.precision not in self.ceilings:
-            return None
-        work = contestant.callers * self.batch * flop
-        took, rates = self.seconds[key(contestant), frames], self.ceilings[contestant.precision]
-        return median(work / s / rate for s, rate in zip(took, rates, strict=True))
-
-    def _rates(self, clock: Callable[[], float]) -> dict[str, float]:
-        """Operations a second of the fastest kernel of each precision."""
-        rates: dict[str, float] = {}
-        for kernel in self.kernels:
-            rate = kernel.flop / seconds_of(kernel.run, clock)
-            rates[kernel.precision] = max(rate, rates.get(kernel.precision, 0))
-        return rates
-
-    def _times(
-        self, callers: ThreadPoolExecutor, clock: Callable[[], float]
-    ) -> Iterator[tuple[tuple[str, int], float]]:
-        for contestant in self.contestants:
-            for frames, walk in self.walks.items():
-                calls = partial(self._calls, callers, contestant, walk)
-                yield (key(contestant), frames), seconds_of(calls, clock)
-
-    def _calls(self, callers: ThreadPoolExecutor, contestant: Contestant, walk: Walk) -> None:
-        walks = [walk] * self.batch
-        if contestant.callers == 1:
-            contestant.encode(walks)
-        else:
-            list(callers.map(contestant.encode, [walks] * contestant.callers))
-
-
-def key(contestant: Contestant) -> str:
-    """Name and precision, which together are unique in a heat."""
-    return f"{contestant.name}, {contestant.precision}"
 
 
 def main() -> None:
@@ -144,9 +65,10 @@ def main() -> None:
     reference = given.models[0]
     # On the most threads, which is soonest done; one call at a time gives the same on any number.
     lost = dict(losses(heats[-1], reference, given.evaluate))
-    text = document(given, heats, flops, lost)
+    text = section(given, command(given), heats, flops, lost)
     print(text)
-    given.output.write_text(text + "\n", encoding="utf-8")
+    old = given.output.read_text(encoding="utf-8") if given.output.exists() else ""
+    given.output.write_text(page(old, place(given.provider), text), encoding="utf-8")
     draw(heats, given.plot)
 
 
@@ -163,8 +85,11 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--evaluate", type=int, default=0, metavar="SUBJECTS")
     parser.add_argument("--output", type=Path, default=Path("docs/encode.md"))
-    parser.add_argument("--plot", type=Path, default=Path("docs/pictures/encode.png"))
+    parser.add_argument("--plot", type=Path, help="its picture, beside the page or below")
     given = parser.parse_args(words)
+    if given.plot is None:
+        kind = arithmetic()[0] if given.provider == "cpu" else given.provider
+        given.plot = given.output.parent / "pictures" / f"encode-{kind.lower()}.png"
     if given.clock == "processor" and max(given.threads) > 1:
         parser.error("--clock processor: expected --threads 1, the time of several adds up")
     if TOLD not in given.frames:
@@ -216,13 +141,6 @@ def heat_of(
     return Heat(threads, contestants, dense, walks, given.batch)
 
 
-def seconds_of(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Time one call, to its end on a GPU as well: an embedding comes back to the CPU."""
-    started = clock()
-    work()
-    return clock() - started
-
-
 def losses(
     heat: Heat, model: Path, subjects: int
 ) -> Iterator[tuple[str, tuple[float, float | None]]]:
@@ -251,31 +169,6 @@ def relative(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b)) if a.shape == b.shape else float("nan")
 
 
-def document(
-    given: argparse.Namespace,
-    heats: Sequence[Heat],
-    flops: dict[int, float],
-    lost: dict[str, tuple[float, float | None]],
-) -> str:
-    """Write the whole page."""
-    counted = ", ".join(f"{frames} frames {flop / 1e9:.2f}" for frames, flop in flops.items())
-    place = processors() if given.provider == "cpu" else torch.cuda.get_device_name()
-    parts = [
-        "# Speed of the encoder",
-        f"`{command(given)}`, {datetime.now(UTC):%d %B %Y}, {place}. Written by that command; "
-        f"the script says how each column comes about. GFLOP of a walk: {counted}; ratios, "
-        f"GFLOP/s and ceiling are of {TOLD} frames, {given.batch} "
-        f"{'walk' if given.batch == 1 else 'walks'} a call." + measured_on(given.evaluate),
-        f"![Walks a second beside eager torch]({given.plot.relative_to(given.output.parent)})",
-    ]
-    for heat in heats:
-        parts += [f"## {heat.threads} {'thread' if heat.threads == 1 else 'threads'}"]
-        parts += [markdown(table(heat, flops[TOLD], lost), names=2), ceilings_in_words(heat)]
-        if heat.convolutions:
-            parts += [markdown([convolutions.HEAD, *heat.convolutions], names=2)]
-    return "\n\n".join(parts)
-
-
 def command(given: argparse.Namespace) -> str:
     """Say how the page is made again, whatever the defaults are on another machine."""
     told = ("threads", "frames", "rounds", "batch", "provider", "clock", "evaluate")
@@ -287,69 +180,6 @@ def command(given: argparse.Namespace) -> str:
 def listed(value: object) -> list[object]:
     """Take what stands alone for a list of one."""
     return value if isinstance(value, list) else [value]
-
-
-def measured_on(subjects: int) -> str:
-    """Say how coarse the last column is."""
-    if not subjects:
-        return ""
-    return (
-        f" Rank-1 is of {subjects} benchmark walkers, where one search of BG or CL is "
-        f"{one_search(subjects):.2f} points."
-    )
-
-
-def table(heat: Heat, flop: float, lost: dict[str, tuple[float, float | None]]) -> list[list[str]]:
-    """Lay out head and rows of one heat."""
-    spans = list(heat.walks)
-    head = ["what", "precision", *(f"walks/s, {frames}" for frames in spans), "GFLOP/s"]
-    head += ["of ceiling", "× eager", "× GaitGL eager", "error", "rank-1 lost, points"]
-    return [head, *(line(heat, contestant, flop, lost) for contestant in heat.contestants)]
-
-
-def line(
-    heat: Heat, contestant: Contestant, flop: float, lost: dict[str, tuple[float, float | None]]
-) -> list[str]:
-    """Lay out one row; GaitGL's operations were not counted, so it has no GFLOP/s."""
-    rate = heat.rate(contestant, TOLD)
-    share = heat.of_ceiling(contestant, flop, TOLD)
-    counted = contestant.name != BASELINE
-    error, points = lost.get(key(contestant), (None, None))
-    return [
-        contestant.name,
-        contestant.precision,
-        *(f"{heat.rate(contestant, frames):.1f}" for frames in heat.walks),
-        f"{rate * flop / 1e9:.0f}" if counted else "–",
-        f"{share:.0%}" if counted and share is not None else "–",
-        f"{heat.ratio(contestant, EAGER, TOLD):.2f}",
-        f"{heat.ratio(contestant, BASELINE, TOLD):.2f}",
-        "–" if error is None else f"{error:.0e}",
-        "–" if points is None else f"{points:+.1f}",
-    ]
-
-
-def ceilings_in_words(heat: Heat) -> str:
-    """Name the ceilings of a heat."""
-    if not heat.ceilings:
-        return "No ceiling was measured on a GPU."
-    rates = (f"{name} {median(rates) / 1e9:.0f}" for name, rates in heat.ceilings.items())
-    return f"Ceilings, GFLOP/s: {', '.join(rates)}."
-
-
-def draw(heats: Sequence[Heat], path: Path) -> None:
-    """Draw walks a second against eager torch, a bar for each contestant."""
-    bars = max(len(heat.contestants) for heat in heats)
-    with drawing(len(heats), 1, 0.8 + len(heats) * (0.5 + 0.28 * bars)) as (figure, axes):
-        for axis, heat in zip(axes[:, 0], heats, strict=True):
-            rows = list(reversed(heat.contestants))
-            ratios = [heat.ratio(contestant, EAGER, TOLD) for contestant in rows]
-            precisions = sorted({contestant.precision for contestant in rows})
-            colours = [colour(precisions.index(contestant.precision)) for contestant in rows]
-            drawn = axis.barh([key(c) for c in rows], ratios, color=colours)
-            axis.bar_label(drawn, fmt="%.1f", padding=3, fontsize=9)
-            axis.set_xlabel(f"× eager torch, {heat.threads} thread(s), {TOLD} frames")
-            axis.margins(x=0.12)
-        save(figure, path)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,37 @@
 """The machine that a benchmark ran on, for the reader of its table."""
 
 import os
+from pathlib import Path
+
+# By the kernel's names for them, widest first; what decides how quick a network can be.
+_VECTORS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))
+_FOR_NETWORKS = (
+    (("avx512_vnni", "avx_vnni"), "VNNI"),
+    (("avx512_bf16", "amx_bf16"), "bfloat16"),
+)
 
 
-def processors() -> str:
-    """Name the processor and count the CPUs."""
-    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} CPUs"
+def processors(told: str | None = None) -> str:
+    """Name the processor, count the CPUs, and say which arithmetic it has.
+
+    Args:
+        told: the text of /proc/cpuinfo; read when not given.
+
+    """
+    names = _values("model name", told)
+    name = names[0] if names else "unknown processor"
+    return f"{name}, {os.cpu_count()} CPUs ({', '.join(arithmetic(told))})"
+
+
+def arithmetic(told: str | None = None) -> list[str]:
+    """Name the widest vectors of the processor, then what it has for networks beside."""
+    flags = set(" ".join(_values("flags", told)[:1]).split())
+    widest = next((name for flag, name in _VECTORS if flag in flags), "no-AVX2")
+    return [widest, *(name for any_of, name in _FOR_NETWORKS if flags & set(any_of))]
+
+
+def _values(key: str, told: str | None) -> list[str]:
+    if told is None:
+        told = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    lines = (line.partition(":") for line in told.splitlines())
+    return [value.strip() for name, _, value in lines if name.strip() == key]

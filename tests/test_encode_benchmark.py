@@ -38,9 +38,8 @@ class Clock:
 
 
 def heat(benchmark: Any, clock: Clock, slower: float = 1.0) -> Any:
-    encode, contestants = benchmark("encode"), benchmark("contestants")
-    ceilings = benchmark("ceilings")
-    made = encode.Heat(
+    contestants, ceilings = benchmark("contestants"), benchmark("ceilings")
+    made = benchmark("heats").Heat(
         1,
         [
             contestants.Contestant(name, precision, clock.taking(seconds, slower=slower))
@@ -57,7 +56,7 @@ def heat(benchmark: Any, clock: Clock, slower: float = 1.0) -> Any:
             ceilings.Kernel("fast", "float32", 1000, clock.taking(1, slower=slower)),
             ceilings.Kernel("int8", "int8", 4000, clock.taking(1, slower=slower)),
         ],
-        {encode.TOLD: np.zeros((60, 64, 44), np.uint8)},
+        {60: np.zeros((60, 64, 44), np.uint8)},
         1,
     )
     made.run(3, clock)
@@ -65,18 +64,18 @@ def heat(benchmark: Any, clock: Clock, slower: float = 1.0) -> Any:
 
 
 def test_rates_ratios_and_ceilings(benchmark: Any) -> None:
-    made, encode = heat(benchmark, Clock()), benchmark("encode")
+    made, page = heat(benchmark, Clock()), benchmark("encode_page")
     eager, _, engine, narrow, half = made.contestants
     assert made.rate(eager, 60) == 0.25
     assert made.ratio(engine, "torch eager", 60) == 4
     assert made.of_ceiling(engine, 500, 60) == 0.5
     assert made.of_ceiling(narrow, 500, 60) == 0.25
     assert made.of_ceiling(half, 500, 60) is None
-    table = encode.table(made, 5e11, {"engine, int8": (0.01, 0.15)})
+    table = page.table(made, 5e11, {"engine, int8": (0.01, 0.15)})
     assert all(len(line) == len(table[0]) for line in table)
     assert table[4][-4:] == ["8.00", "4.00", "1e-02", "+0.1"]
     assert table[2][4] == "–"  # nobody counted GaitGL's operations
-    assert encode.ceilings_in_words(made) == "Ceilings, GFLOP/s: float32 0, int8 0."
+    assert page.ceilings_in_words(made) == "Ceilings, GFLOP/s: float32 0, int8 0."
 
 
 def test_ratios_hold_on_a_machine_that_grows_slower(benchmark: Any) -> None:
@@ -153,6 +152,27 @@ def test_the_page_tells_the_command_that_makes_it_again(benchmark: Any) -> None:
     assert "--models" not in encode.command(encode.parsed([]))
 
 
+def test_a_machine_writes_its_own_section_of_the_page(benchmark: Any) -> None:
+    page = benchmark("encode_page").page
+    one = page("", "one", "first\n\n### 1 thread")
+    both = page(one, "two", "second")
+    assert both.startswith("# Speed of the encoder\n")
+    assert both.count("## one\n\nfirst\n\n### 1 thread\n\n## two\n\nsecond\n") == 1
+    again = page(both, "one", "third")
+    assert again == both.replace("first\n\n### 1 thread", "third")
+    shipped = (ROOT / "docs/encode.md").read_text(encoding="utf-8")
+    assert page(shipped, "another", "x") == shipped.rstrip() + "\n\n## another\n\nx\n"
+
+
+def test_a_machine_is_named_with_its_arithmetic(benchmark: Any) -> None:
+    processors = benchmark("machine").processors
+    one = "model name\t: EPYC\nflags\t\t: fpu avx2 avx512f avx512_vnni avx512_bf16\n"
+    assert processors(2 * one).endswith(" CPUs (AVX-512, VNNI, bfloat16)")
+    assert processors("model name : Old\nflags : sse avx\n").startswith("Old, ")
+    assert processors("flags : avx2 avx_vnni\n").endswith(" CPUs (AVX2, VNNI)")
+    assert benchmark("machine").arithmetic("") == ["no-AVX2"]
+
+
 def test_the_error_is_relative(benchmark: Any) -> None:
     encode = benchmark("encode")
     right = np.array([3.0, 4.0], np.float32)
@@ -190,7 +210,7 @@ def test_a_training_loop_is_told_by_its_rate_and_what_it_waits_for(benchmark: An
 
 
 def test_the_table_says_how_coarse_its_rank_is(benchmark: Any) -> None:
-    encode = benchmark("encode")
-    assert encode.measured_on(0) == ""
-    assert "of 20 benchmark walkers" in encode.measured_on(20)
-    assert "0.17 points" in encode.measured_on(20)  # 20 × 6 views × 5 other views
+    measured_on = benchmark("encode_page").measured_on
+    assert measured_on(0) == ""
+    assert "of 20 benchmark walkers" in measured_on(20)
+    assert "0.17 points" in measured_on(20)  # 20 × 6 views × 5 other views

@@ -1,0 +1,127 @@
+"""The page that `benchmarks/encode.py` writes: a section for each machine, and its picture."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import convolutions
+import torch
+from contestants import BASELINE, EAGER, Contestant
+from heats import Heat, key
+from losses import one_search
+from machine import processors
+
+from model.plots.style import colour, drawing, save
+from model.tables import markdown
+
+TOLD = 60
+"""Frames of the walk whose GFLOP/s, ceiling and ratios stand in the table."""
+TITLE = "# Speed of the encoder"
+HEAD = (
+    "Each section was written on its machine by the command it names, which leaves those of other "
+    "machines as they are; `benchmarks/encode.py` says how each column comes about. Only ratios "
+    "within one table mean something."
+)
+
+Lost = dict[str, tuple[float, float | None]]
+"""Relative error of each engine, and the points of rank-1 that it loses; None where not asked."""
+
+
+def place(provider: str) -> str:
+    """Name the machine, which is the heading of its section."""
+    return processors() if provider == "cpu" else torch.cuda.get_device_name()
+
+
+def page(old: str, title: str, text: str) -> str:
+    """Put the section of a machine into a page, in the place of an older one of the same machine.
+
+    Sections begin with `## `; an empty page is a page without any.
+    """
+    found = re.split(r"^## (.*)\n", old, flags=re.MULTILINE)
+    sections = dict(zip(found[1::2], found[2::2], strict=True))
+    sections[title] = text
+    parts = [TITLE, HEAD, *(f"## {name}\n\n{told.strip()}" for name, told in sections.items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def section(
+    given: argparse.Namespace, told: str, heats: Sequence[Heat], flops: dict[int, float], lost: Lost
+) -> str:
+    """Write what stands below the machine's heading; `told` is the command."""
+    counted = ", ".join(f"{frames} frames {flop / 1e9:.2f}" for frames, flop in flops.items())
+    parts = [
+        f"`{told}`, {datetime.now(UTC):%d %B %Y}. GFLOP of a walk: {counted}; ratios, "
+        f"GFLOP/s and ceiling are of {TOLD} frames, {given.batch} "
+        f"{'walk' if given.batch == 1 else 'walks'} a call." + measured_on(given.evaluate),
+        f"![Walks a second beside eager torch]({given.plot.relative_to(given.output.parent)})",
+    ]
+    for heat in heats:
+        parts += [f"### {heat.threads} {'thread' if heat.threads == 1 else 'threads'}"]
+        parts += [markdown(table(heat, flops[TOLD], lost), names=2), ceilings_in_words(heat)]
+        if heat.convolutions:
+            parts += [markdown([convolutions.HEAD, *heat.convolutions], names=2)]
+    return "\n\n".join(parts)
+
+
+def measured_on(subjects: int) -> str:
+    """Say how coarse the last column is."""
+    if not subjects:
+        return ""
+    return (
+        f" Rank-1 is of {subjects} benchmark walkers, where one search of BG or CL is "
+        f"{one_search(subjects):.2f} points."
+    )
+
+
+def table(heat: Heat, flop: float, lost: Lost) -> list[list[str]]:
+    """Lay out head and rows of one heat."""
+    spans = list(heat.walks)
+    head = ["what", "precision", *(f"walks/s, {frames}" for frames in spans), "GFLOP/s"]
+    head += ["of ceiling", "× eager", "× GaitGL eager", "error", "rank-1 lost, points"]
+    return [head, *(line(heat, contestant, flop, lost) for contestant in heat.contestants)]
+
+
+def line(heat: Heat, contestant: Contestant, flop: float, lost: Lost) -> list[str]:
+    """Lay out one row; GaitGL's operations were not counted, so it has no GFLOP/s."""
+    rate = heat.rate(contestant, TOLD)
+    share = heat.of_ceiling(contestant, flop, TOLD)
+    counted = contestant.name != BASELINE
+    error, points = lost.get(key(contestant), (None, None))
+    return [
+        contestant.name,
+        contestant.precision,
+        *(f"{heat.rate(contestant, frames):.1f}" for frames in heat.walks),
+        f"{rate * flop / 1e9:.0f}" if counted else "–",
+        f"{share:.0%}" if counted and share is not None else "–",
+        f"{heat.ratio(contestant, EAGER, TOLD):.2f}",
+        f"{heat.ratio(contestant, BASELINE, TOLD):.2f}",
+        "–" if error is None else f"{error:.0e}",
+        "–" if points is None else f"{points:+.1f}",
+    ]
+
+
+def ceilings_in_words(heat: Heat) -> str:
+    """Name the ceilings of a heat."""
+    if not heat.ceilings:
+        return "No ceiling was measured on a GPU."
+    rates = (f"{name} {median(rates) / 1e9:.0f}" for name, rates in heat.ceilings.items())
+    return f"Ceilings, GFLOP/s: {', '.join(rates)}."
+
+
+def draw(heats: Sequence[Heat], path: Path) -> None:
+    """Draw walks a second against eager torch, a bar for each contestant."""
+    bars = max(len(heat.contestants) for heat in heats)
+    with drawing(len(heats), 1, 0.8 + len(heats) * (0.5 + 0.28 * bars)) as (figure, axes):
+        for axis, heat in zip(axes[:, 0], heats, strict=True):
+            rows = list(reversed(heat.contestants))
+            ratios = [heat.ratio(contestant, EAGER, TOLD) for contestant in rows]
+            precisions = sorted({contestant.precision for contestant in rows})
+            colours = [colour(precisions.index(contestant.precision)) for contestant in rows]
+            drawn = axis.barh([key(c) for c in rows], ratios, color=colours)
+            axis.bar_label(drawn, fmt="%.1f", padding=3, fontsize=9)
+            axis.set_xlabel(f"× eager torch, {heat.threads} thread(s), {TOLD} frames")
+            axis.margins(x=0.12)
+        save(figure, path)
