@@ -4,7 +4,8 @@ A body fills a small part of most pictures. The box around everything that is no
 first, in one pass over the picture; whatever else is asked is asked of the box.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,6 +13,19 @@ from numpy.typing import NDArray
 
 BODY = 127
 """Grey values above this are body."""
+
+
+class Labelled(NamedTuple):
+    """The connected pieces of a mask.
+
+    Attributes:
+        labels: `[h, w]`, the number of the piece that each pixel belongs to; 0 is no body.
+        boxes: `[1 + pieces, 5]`, box and pixels of each number, as OpenCV describes them.
+
+    """
+
+    labels: NDArray[np.int32]
+    boxes: NDArray[np.int32]
 
 
 class Outline:
@@ -27,31 +41,72 @@ class Outline:
 
     """
 
-    __slots__ = ("_pieces", "box", "height", "is_mask", "lit", "mask", "pixels", "width")
+    __slots__ = (
+        *("_labelled", "_pieces"),
+        *("box", "height", "is_mask", "lit", "mask", "pixels", "width"),
+    )
 
-    def __init__(self, frame: NDArray[np.uint8]) -> None:
-        self.height, self.width = frame.shape
+    def __init__(
+        self, lit: NDArray[np.uint8], corner: tuple[int, int], size: tuple[int, int], is_mask: bool
+    ) -> None:
+        """Look for the body among the pixels `lit` within the box around all that is not black.
+
+        Args:
+            lit: uint8 `[h, w]` without gaps.
+            corner: left and top of that box.
+            size: height and width of the picture.
+            is_mask: whether the largest value is 1.
+
+        """
+        (left, top), (self.height, self.width) = corner, size
+        self.lit, self.is_mask = lit, is_mask
+        self._labelled: Labelled | None = None
         self._pieces: int | None = None
-        # The columns' values or-ed: which columns hold something, and whether anything above 1.
-        columns = np.bitwise_or.reduce(frame, axis=0).tobytes()
-        right = len(columns.rstrip(b"\0"))
-        left = len(columns) - len(columns.lstrip(b"\0")) if right else 0
-        self.is_mask = right > 0 and not columns.translate(None, b"\0\1")
-        across = frame[:, left:right]
-        _, top, _, rows = cv2.boundingRect(across) if right else (0, 0, 0, 0)
-        # A copy, because whatever looks at it next is a third quicker on pixels without gaps.
-        self.lit = np.ascontiguousarray(across[top : top + rows])
-        if self.is_mask:
-            self.box: Sequence[int] = (left, top, right - left, rows)
-            self.mask = self.pixels = self.lit
-        elif right == 0:
-            self.box, self.mask, self.pixels = (0, 0, 0, 0), self.lit, self.lit
-        else:
-            mask = cv2.threshold(self.lit, BODY, 1, cv2.THRESH_BINARY)[1]
+        self.box: Sequence[int] = (left, top, lit.shape[1], lit.shape[0])
+        self.mask = self.pixels = lit
+        if not is_mask and lit.size:
+            mask = cv2.threshold(lit, BODY, 1, cv2.THRESH_BINARY)[1]
             aside, below, wide, high = cv2.boundingRect(mask)
             within = slice(below, below + high), slice(aside, aside + wide)
             self.box = (left + aside, top + below, wide, high)
-            self.mask, self.pixels = np.asarray(mask, np.uint8)[within], self.lit[within]
+            self.mask, self.pixels = np.asarray(mask, np.uint8)[within], lit[within]
+
+    @classmethod
+    def of(cls, frame: NDArray[np.uint8]) -> "Outline":
+        """Make that of a frame uint8 `[h, w]` without gaps."""
+        # The columns' values or-ed: which columns hold something, and whether anything above 1.
+        columns = np.bitwise_or.reduce(frame, axis=0).tobytes()
+        left, right = _filled(columns)
+        is_mask = right > 0 and not columns.translate(None, b"\0\1")
+        across = frame[:, left:right]
+        _, top, _, rows = cv2.boundingRect(across) if right else (0, 0, 0, 0)
+        # A copy, because whatever looks at it next is a third quicker on pixels without gaps.
+        lit = np.ascontiguousarray(across[top : top + rows])
+        return cls(lit, (left, top), np.shape(frame), is_mask)
+
+    @classmethod
+    def of_bits(cls, bits: NDArray[np.uint8], height: int, width: int) -> Iterator["Outline"]:
+        """Make those of masks `[T, bytes]`, each of them packed flat as `np.packbits` does.
+
+        What a mask's last byte has beyond its last pixel is not looked at.
+        """
+        if width % 8:  # rows share bytes
+            for frame in bits:
+                pixels = np.unpackbits(frame, count=height * width)
+                yield cls.of(pixels.reshape(height, width))
+            return
+        rows = bits.reshape(len(bits), height, width // 8)
+        # For all masks at once, and only what is in the box is unpacked.
+        columns = np.unpackbits(_any_of(rows), axis=1)
+        for packed, filled in zip(rows, columns, strict=True):
+            left, right = _filled(filled.tobytes())
+            first, last = left // 8, -(-right // 8)
+            across = np.ascontiguousarray(packed[:, first:last])
+            begin, end = _filled(across.tobytes())
+            top, bottom = (begin // (last - first), -(-end // (last - first))) if right else (0, 0)
+            near = np.unpackbits(across[top:bottom]).reshape(bottom - top, 8 * (last - first))
+            lit = np.ascontiguousarray(near[:, left - 8 * first : right - 8 * first])
+            yield cls(lit, (left, top), (height, width), right > 0)
 
     @property
     def pieces(self) -> int:
@@ -59,6 +114,35 @@ class Outline:
         if self._pieces is None:
             self._pieces = pieces_of(self.mask)
         return self._pieces
+
+    @property
+    def labelled(self) -> Labelled:
+        """The pieces themselves; looked for when first asked for, which takes longer."""
+        if self._labelled is None:
+            self._labelled = labelled(self.mask)
+        return self._labelled
+
+
+def _filled(columns: bytes) -> tuple[int, int]:
+    """Say which columns hold something: the first, and that after the last; both 0 if none does."""
+    right = len(columns.rstrip(b"\0"))
+    return (len(columns) - len(columns.lstrip(b"\0")) if right else 0), right
+
+
+def _any_of(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Or the rows `[T, h, n]` of each picture to one, `[T, n]`."""
+    # numpy does few long rows several times as fast as many short ones; that an odd number's middle
+    # one counts twice changes nothing.
+    while (count := rows.shape[1]) > 8:
+        half = (count + 1) // 2
+        rows = rows[:, :half] | rows[:, count - half :]
+    return np.asarray(np.bitwise_or.reduce(rows, axis=1), np.uint8)
+
+
+def labelled(mask: NDArray[np.uint8]) -> Labelled:
+    """Tell the connected pieces of a mask `[h, w]` apart, diagonals included."""
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    return Labelled(np.asarray(labels, np.int32), np.asarray(boxes, np.int32))
 
 
 def pieces_of(mask: NDArray[np.uint8]) -> int:

@@ -7,13 +7,14 @@ set so that clean silhouettes of real walkers pass, and `benchmarks/quality.py` 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.outline import Outline, pieces_of
+from model.outline import Outline, labelled, pieces_of
 
 Fault = Literal[
     "TOO_FEW_FRAMES",
@@ -87,19 +88,22 @@ class Observer:
     received: int = 0
     _seen: list[tuple[bool, float, bool, float]] = field(default_factory=list)
 
-    def watch(self, frames: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any] | Outline]:
-        """Measure frames uint8 or bool `[h, w]`, and let their outlines pass to `align`.
+    def watch(self, frames: Iterable[NDArray[Any] | Outline]) -> Iterator[NDArray[Any] | Outline]:
+        """Measure frames uint8 or bool `[h, w]` or their outlines, which pass to `align`.
 
         What is no frame passes as it is; `align` says so.
         """
         for frame in frames:
             self.received += 1
-            if frame.ndim == 2 and frame.size and frame.dtype in (np.uint8, np.bool_):
-                outline = Outline(np.ascontiguousarray(frame.view(np.uint8)))
-                self._look_at(outline)
-                yield outline
+            if isinstance(frame, Outline):
+                outline = frame
+            elif frame.ndim == 2 and frame.size and frame.dtype in (np.uint8, np.bool_):
+                outline = Outline.of(np.ascontiguousarray(frame.view(np.uint8)))
             else:
                 yield frame
+                continue
+            self._look_at(outline)
+            yield outline
 
     def quality(self, silhouettes: NDArray[np.uint8], limits: Bounds | None = None) -> Quality:
         """Judge the walk that was watched, by it and its aligned silhouettes uint8 `[T, H, W]`."""
@@ -143,8 +147,8 @@ def _has_other(outline: Outline) -> bool:
         small = np.ascontiguousarray(small[::step, ::step])
     if (outline.pieces if step == 1 else pieces_of(small)) < 2:
         return False
-    _, _, stats, _ = cv2.connectedComponentsWithStats(small)
-    heights = np.sort(stats[1:, cv2.CC_STAT_HEIGHT])
+    _, boxes = outline.labelled if step == 1 else labelled(small)
+    heights = np.sort(boxes[1:, cv2.CC_STAT_HEIGHT])
     return bool(heights[-2] > _OTHER_BODY * heights[-1])
 
 
@@ -160,9 +164,9 @@ def _grey(lit: NDArray[np.uint8]) -> float:
 def _duplicates(silhouettes: NDArray[np.uint8]) -> float:
     if len(silhouettes) < 2:
         return 0.0
-    flat = silhouettes.reshape(len(silhouettes), -1)
-    same = (flat[1:] == flat[:-1]).all(axis=1)
-    return float(same.mean())
+    # Bytes differ after a few of them; numpy would compare all.
+    frames: list[bytes] = [frame.tobytes() for frame in silhouettes]
+    return sum(a == b for a, b in pairwise(frames)) / (len(frames) - 1)
 
 
 def _rhythm(silhouettes: NDArray[np.uint8]) -> float | None:
@@ -172,7 +176,7 @@ def _rhythm(silhouettes: NDArray[np.uint8]) -> float | None:
     spread = _spread(silhouettes)
     # What changes slower than a stride is the way through the picture, not the legs.
     window = np.ones(15) / 15
-    padded = np.pad(spread, 7, mode="edge")
+    padded = np.concatenate([[spread[0]] * 7, spread, [spread[-1]] * 7])
     swing = spread - np.convolve(padded, window, mode="valid")
     power = float((swing**2).mean())
     if power < 1e-4:

@@ -13,7 +13,7 @@ the picture, towards the camera or cut out beforehand, are left as they are.
 refuses a model that was trained behind another one. Change what `align` returns, change the id.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
@@ -112,7 +112,7 @@ def align(frames: Iterable[NDArray[Any] | Outline], size: tuple[int, int] = (64,
 
 def align_frame(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8] | None:
     """Align one frame uint8 `[h, w]`, grey in any case, to `size`; None when it shows no body."""
-    outline = Outline(np.ascontiguousarray(grey))
+    outline = Outline.of(np.ascontiguousarray(grey))
     body = None if outline.is_mask else _find_body(outline)
     if body is None:
         return None
@@ -189,7 +189,10 @@ def _checked(frame: NDArray[Any], position: int) -> Outline:
             f"frame {position}: expected a uint8 or bool picture [height, width], "
             f"got {frame.dtype} {list(frame.shape)}"
         )
-    return Outline(np.ascontiguousarray(frame.view(np.uint8)))
+    return Outline.of(np.ascontiguousarray(frame.view(np.uint8)))
+
+
+_Span = tuple[int, int, int, int]
 
 
 class _Body(NamedTuple):
@@ -209,21 +212,21 @@ def _find_body(outline: Outline) -> _Body | None:
     # Nearly always there is one piece, which is in each row of its box.
     if outline.pieces == 1:
         return _Body(grey, left)
-    if np.count_nonzero(outline.mask.any(axis=1)) < _MIN_ROWS:
+    if cv2.countNonZero(cv2.reduce(outline.mask, 1, cv2.REDUCE_MAX)) < _MIN_ROWS:
         return None
-    count, labels, found, _ = cv2.connectedComponentsWithStats(outline.mask, connectivity=8)
-    boxes = np.asarray(found, np.int32)
+    labels, boxes = outline.labelled
     kept = _parts_of_body(boxes)
     if boxes[kept, cv2.CC_STAT_AREA].sum() < _MIN_PIXELS:
         return None
-    x, y, right, bottom = _joint_box(boxes[kept])
+    x, y, right, bottom = _joint_box([_span(boxes[piece]) for piece in kept])
     if bottom - y < _MIN_ROWS:
         return None
-    # What belongs to no piece, the grey fringe of an outline, stays; other pieces go.
-    wanted = np.ones(count, bool)
-    wanted[1:] = False
-    wanted[kept] = True
-    pixels = np.where(wanted[labels], grey, np.uint8(0))
+    pixels = grey
+    if len(kept) < len(boxes) - 1:
+        # What belongs to no piece, the grey fringe of an outline, stays; other pieces go.
+        wanted = np.zeros(len(boxes), np.uint8)
+        wanted[[0, *kept]] = 255
+        pixels = grey & wanted[labels]
     return _Body(pixels[y:bottom, x:right], left + x)
 
 
@@ -234,31 +237,37 @@ def _parts_of_body(boxes: NDArray[np.int32]) -> list[int]:
     do not, and one of them would be enough to spoil the crop.
     """
     areas = boxes[:, cv2.CC_STAT_AREA]
-    order = [int(piece) for piece in np.argsort(-areas) if piece != 0]
-    kept, waiting = order[:1], order[1:]
-    waiting = [piece for piece in waiting if areas[piece] >= _SMALLEST_PART * areas[kept[0]]]
+    kept, *others = (piece for piece in np.argsort(-areas).tolist() if piece)
+    large = [piece for piece in others if areas[piece] >= _SMALLEST_PART * areas[kept]]
+    waiting = {piece: _span(boxes[piece]) for piece in large}
+    body, parts = _span(boxes[kept]), [kept]
     grown = True
     while grown and waiting:
-        left, top, right, bottom = _joint_box(boxes[kept])
+        left, top, right, bottom = body
         aside, along = _REACH_ASIDE * (bottom - top), _REACH_ALONG * (bottom - top)
         reached = (left - aside, top - along, right + aside, bottom + along)
-        near = [piece for piece in waiting if _overlap(_joint_box(boxes[[piece]]), reached)]
+        near = {piece: span for piece, span in waiting.items() if _overlap(span, reached)}
         grown = bool(near)
-        kept += near
-        waiting = [piece for piece in waiting if piece not in near]
-    return kept
+        parts += near
+        body = _joint_box([body, *near.values()])
+        waiting = {piece: span for piece, span in waiting.items() if piece not in near}
+    return parts
 
 
-def _overlap(box: tuple[int, int, int, int], area: tuple[float, float, float, float]) -> bool:
+def _overlap(box: _Span, area: tuple[float, float, float, float]) -> bool:
     return box[0] < area[2] and box[2] > area[0] and box[1] < area[3] and box[3] > area[1]
 
 
-def _joint_box(boxes: NDArray[np.int32]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom around pieces `[n, 5]` as OpenCV describes them."""
-    left, top = boxes[:, cv2.CC_STAT_LEFT], boxes[:, cv2.CC_STAT_TOP]
-    right = left + boxes[:, cv2.CC_STAT_WIDTH]
-    bottom = top + boxes[:, cv2.CC_STAT_HEIGHT]
-    return int(left.min()), int(top.min()), int(right.max()), int(bottom.max())
+def _span(box: NDArray[np.int32]) -> _Span:
+    """Left, top, right and bottom of a piece that OpenCV describes so, `[5]`."""
+    left, top, width, height, _ = box.tolist()
+    return left, top, left + width, top + height
+
+
+def _joint_box(spans: Sequence[_Span]) -> _Span:
+    """Left, top, right and bottom around all of them."""
+    left, top, right, bottom = zip(*spans, strict=True)
+    return min(left), min(top), max(right), max(bottom)
 
 
 def _whole(heights: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -281,5 +290,6 @@ def _goes_right(places: NDArray[np.float64]) -> bool:
         return False
     time = np.linspace(-0.5, 0.5, len(columns))
     slope = float(time @ columns / (time @ time))
-    steadiness = slope * float(time.std() / columns.std())
-    return slope > _TRAVEL * float(np.median(places[:, 1])) and steadiness > _STEADINESS
+    if slope <= _TRAVEL * median(places[:, 1].tolist()):
+        return False
+    return slope * float(time.std() / columns.std()) > _STEADINESS

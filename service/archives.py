@@ -89,8 +89,10 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     ]
 
 
-def pictures_of(archive: zipfile.ZipFile, limits: Limits) -> Iterator[tuple[str, bytes]]:
-    """Read the pictures of one walk in natural order, as name and bytes.
+def pictures_of(
+    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], limits: Limits
+) -> Iterator[tuple[str, bytes]]:
+    """Read the pictures of one walk, as name and bytes; the entries are those of `entries_of`.
 
     Raises:
         UnsafeArchiveError: a picture that unpacks to far more than it was packed into.
@@ -98,7 +100,6 @@ def pictures_of(archive: zipfile.ZipFile, limits: Limits) -> Iterator[tuple[str,
         TooManyFramesError, DamagedUploadError: as they say.
 
     """
-    entries = entries_of(archive)
     check_frames(len(entries), limits)
     # A path of each prefix, not of each name: making one costs as much as reading an entry.
     folders = {PurePosixPath(prefix) for prefix in {_split(e.filename)[0] for e in entries}}

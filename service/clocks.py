@@ -37,11 +37,14 @@ class Clock:
 
 
 class Timed(Iterator[R]):
-    """An iterator, and what it took to make the items that were taken from it."""
+    """An iterator, and what it took to make the items that were taken from it.
 
-    def __init__(self, items: Iterator[R]) -> None:
+    Added to a `clock` that has run before, where there is one.
+    """
+
+    def __init__(self, items: Iterator[R], clock: Clock | None = None) -> None:
         self._items = items
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
 
     def __next__(self) -> R:
         """Give the next item."""

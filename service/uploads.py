@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from model.outline import Outline
 from service import archives, arrays, packed, pictures, videos
 from service.errors import DamagedUploadError, InvalidFieldError, UnsupportedFormatError
 from service.limits import Account, Limits, check_frames
@@ -21,7 +22,7 @@ _ZIP = b"PK\x03\x04"
 _FORMATS = ".zip of PNG or JPEG, .npy, .npz, packed, .mp4 or .avi"
 _ARRAY_NAME = "silhouettes"
 
-Frames = Iterator[NDArray[np.uint8]]
+Frames = Iterator[NDArray[np.uint8] | Outline]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Upload:
 
 def frames_of(upload: Upload, limits: Limits) -> Frames:
     """Read the frames uint8 `[h, w]` of a walk, in order; sizes may differ between pictures.
+
+    Of packed masks come the outlines, which are made without unpacking all of a picture.
 
     Raises:
         RequestError: one of its kinds, possibly only when the frame it is about is reached.
@@ -94,7 +97,7 @@ def _archive_frames(archive: zipfile.ZipFile, limits: Limits) -> Frames:
     account = Account(limits)
     return (
         pictures.decode(data, repr(name), account)
-        for name, data in archives.pictures_of(archive, limits)
+        for name, data in archives.pictures_of(archive, entries, limits)
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.encoder import ModelFacts, Runtime, Threshold
+from model.outline import Outline
 
 SIZE = (64, 44)
 PARTS, DIMENSIONS = 8, 11
@@ -37,6 +38,16 @@ def mean_picture(walk: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The fake network: the mean silhouette in blocks of 8 × 4 pixels, float32 `[88]`."""
     mean = walk.astype(np.float64).mean(axis=0) / 255
     return mean.reshape(PARTS, 8, DIMENSIONS, 4).mean(axis=(1, 3)).ravel().astype(np.float32)
+
+
+def picture_of(frame: NDArray[np.uint8] | Outline) -> NDArray[np.uint8]:
+    """The whole picture `[h, w]` again; what an outline tells of a mask is all of it."""
+    if not isinstance(frame, Outline):
+        return frame
+    picture = np.zeros((frame.height, frame.width), np.uint8)
+    left, top, width, height = frame.box
+    picture[top : top + height, left : left + width] = frame.mask
+    return picture
 
 
 class FakeEncoder:

@@ -30,14 +30,15 @@ from service.errors import (
 )
 from service.limits import Limits
 from service.uploads import Upload, frames_of
-from tests.fakes import walker
+from tests.fakes import picture_of, walker
 
 LIMITS = Limits(upload_bytes=2_000_000, frames=200, frame_pixels=4_000_000, walk_pixels=10_000_000)
 WALK = walker(10, 12)
 
 
 def read(data: bytes, limits: Limits = LIMITS) -> NDArray[Any]:
-    return np.stack(list(frames_of(Upload(sequence=io.BytesIO(data)), limits)))
+    frames = frames_of(Upload(sequence=io.BytesIO(data)), limits)
+    return np.stack([picture_of(frame) for frame in frames])
 
 
 def header(bits: int, height: int, width: int, frames: int, version: int = 1) -> bytes:
@@ -49,6 +50,13 @@ def test_a_mask_comes_back_from_one_bit_a_pixel(mask: NDArray[np.bool_]) -> None
     data = packed.pack(mask)
     assert data[5] == 1
     np.testing.assert_array_equal(read(data), mask)
+
+
+@pytest.mark.parametrize("width", [432, 431])
+def test_masks_of_more_bytes_than_are_unpacked_together_come_back(width: int) -> None:
+    masks = np.kron(WALK > 0, np.ones((1, 6, 6), np.uint8))[:, :, :width]
+    assert np.packbits(masks).nbytes > packed._TOGETHER
+    np.testing.assert_array_equal(read(packed.pack(masks)), masks)
 
 
 @given(arrays(np.uint8, st.tuples(*(st.integers(1, 9),) * 3)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.outline import BODY, Outline
+from model.outline import BODY, Outline, _any_of
 from model.silhouettes import _COLUMNS, _Centring
 
 
@@ -27,7 +27,7 @@ def pictures() -> dict[str, NDArray[np.uint8]]:
 @pytest.mark.parametrize("name", pictures())
 def test_the_box_holds_every_pixel_of_a_body_and_no_line_without_one(name: str) -> None:
     frame = pictures()[name]
-    outline = Outline(frame)
+    outline = Outline.of(frame)
     assert outline.is_mask == (frame.max() == 1)
     body = frame > (0 if outline.is_mask else BODY)
     rows, columns = np.flatnonzero(body.any(axis=1)), np.flatnonzero(body.any(axis=0))
@@ -43,9 +43,34 @@ def test_the_box_holds_every_pixel_of_a_body_and_no_line_without_one(name: str) 
     assert outline.lit.sum(dtype=int) == frame.sum(dtype=int)
 
 
+@pytest.mark.parametrize("width", [8, 40, 64, 37, 3])
+def test_packed_masks_have_the_outlines_of_the_masks(width: int) -> None:
+    generator = np.random.default_rng(width)
+    masks = (generator.random((40, 21, width)) < 0.01).astype(np.uint8)
+    masks[0], masks[1] = 0, 1
+    bits = np.packbits(masks.reshape(40, -1), axis=1)
+    if spare := -21 * width % 8:
+        bits[:, -1] |= (1 << spare) - 1  # whatever a caller puts beyond the last pixel
+    found = list(Outline.of_bits(bits, 21, width))
+    assert len({outline.box for outline in found}) > 20
+    for outline, mask in zip(found, masks, strict=True):
+        alone = Outline.of(mask)
+        assert outline.box == alone.box
+        assert (outline.height, outline.width) == mask.shape
+        assert outline.is_mask == alone.is_mask
+        np.testing.assert_array_equal(outline.lit, alone.lit)
+        assert outline.mask is outline.pixels is outline.lit
+
+
+@pytest.mark.parametrize("height", range(1, 40))
+def test_rows_are_joined_whatever_their_number(height: int) -> None:
+    rows = np.random.default_rng(height).integers(0, 256, (3, height, 5), np.uint8)
+    np.testing.assert_array_equal(_any_of(rows & 9), np.bitwise_or.reduce(rows & 9, axis=1))
+
+
 def test_pieces_are_counted_across_corners() -> None:
-    assert [Outline(pictures()[name]).pieces for name in ("body", "two")] == [1, 2]
-    assert Outline(np.eye(20, dtype=np.uint8)).pieces == 1
+    assert [Outline.of(pictures()[name]).pieces for name in ("body", "two")] == [1, 2]
+    assert Outline.of(np.eye(20, dtype=np.uint8)).pieces == 1
 
 
 def centred_alone(picture: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

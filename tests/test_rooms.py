@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # The modules of the model room that run without torch.
-LIGHT = {"model.silhouettes", "model.quality", "model.encoder", "model.errors"}
+LIGHT = {
+    *("model.silhouettes", "model.outline", "model.quality"),
+    *("model.encoder", "model.errors"),
+}
 HEAVY = {"torch", "onnx", "onnxscript"}
 # A room's command lines may reach for the encoder, inside the function that needs it.
 COMMAND_LINES = {"gallery/commands/rebuild.py"}
@@ -65,11 +68,6 @@ def test_walkers_need_numpy_and_opencv_only(path: Path) -> None:
 @pytest.mark.parametrize("path", files("model/dataset"), ids=str)
 def test_datasets_need_numpy_and_opencv_only(path: Path) -> None:
     assert not {room(module) for module in imports(path)} & HEAVY
-
-
-@pytest.mark.parametrize("path", files("benchmarks"), ids=str)
-def test_benchmarks_take_the_runtime_from_the_model_which_silences_it(path: Path) -> None:
-    assert "onnxruntime" not in imports(path)
 
 
 def test_pickles_are_read_by_one_command_only() -> None:
