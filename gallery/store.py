@@ -25,7 +25,7 @@ from gallery.contents import (
     silhouettes_from,
 )
 from gallery.database import Database, vault_of
-from gallery.errors import SilhouettesNotKept
+from gallery.errors import SilhouettesNotKept, StoreUnavailable, WrongMasterKey
 from gallery.finding import (
     SAMPLE,
     find_sample,
@@ -48,6 +48,7 @@ from gallery.generations import (
     require_model,
     was_replaced,
 )
+from gallery.master_keys import check_master_key
 from gallery.packing import PackedSilhouettes, unpack_silhouettes
 from gallery.preparing import find_gallery, find_or_make_gallery, prepare
 from gallery.records import Consent, Enrolment
@@ -153,6 +154,7 @@ class Store:
 
         Raises:
             ModelMismatch: the live generation belongs to another model.
+            StoreUnavailable: another process has changed the master key since this one opened it.
 
         """
         with self.database.writing() as connection:
@@ -283,6 +285,7 @@ class Store:
 
     def _add(self, connection: Connection, head: Head, new: NewSample) -> tuple[Enrolment, str]:
         """Write a sample that is not there yet; returns the subject's token as well."""
+        _check_master_key_of_now(connection)
         subject_row, created = self._subject_row(connection, new.subject)
         row = self._insert_sample(connection, subject_row, new)
         insert_embeddings(connection, head.generation, [row], new.embedding[np.newaxis])
@@ -328,6 +331,17 @@ class Store:
         if packed is not None:
             insert_silhouettes(connection, row, packed)
         return row
+
+
+def _check_master_key_of_now(connection: Connection) -> None:
+    """Refuse to seal with a master key that the store has no more: nothing would open that again.
+
+    Another process may have changed it since this one opened the store.
+    """
+    try:
+        check_master_key(connection)
+    except WrongMasterKey as error:
+        raise StoreUnavailable(f"{error}; it was changed meanwhile: start again with it") from error
 
 
 def _count(connection: Connection, table: FromClause, **wanted: int) -> int:

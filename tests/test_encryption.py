@@ -2,13 +2,14 @@
 
 import os
 import stat
+from contextlib import closing
 
 import numpy as np
 import pytest
 from sqlalchemy import select, text, update
 
 from gallery import Gallery, MasterKey, StoreUnavailable, WrongMasterKey, read_master_key
-from gallery.ciphers import Slot
+from gallery.ciphers import Slot, Vault
 from gallery.contents import seal_subject
 from gallery.database import Database
 from gallery.generations import Model
@@ -130,6 +131,29 @@ def test_rotation_takes_the_old_key_s_place_and_touches_no_content(location):
     gallery = open_gallery(location, OTHER)
     assert gallery.verify("anna", embedding(1)).distance == 0
     gallery.close()
+
+
+def test_a_process_from_before_a_rotation_seals_nobody_with_the_old_key(location):
+    gallery = open_gallery(location)
+    enroll(gallery, "anna", 1)
+    with closing(Database(location, Vault(KEY))) as database:
+        assert rotate(database, OTHER) == 1
+    for subject in ("ben", "anna"):
+        with pytest.raises(StoreUnavailable, match=f"expected the master key {OTHER.fingerprint}"):
+            enroll(gallery, subject, 2)
+    gallery.close()
+    gallery = open_gallery(location, OTHER)
+    assert gallery.status().samples == 1
+    gallery.close()
+
+
+def test_a_process_without_a_key_enrols_nobody_plain_once_the_store_has_one(location):
+    plain = open_gallery(location, None)
+    enroll(plain, "anna", 1)
+    open_gallery(location).close()
+    with pytest.raises(StoreUnavailable, match=f"expected the master key {KEY.fingerprint}"):
+        enroll(plain, "ben", 2)
+    plain.close()
 
 
 def test_what_was_sealed_for_one_place_opens_nowhere_else(tmp_path):
