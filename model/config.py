@@ -78,6 +78,10 @@ class DataConfig:
         _expect_known("data.layout", self.layout, LAYOUTS)
         _expect_known("data.partition", self.partition, PARTITIONS)
 
+    def elsewhere(self, folder: Path) -> "DataConfig":
+        """The same subjects' data in another folder; all subjects of it in the place of walkers."""
+        return dataclasses.replace(self, path=str(folder), walkers=None)
+
 
 @dataclass(frozen=True)
 class OptimiserConfig:

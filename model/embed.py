@@ -118,6 +118,7 @@ def embed(
 
     Raises:
         DatasetError: not one sample could be read.
+        ModelFileError: the model makes embeddings that are no numbers.
 
     """
     samples = sorted(dataset.samples, key=lambda sample: sample.length)
@@ -128,7 +129,7 @@ def embed(
     for batch in _batches(samples, batch_frames):
         readable, walks = _read(batch, unreadable)
         if walks:
-            made = encode(walks)
+            made = _finite(encode(walks), readable)
             if not kept:
                 embeddings = _room(len(samples), made.shape[1])
             embeddings[len(kept) : len(kept) + len(made)] = made
@@ -138,6 +139,17 @@ def embed(
     if not kept:
         raise DatasetError(f"expected readable samples, got none: {'; '.join(unreadable[:3])}")
     return Embedded(tuple(kept), embeddings[: len(kept)], tuple(unreadable))
+
+
+def _finite(embeddings: NDArray[np.float32], samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """Return embeddings `[N, L]` all of whose numbers are finite: NaN would be ranked as found."""
+    wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if len(wrong):
+        raise ModelFileError(
+            f"expected embeddings of finite numbers from the model, got others of "
+            f"{samples[wrong[0]].name}: its training has gone astray"
+        )
+    return embeddings
 
 
 def _read(

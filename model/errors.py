@@ -7,6 +7,7 @@ ModelError
 ├── EncodeError       walks an encoder cannot take (shape, dtype, length)
 ├── ConfigError       a training configuration with a wrong or unknown key
 ├── DatasetError      a dataset folder that cannot be read as the layout says
+├── TrainingError     a training whose loss is no number any more
 └── ExportError       an exported file that does not agree with its network
 """
 
@@ -39,6 +40,10 @@ class ConfigError(ModelError):
 
 class DatasetError(ModelError):
     """A dataset folder cannot be read as its layout says."""
+
+
+class TrainingError(ModelError):
+    """The loss of a training is no number any more, so that it cannot go on."""
 
 
 class ExportError(ModelError):

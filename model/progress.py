@@ -1,6 +1,7 @@
 """What a training says of itself: lines for people, a log for plots, scalars for TensorBoard."""
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,7 +102,15 @@ def _forget_after(iteration: int, log: Path) -> None:
     """Drop log lines beyond the checkpoint: their iterations are about to be done again."""
     if log.exists():
         lines = log.read_text().splitlines(keepends=True)
-        log.write_text("".join(x for x in lines if json.loads(x)["iteration"] <= iteration))
+        log.write_text("".join(line for line in lines if _iteration_in(line) <= iteration))
+
+
+def _iteration_in(line: str) -> float:
+    """Read which iteration a line is of; one that a full disk cut short is of none."""
+    try:
+        return int(json.loads(line)["iteration"])
+    except ValueError:
+        return math.inf
 
 
 def _mean(figures: list[Figures]) -> Figures:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from model.caches import packed, training_dataset
+from model.caches import training_dataset
 from model.checkpoint import has_checkpoint, load_checkpoint
 from model.config import TrainConfig, load_config, plain
 from model.dataset import Dataset
@@ -54,6 +54,7 @@ def train(
         ConfigError: `output` already holds a training and `conduct` does not resume it, or one of
             another configuration.
         DatasetError: the dataset has too few subjects for a batch.
+        TrainingError: the loss is no number any more; the last checkpoint stays.
 
     """
     conduct = conduct or Conduct()
@@ -95,7 +96,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="folder for checkpoint and log (runs/<name>)")
     parser.add_argument("--iterations", type=int, help="instead of the configuration's")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as many as cores)")
-    parser.add_argument("--data", type=Path, help="dataset folder instead of the configuration's")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="where the dataset of the configuration lies; in the place of walkers all its people train",
+    )
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so long")
     parser.add_argument("--pieces", action="store_true", help="checkpoint in files of 16 MiB")
     parser.add_argument("--tensorboard", action="store_true", help="write event files as well")
@@ -109,11 +114,13 @@ def run(arguments: argparse.Namespace) -> int:
         config = replace(config, iterations=arguments.iterations)
     if arguments.start is not None:
         config = replace(config, start=arguments.start)
+    if arguments.data is not None:
+        config = replace(config, data=config.data.elsewhere(arguments.data))
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     with joined() as group:
         with group.first_alone():
-            dataset = _dataset(config, arguments.data)
+            dataset = _dataset(config)
         conduct = Conduct(
             resume=arguments.resume,
             pieces=arguments.pieces,
@@ -152,9 +159,8 @@ def _begun(config: TrainConfig, dataset: Dataset, path: Path, conduct: Conduct) 
     return training
 
 
-def _dataset(config: TrainConfig, folder: Path | None) -> Dataset:
-    size = config.network.size
-    dataset = packed(folder, size, RUNS) if folder else training_dataset(config.data, size, RUNS)
+def _dataset(config: TrainConfig) -> Dataset:
+    dataset = training_dataset(config.data, config.network.size, RUNS)
     print(f"{len(dataset.samples)} samples of {len(dataset.subjects)} subjects", flush=True)
     for line in dataset.report.lines():
         print(f"  {line}", flush=True)

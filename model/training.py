@@ -1,5 +1,6 @@
 """The parts of a training that learn, one step of it, and how they are saved and brought back."""
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from model.averaging import WeightAverage
 from model.checkpoint import Checkpoint, current_commit, save_checkpoint, weights_of
 from model.config import TrainConfig
 from model.distributed import Group
-from model.errors import ConfigError
+from model.errors import ConfigError, TrainingError
 from model.hyper import weight_sources
 from model.layers import Classifier
 from model.losses import contrastive_loss, cross_entropy, triplet_loss
@@ -56,11 +57,22 @@ class Training:
         self.average.load(self.network.state_dict())
 
     def step(self, batch: Batch) -> Figures:
-        """Learn from one batch (paper, Eq. 9), of which `batch` holds this process's rows."""
+        """Learn from one batch (paper, Eq. 9), of which `batch` holds this process's rows.
+
+        Raises:
+            TrainingError: the loss is no finite number; nothing was learned from the batch.
+
+        """
         rate = self.config.optimiser.rate(self.iteration, self.config.iterations)
         for options in self.optimiser.param_groups:
             options["lr"] = rate * options.get("factor", 1.0)
         loss, figures = self._loss(batch)
+        if not math.isfinite(figures.loss):
+            # One such step makes every weight NaN for good, and the next checkpoint would keep it.
+            raise TrainingError(
+                f"expected a finite loss in iteration {self.iteration + 1}, got {figures.loss}: "
+                "go on from the last checkpoint with a lower learning rate, or in float32"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.group.add_up(self.network.parameters())

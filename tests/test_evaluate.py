@@ -174,6 +174,16 @@ def test_gait_energy_image_is_the_mean_silhouette() -> None:
     np.testing.assert_allclose(gait_energy_image(walk), expected, rtol=1e-5)
 
 
+def test_a_model_gone_astray_is_refused_and_not_ranked() -> None:
+    dataset = grid(3, ("000", "090"), ("nm-01", "nm-05"))
+
+    def astray(walks: Sequence[np.ndarray]) -> np.ndarray:
+        return np.full((len(walks), 4), np.nan, np.float32)
+
+    with pytest.raises(ModelFileError, match="expected embeddings of finite numbers"):
+        evaluate(dataset, Embedder("astray", 1, astray))
+
+
 def test_samples_are_embedded_each_once_whatever_their_length() -> None:
     samples = tuple(
         Sample(f"{n:03}", "nm-01", "000", length, Still(bar(n), length))

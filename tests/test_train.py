@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from metagait import main
 from model.checkpoint import load_checkpoint, load_network
-from model.config import OptimiserConfig, plain
+from model.config import DataConfig, OptimiserConfig, plain
 from model.dataset import Dataset, Sample
-from model.errors import ConfigError
+from model.errors import ConfigError, TrainingError
 from model.gaitset import GaitSet, GaitSetConfig
 from model.hyper import MetaHyperNetwork, weight_sources
 from model.network import NetworkConfig
@@ -24,6 +25,7 @@ from model.sampler import Sampler
 from model.stopping import stop_signals
 from model.train import Conduct, deadline_in, train
 from model.training import Training, computes_in_bfloat16
+from tests.datasets import walk, write_sample
 from tests.tiny import TINY, Noise, noise_dataset
 
 
@@ -168,6 +170,39 @@ def test_a_finished_training_is_not_overwritten(dataset: Dataset, tmp_path: Path
         train(TINY, dataset.of(dataset.subjects[:2]), tmp_path, Conduct(resume=True))
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_leaves_the_checkpoint_before_it(
+    broken: float, dataset: Dataset, tmp_path: Path
+) -> None:
+    train(replace(TINY, iterations=2), dataset, tmp_path)
+    training = Training(TINY, dataset.subjects)
+    training.resume(load_checkpoint(tmp_path / "checkpoint.pt"))
+    with torch.no_grad():
+        next(training.classifier.parameters()).fill_(broken)
+    training.save(tmp_path / "checkpoint.pt", None)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(TrainingError, match="expected a finite loss in iteration 3, got nan"):
+        train(TINY, dataset, tmp_path, Conduct(resume=True))
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_another_folder_trains_the_same_half(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for subject in ("001", "062", "063", "124"):
+        for condition in ("nm-01", "nm-02"):
+            write_sample(tmp_path / "here", f"{subject}/{condition}/090", walk(5))
+    text = json.dumps(plain(replace(TINY, iterations=1, data=DataConfig(path="gone"))))
+    for name, data in (
+        ("split", {"path": "gone", "partition": "mt"}),
+        ("walkers", {"walkers": {}}),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps({**json.loads(text), "data": data}))
+        assert not main(["train", f"{name}.yaml", "--data", "here", "--output", name])
+    halves = [load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("split", "walkers")]
+    assert [one.subjects for one in halves] == [("001", "062"), ("001", "062", "063", "124")]
+    assert [one.config.data.path for one in halves] == ["here", "here"]
+
+
 def test_log_and_metrics(dataset: Dataset, tmp_path: Path) -> None:
     train(TINY, dataset, tmp_path)
     entry = json.loads((tmp_path / "log.jsonl").read_text())
@@ -192,8 +227,8 @@ def test_scalars_for_tensorboard(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_log_lines_beyond_the_checkpoint_are_forgotten(dataset: Dataset, tmp_path: Path) -> None:
     Training(TINY, dataset.subjects).save(tmp_path / "checkpoint.pt", None)
-    lines = ['{"iteration": 0}', '{"iteration": 20}']
-    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    lines = ['{"iteration": 0}', '{"iteration": 20}', '{"iteration": 0, "los']
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))  # the disk was full in the last one
     train(TINY, dataset, tmp_path, Conduct(resume=True))
     logged = [json.loads(x)["iteration"] for x in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert logged == [0, 6]
