@@ -99,7 +99,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="where the dataset of the configuration lies; in the place of walkers all its people train",
+        help="folder of the dataset, instead of the configuration's; its split stays",
     )
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so long")
     parser.add_argument("--pieces", action="store_true", help="checkpoint in files of 16 MiB")
