@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from statistics import median
 
 import numpy as np
 
+from gallery.indexes.newest import KEPT_S
 from service.client import Client
 from service.errors import RefusedError, UnreachableError
 from tests import milvus, postgres
@@ -173,6 +175,7 @@ def drill(cluster: Cluster, *, seconds: float, callers: int, probes: int) -> Non
 
 def _measure(first: Client, second: Client, probes: int) -> None:
     """Print what a search costs a replica when another one has enrolled somebody meanwhile."""
+    time.sleep(KEPT_S)  # what a replica did not see written it has to ask for that long
     second.identify(walk(1))
     quiet = [second.identify(walk(1)).timings_ms.search for _ in range(probes)]
     after = []

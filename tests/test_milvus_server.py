@@ -6,8 +6,9 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from gallery import Gallery, IndexChoice, IndexUnavailable
+from gallery import Gallery, IndexUnavailable
 from gallery.indexes.milvus import INDEX_TYPES, MilvusIndex
+from gallery.indexes.newest import KEPT_S
 from tests.indexes import LENGTH, check, fill, vectors
 from tests.milvus import PATIENCE_S, Relay
 from tests.waiting import wait_until
@@ -16,15 +17,37 @@ pytestmark = pytest.mark.milvus
 PROBES = np.random.default_rng(3).normal(size=(8, LENGTH)).astype(np.float32)
 
 
+class Clock:
+    """Seconds that pass when it is said."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def opened(milvus_server, tmp_path):
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def opened(milvus_server, tmp_path, clock):
     """A gallery of three people on the server."""
-    choice = IndexChoice(kind="milvus", milvus_url=milvus_server.url)
-    gallery = Gallery.open(tmp_path, model_id="model-a", embedding_length=LENGTH, index=choice)
+    import pymilvus
+
+    prefix = f"t{uuid4().hex}"
+    index = MilvusIndex(LENGTH, milvus_server.url, prefix=prefix, clock=clock)
+    gallery = Gallery.open(tmp_path, model_id="model-a", embedding_length=LENGTH, index=index)
     for name, vector in zip(("anna", "ben", "carl"), PROBES, strict=False):
         gallery.enroll(name, vector, silhouettes=None)
     yield gallery
     gallery.close()
+    client = pymilvus.MilvusClient(milvus_server.url)
+    for name in client.list_collections():
+        if name.startswith(prefix):
+            client.drop_collection(name)
+    client.close()
 
 
 @pytest.fixture
@@ -71,7 +94,9 @@ def test_a_server_that_is_killed_is_missed_at_once_and_found_again(milvus_server
     answers_again(opened)
 
 
-def test_a_collection_that_was_emptied_or_lost_is_filled_from_the_store(milvus_server, opened):
+def test_a_collection_that_was_emptied_or_lost_is_filled_from_the_store(
+    milvus_server, opened, clock
+):
     import pymilvus
 
     client = pymilvus.MilvusClient(milvus_server.url)
@@ -81,6 +106,8 @@ def test_a_collection_that_was_emptied_or_lost_is_filled_from_the_store(milvus_s
     wait_until(
         lambda: not client.query(name, filter="row >= 0", consistency_level="Strong"), PATIENCE_S
     )
+    assert whom(opened, 1) == ["ben"], "written a moment ago, so it is known here"
+    clock.now += KEPT_S
     with pytest.raises(IndexUnavailable, match="expected 3 rows in the Milvus collection"):
         opened.identify(PROBES[1])
     answers_again(opened)
@@ -125,6 +152,43 @@ def test_a_replica_sees_at_once_what_another_one_wrote(index_of):
     third = index_of()
     assert third.begin("g1_a").rows.tolist() == sorted(stored)
     check(third, stored, vectors(2, 3), 5)
+
+
+class Noting(MilvusIndex):
+    """Notes at which levels of consistency it searched."""
+
+    levels = ()
+
+    def _nearest(self, vector, limit, level):
+        self.levels = (*self.levels, level)
+        return super()._nearest(vector, limit, level)
+
+
+def test_an_answer_waits_for_no_write_once_all_that_is_older_is_shown(milvus_server, clock):
+    prefix, url = f"t{uuid4().hex}", milvus_server.url
+    first, second = (Noting(LENGTH, url, prefix=prefix, clock=clock) for _ in range(2))
+    for one in (first, second):
+        one.begin("g1_a")
+    stored = fill(first, range(30))
+    fill(second, range(30))
+    check(second, stored, vectors(1, 3), 5)
+    assert set(second.levels) == {"Session"}, "what others wrote before may not be shown yet"
+    clock.now += KEPT_S
+    second.levels = ()
+    for row in range(30, 60, 3):
+        stored |= fill(first, range(row, row + 3), seed=row)
+        fill(second, range(row, row + 3), seed=row)
+        for one in (second, first):
+            check(one, stored, [stored[row + 1], *vectors(row, 2)], 5)
+    first.remove(np.array([31, 32]))
+    second.remove(np.array([31, 32]))
+    del stored[31], stored[32]
+    for k in (1, 5, len(stored)):
+        check(second, stored, vectors(2, 3), k)
+    assert set(second.levels) == {"Bounded"}
+    second.begin("g2_b", retired=["g1_a"])
+    for one in (first, second):
+        one.close()
 
 
 @pytest.mark.parametrize("kind", INDEX_TYPES)

@@ -2,9 +2,10 @@
 
 Every generation is a collection of rows, marks and vectors. Each replica follows the store by
 itself and writes what is new to it, so that none has to trust that another one did; writing twice
-and deleting twice change nothing. What the collection holds beyond what this replica has
-followed is left out of its answers: an erased sample that another replica is late to delete cannot
-come back.
+and deleting twice change nothing. Until Milvus is sure to show a row, the replica looks through its
+own copy of it (`gallery.indexes.newest`), so that no answer waits for a write. What the collection
+holds beyond what this replica has followed is left out of its answers: an erased sample that
+another replica is late to delete cannot come back.
 
 Milvus answers from deleted vectors no more, but takes them out of its own files only when it
 compacts them, which `close` and `remove` cannot force. Where the proof of an erasure has to include
@@ -12,6 +13,7 @@ the index files, use another kind.
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 from gallery.errors import EngineMissing, IndexUnavailable
 from gallery.index import Held
+from gallery.indexes.newest import Newest
 
 INDEX_TYPES = ("FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
 """What a collection may be indexed by: Milvus takes any word, and scans by an unknown one."""
@@ -38,8 +41,11 @@ _WIDEN = 8
 _PROBES, _NEIGHBOURS = 64, 128
 _CLUSTERS = 1024
 # Milvus shows a write to its searchers up to a fifth of a second late. "Strong" waits that long
-# before every answer; this waits until our own last write is seen, which is mostly long past.
+# before every answer, "Session" after a write of our own; "Bounded" waits for what is older than
+# the server's `gracefulTime` (5 s unless it is set otherwise), and what is newer is looked through
+# here (`Newest`).
 _AS_WE_WROTE = "Session"
+_SETTLED = "Bounded"
 # A row of no sample, which every replica writes over.
 _NOBODY = -1
 
@@ -58,8 +64,12 @@ class MilvusIndex:
         index_type: str = "FLAT",
         prefix: str = "metagait",
         patience_s: float = _PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connect to the server or file at `url`, which may take `patience_s` for an answer."""
+        """Connect to the server or file at `url`, which may take `patience_s` for an answer.
+
+        `clock` tells seconds, to know what was written of late.
+        """
         if index_type not in INDEX_TYPES:
             raise EngineMissing(
                 f"expected a Milvus index type of {', '.join(INDEX_TYPES)}, got {index_type!r}"
@@ -75,6 +85,7 @@ class MilvusIndex:
         self._patience_s = patience_s
         self._collection = ""
         self._rows: set[int] = set()
+        self._newest = Newest(length, clock)
         self._client, self._errors = _connect(url, token, patience_s)
 
     def __len__(self) -> int:
@@ -103,6 +114,7 @@ class MilvusIndex:
             self._client.load_collection(self._collection, timeout=_WORK_S)
             self._see_all_so_far()
             held = self._held()
+        self._newest.begin()
         self._rows = set(held.rows.tolist())
         return held
 
@@ -127,6 +139,7 @@ class MilvusIndex:
             ]
             with self._in_our_words():
                 self._client.upsert(self._collection, written, timeout=self._patience_s)
+            self._newest.add(rows[here], vectors[here])
             self._rows.update(rows[here].tolist())
 
     def remove(self, rows: NDArray[np.int64]) -> None:
@@ -135,27 +148,38 @@ class MilvusIndex:
             page = rows[start : start + _PAGE].tolist()
             with self._in_our_words():
                 self._client.delete(self._collection, ids=page, timeout=self._patience_s)
+            self._newest.remove(rows[start : start + _PAGE])
             self._rows.difference_update(page)
 
     def search(
         self, vector: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Find the `k` rows nearest to a vector float32 `[L]`, at most 16,384 of them."""
-        wanted, limit = min(k, _MOST, len(self._rows)), min(k, _MOST)
-        while True:
-            squared, rows = self._nearest(vector, limit)
-            ours = [place for place, row in enumerate(rows) if row in self._rows][:wanted]
-            if len(ours) == wanted or limit == _MOST:
-                break
-            if len(rows) < limit:
-                self._check_count()
-                break
-            limit = min(_MOST, limit * _WIDEN)
-        return np.array(squared, np.float32)[ours], np.array(rows, np.int64)[ours]
+        wanted = min(k, _MOST, len(self._rows))
+        found = self._found_at(_SETTLED if self._newest.is_whole else _AS_WE_WROTE, vector, wanted)
+        if len(found[0]) < wanted:
+            self._check_count()
+            found = self._found_at(_AS_WE_WROTE, vector, wanted)
+        return found
 
     def close(self) -> None:
         """Close the connection; the collection stays."""
         self._client.close()
+
+    def _found_at(
+        self, level: str, vector: NDArray[np.float32], wanted: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search at a level of consistency, and look through the newest rows as well."""
+        limit = max(1, wanted)
+        while True:
+            squared, rows = self._nearest(vector, limit, level)
+            ours = [place for place, row in enumerate(rows) if row in self._rows]
+            if len(ours) >= wanted or len(rows) < limit or limit == _MOST:
+                break
+            limit = min(_MOST, limit * _WIDEN)
+        shown = [squared[place] for place in ours], [rows[place] for place in ours]
+        distances, found = self._newest.merged(vector, *shown)
+        return distances[:wanted], found[:wanted]
 
     def _named(self, name: str) -> str:
         return f"{self._prefix}_{name}"
@@ -243,7 +267,9 @@ class MilvusIndex:
             rows += [row for row, _ in found]
             marks += [mark for _, mark in found]
 
-    def _nearest(self, vector: NDArray[np.float32], limit: int) -> tuple[list[float], list[int]]:
+    def _nearest(
+        self, vector: NDArray[np.float32], limit: int, level: str
+    ) -> tuple[list[float], list[int]]:
         with self._in_our_words():
             (hits,) = self._client.search(
                 self._collection,
@@ -251,7 +277,7 @@ class MilvusIndex:
                 limit=limit,
                 output_fields=["row"],
                 search_params={"metric_type": "L2", "params": self._searched(limit)},
-                consistency_level=_AS_WE_WROTE,
+                consistency_level=level,
                 timeout=self._patience_s,
             )
             return [hit["distance"] for hit in hits], [hit["row"] for hit in hits]

@@ -1,0 +1,81 @@
+"""What was written to a server of late, in memory, until the server is sure to show it.
+
+A server of several parts shows a write to its searchers some time after it took it. Who waits for
+that waits long; so a search asks for what is settled, and looks through what is newest itself.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEPT_S = 20.0
+"""Seconds for which a row is kept, several times what a server may be late."""
+MOST_BYTES = 8 * 1024 * 1024
+
+
+class Newest:
+    """Rows and vectors float32 `[L]` of the last seconds.
+
+    Its owner calls `merged` and `is_whole` from several threads, but never while it is changed.
+    """
+
+    def __init__(self, length: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._length = length
+        self._most = MOST_BYTES // (4 * length)
+        self._clock = clock
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget everything: what is not here may have been written a moment ago, by anybody."""
+        self._rows = np.empty(0, np.int64)
+        self._vectors = np.empty((0, self._length), np.float32)
+        self._until = np.empty(0, np.float64)
+        self._whole_from = self._clock() + KEPT_S
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is here that a server may not show yet."""
+        return self._clock() >= self._whole_from
+
+    def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Keep rows int64 `[N]` with vectors float32 `[N, L]`; too many of them are not kept."""
+        now = self._clock()
+        self._leave((self._until <= now) | np.isin(self._rows, rows))
+        if len(self) + len(rows) > self._most:
+            self.begin()
+            return
+        self._rows = np.concatenate([self._rows, rows])
+        self._vectors = np.concatenate([self._vectors, vectors])
+        self._until = np.concatenate([self._until, np.full(len(rows), now + KEPT_S)])
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Forget rows int64 `[N]`; those that are not there are ignored."""
+        self._leave(np.isin(self._rows, rows))
+
+    def merged(
+        self, vector: NDArray[np.float32], squared: Sequence[float], rows: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Put the rows kept here among those that a server found near a vector float32 `[L]`.
+
+        Returns:
+            Squared distances float32 `[N]`, nearest first, and their rows int64 `[N]`.
+
+        """
+        found, distances = np.array(rows, np.int64), np.array(squared, np.float32)
+        # An older one the server has to show: who would answer for it would not see it lost.
+        new = self._until > self._clock()
+        elsewhere = ~np.isin(found, self._rows[new])
+        ours = np.square(self._vectors[new] - vector).sum(axis=1)
+        distances = np.concatenate([distances[elsewhere], ours])
+        nearest = np.argsort(distances, kind="stable")
+        return distances[nearest], np.concatenate([found[elsewhere], self._rows[new]])[nearest]
+
+    def _leave(self, gone: NDArray[np.bool_]) -> None:
+        if gone.any():
+            self._rows, self._vectors = self._rows[~gone], self._vectors[~gone]
+            self._until = self._until[~gone]
