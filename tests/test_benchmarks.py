@@ -105,6 +105,19 @@ def test_a_served_round_is_compared_with_the_raw_ones_around_it(benchmark: Any) 
     assert lines[3] == "| npy | 4 | 4 | 3.0 | 0.45 | 300 | – | 200 | 2.00 |"
 
 
+def test_a_service_with_settings_is_compared_with_one_without(benchmark: Any) -> None:
+    serve, pair = benchmark("serve"), benchmark("pair")
+    without = serve.Timed([0.1, 0.1], 1.0, 0.5)
+    having = serve.Timed([0.1, 0.3, 0.3, 0.3], 1.0, 0.5)
+    assert list(pair.lines({("npy", 4): [(without, having)] * 3})) == [
+        ["npy", "4", "2.0", "2.00", "100", "3.00", "0.50"]
+    ]
+    assert len(pair.HEAD) == 7
+    assert pair.parsed(["METAGAIT_MODE=throughput"]).settings == {"METAGAIT_MODE": "throughput"}
+    with pytest.raises(SystemExit):
+        pair.parsed(["throughput"])
+
+
 def test_what_a_walk_took_is_told_by_stage(benchmark: Any) -> None:
     stages = benchmark("stages")
     nothing = dict.fromkeys(stages.STAGES, 0.0)
