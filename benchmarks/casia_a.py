@@ -112,6 +112,8 @@ class Answered:
     """The nearest sample of each search: how far, and whether it is the probe's own subject's."""
 
     distances: NDArray[np.floating]
+    following: NDArray[np.floating]
+    """How far the next subject is."""
     right: NDArray[np.bool_]
 
     @classmethod
@@ -121,21 +123,29 @@ class Answered:
         """Search for probes in a gallery."""
         known, asked = (np.stack([embeddings[key] for key in keys]) for keys in (gallery, probes))
         distances = flat_distances(asked, known)
-        owners = np.array([key[0] for key in gallery])[distances.argmin(axis=1)]
-        return cls(distances.min(axis=1), owners == np.array([key[0] for key in probes]))
+        subjects = np.array([key[0] for key in gallery])
+        owners = subjects[distances.argmin(axis=1)]
+        of_others = np.where(subjects == owners[:, np.newaxis], np.inf, distances)
+        right = owners == np.array([key[0] for key in probes])
+        return cls(distances.min(axis=1), of_others.min(axis=1), right)
 
     @classmethod
     def joined(cls, parts: Sequence["Answered"]) -> "Answered":
         """Put the searches of several galleries together."""
         return cls(
             np.concatenate([part.distances for part in parts]),
+            np.concatenate([part.following for part in parts]),
             np.concatenate([part.right for part in parts]),
         )
 
     def line(self, label: str, threshold: Threshold) -> str:
         """Return one line of the table, in percent of the searches."""
-        match = self.distances <= threshold.distance
-        none = self.distances > (threshold.inconclusive_to or threshold.distance)
+        until = threshold.inconclusive_to or threshold.distance
+        # As the service decides: of two who are about as near, none is named.
+        as_near = self.distances + (until - threshold.distance)
+        several = self.following <= np.minimum(threshold.distance, as_near)
+        match = (self.distances <= threshold.distance) & ~several
+        none = self.distances > until
         near = ~match & ~none
         shares = (match & self.right, near & self.right, near & ~self.right, none)
         cells = [label, str(len(self.right)), *(f"{100 * share.mean():.1f}" for share in shares)]

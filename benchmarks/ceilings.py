@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from model.engines import onnxruntime
 
 _SIDE, _CHANNELS, _PIXELS = 1024, 256, 28
 _PRODUCT_FLOP = 2 * _SIDE**3

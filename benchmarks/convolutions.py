@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 from ceilings import kernels
 from machine import processors
 
 from model.encoder import SHIPPED_MODEL, available_cpus
+from model.engines import onnxruntime
 from model.tables import markdown
 
 FRAMES = 60

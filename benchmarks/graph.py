@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 
+from model.engines import onnxruntime
 from model.export import export_onnx
 from model.graph import rewrite
 from model.network import MetaGait, NetworkConfig

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from machine import processors
 from numpy.typing import NDArray
 
 from model.encoder import SHIPPED_MODEL
+from model.engines import onnxruntime
 from model.manifest import read_model
 from model.tables import markdown
 from model.walkers import CONDITIONS, VIEWS

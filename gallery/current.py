@@ -4,9 +4,10 @@ Before every answer they are compared with the store's head, and catch up when t
 another one has written. A crash in between loses nothing, because a start follows from nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from gallery.errors import IndexUnavailable, StoreUnavailable
 from gallery.following import news
 from gallery.generations import Head, Model, require_model
 from gallery.index import VectorIndex
-from gallery.indexes.choose import IndexChoice, open_index
+from gallery.indexes.choose import IndexChoice, forget_others, open_index
 from gallery.preparing import BY_SERVICE
 from gallery.records import Candidate, GallerySize, GalleryStatus
 from gallery.settings import GallerySettings, read_settings
@@ -198,20 +199,28 @@ class Current:
 
 def opened_index(
     index: VectorIndex | IndexChoice | None, store: Store, model: Model
-) -> VectorIndex:
+) -> tuple[VectorIndex, Callable[[], bool]]:
     """Take an index as it is, or open one of the kind chosen: by default exact search by FAISS.
 
-    What the gallery's own setting `index_kind` says goes before the choice.
+    What the gallery's own setting `index_kind` says goes before the choice. Returns as well what
+    empties the files that its other kinds and models left where this one was chosen.
 
     Raises:
         EngineMissing: the kind of index cannot run here.
         IndexUnavailable: its folder or server cannot be used now.
 
     """
-    if index is None or isinstance(index, IndexChoice):
-        encrypted = store.database.vault.master is not None
-        return open_index(_chosen(index, store), store.name, *model, encrypted=encrypted)
-    return index
+    if not (index is None or isinstance(index, IndexChoice)):
+        return index, _nothing
+    choice, encrypted = _chosen(index, store), store.database.vault.master is not None
+    opened = open_index(choice, store.name, *model, encrypted=encrypted)
+    if index is None:  # nobody said where files of an index would be
+        return opened, _nothing
+    return opened, partial(forget_others, choice, store.name, model.model_id)
+
+
+def _nothing() -> bool:
+    return True
 
 
 def _chosen(choice: IndexChoice | None, store: Store) -> IndexChoice:

@@ -4,7 +4,7 @@ A write is one SQL transaction; the index then follows it as it follows anybody'
 about people is listed, read and erased in `gallery.people`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -40,9 +40,15 @@ class Gallery(People):
     Every method may raise StoreUnavailable, and every one that writes StoreFull.
     """
 
-    def __init__(self, store: Store, model: Model, index: VectorIndex) -> None:
+    def __init__(
+        self,
+        store: Store,
+        model: Model,
+        index: VectorIndex,
+        forget_others: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._current = Current(store, model, index)
-        super().__init__(store, Scrubber(store, self._current))
+        super().__init__(store, Scrubber(store, self._current, forget_others))
         self._model = model
         self._searches = SearchLog(store)
 
@@ -97,7 +103,7 @@ class Gallery(People):
     ) -> Self:
         """Fill an index from a store; both are closed with the gallery, and on an error."""
         try:
-            gallery = cls(store, model, opened_index(index, store, model))
+            gallery = cls(store, model, *opened_index(index, store, model))
         except BaseException:
             store.close()
             raise

@@ -13,7 +13,7 @@ service that is busy (429 or 503) is asked again after the time that it names.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
 import httpx
@@ -43,6 +43,7 @@ class _Calling(Generic[H, T]):
         gallery: str | None = None,
         timeout_s: float = 60,
         retries: int = RETRIES,
+        wait: Callable[[float], Any] | None = None,
         transport: T | None = None,
     ) -> None:
         """Prepare to call; nothing is sent yet.
@@ -53,6 +54,7 @@ class _Calling(Generic[H, T]):
             gallery: name of the gallery; None for the service's own.
             timeout_s: seconds that one request may take.
             retries: how often a call is sent again when the service asks to come back later.
+            wait: waits so many seconds before a call is sent again, instead of sleeping.
             transport: what carries the requests, instead of the network.
 
         Raises:
@@ -62,6 +64,7 @@ class _Calling(Generic[H, T]):
         """
         self._url = _checked_url(url)
         self._retries = retries
+        self._wait = wait
         self._http: H = self._connected(
             base_url=url,
             headers={} if key is None else {"Authorization": f"Bearer {_checked_key(key)}"},
@@ -149,7 +152,7 @@ class Client(_Calling[httpx.Client, httpx.BaseTransport]):
             wait_s = _wait_s(response, call, attempt, self._retries)
             if wait_s is None:
                 break
-            time.sleep(wait_s)
+            (self._wait or time.sleep)(wait_s)
         return _answer(response, call)
 
 
@@ -227,7 +230,7 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
             wait_s = _wait_s(response, call, attempt, self._retries)
             if wait_s is None:
                 break
-            await asyncio.sleep(wait_s)
+            await (self._wait or asyncio.sleep)(wait_s)
         return _answer(response, call)
 
 

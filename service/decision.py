@@ -12,7 +12,7 @@ from model.encoder import Threshold as ModelThreshold
 from model.quality import Fault
 
 Answer = Literal["match", "no_match", "inconclusive"]
-Reason = Fault | Literal["NO_THRESHOLD", "NEAR_THRESHOLD"]
+Reason = Fault | Literal["NO_THRESHOLD", "NEAR_THRESHOLD", "SEVERAL_SUBJECTS"]
 Basis = Literal["calibration", "model"]
 
 
@@ -140,6 +140,20 @@ def decide(
         reasons.append("NO_THRESHOLD")
     elif threshold.distance < candidates[0].distance <= threshold.inconclusive_to:
         reasons.append("NEAR_THRESHOLD")
+    elif _fits_several(candidates, threshold):
+        reasons.append("SEVERAL_SUBJECTS")
     if threshold is None or reasons:
         return Decision("inconclusive", tuple(reasons))
     return Decision("match" if candidates[0].distance <= threshold.distance else "no_match")
+
+
+def _fits_several(candidates: Sequence[Candidate], threshold: Threshold) -> bool:
+    """Tell whether the next subject would be a match as well, and is hardly farther.
+
+    How far is hardly is measured: what leaves a distance open leaves a difference open as well.
+    """
+    if len(candidates) < 2:
+        return False
+    nearest, following = (one.distance for one in candidates[:2])
+    left_open = threshold.inconclusive_to - threshold.distance
+    return following <= min(threshold.distance, nearest + left_open)

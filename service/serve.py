@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         host=arguments.host, port=arguments.port, data=arguments.data, model=arguments.model
     )
     log_json_lines()
+    # A fault in native code ends the process at once; let it say at least where.
+    faulthandler.enable()
     with (
         only_service(settings),
         closing(listen(settings)) as listener,

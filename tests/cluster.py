@@ -35,7 +35,7 @@ from tests.waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[1]
 # What starts are waited for on a busy machine.
-PATIENCE_S = 180
+PATIENCE_S = 600
 
 
 @dataclass

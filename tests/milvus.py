@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.waiting import free_port, wait_until
 
 # What a test waits for a server on a busy machine.
-PATIENCE_S = 180
+PATIENCE_S = 600
 
 
 class NoMilvusError(Exception):

@@ -100,6 +100,23 @@ def test_three_outcomes_of_people_at_known_distances() -> None:
     assert wide.splitlines()[-1].endswith("| 36 | 0.0 | 0.0 | 0.0 | 0.0 | 100.0 |")
 
 
+def test_of_two_people_who_are_as_near_none_is_named() -> None:
+    # Two people walk alike, 1 apart.
+    placed = {
+        (name, view, number): np.array([place + number / 100], np.float32)
+        for place, name in enumerate("ab")
+        for view in VIEWS
+        for number in (1, 2, 3, 4)
+    }
+    threshold = Threshold(50.0, 0.01, 0.1, 3, 300, "made up", inconclusive_to=52.0)
+    for label, limits, match, unsure in (
+        ("as near", threshold, "0.0", "100.0"),
+        ("less near", replace(threshold, inconclusive_to=None), "100.0", "0.0"),
+    ):
+        line = outcomes(placed, limits).splitlines()[2]
+        assert line.strip("| ").split(" | ")[1:4] == ["12", match, unsure], label
+
+
 def test_a_folder_that_is_not_there_shows_how_it_is_used() -> None:
     with pytest.raises(SystemExit, match="FOLDER"):
         main(["nowhere"])

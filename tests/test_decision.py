@@ -98,6 +98,36 @@ def test_three_outcomes(
     assert (decision.answer, decision.reasons) == (answer, reasons)
 
 
+@pytest.mark.parametrize(
+    ("nearest", "following", "reasons", "answer"),
+    [
+        (1.0, 1.0, ("SEVERAL_SUBJECTS",), "inconclusive"),
+        (1.0, 1.5, ("SEVERAL_SUBJECTS",), "inconclusive"),
+        (1.0, 1.6, (), "match"),
+        (1.8, 2.0, ("SEVERAL_SUBJECTS",), "inconclusive"),
+        (1.8, 2.1, (), "match"),
+        (2.2, 2.2, ("NEAR_THRESHOLD",), "inconclusive"),
+        (2.6, 2.6, (), "no_match"),
+    ],
+)
+def test_of_two_who_are_as_near_none_is_named(
+    nearest: float, following: float, reasons: tuple[str, ...], answer: str
+) -> None:
+    threshold = in_force(MEASURED, None, gallery_size=300, aggregation="nearest")
+    both = [Candidate(1, "ann", nearest, "x"), Candidate(2, "ben", following, "y")]
+    decision = decide(both, threshold)
+    assert (decision.answer, decision.reasons) == (answer, reasons)
+
+
+def test_without_a_band_only_an_equal_distance_leaves_it_open() -> None:
+    threshold = in_force(None, THRESHOLD, gallery_size=3, aggregation="nearest")
+    found = [
+        decide([Candidate(1, "ann", 0.2, "x"), Candidate(2, "ben", at, "y")], threshold).answer
+        for at in (0.2, 0.2001)
+    ]
+    assert found == ["inconclusive", "match"]
+
+
 def send(client: Caller, url: str, walk: NDArray[np.uint8], **fields: str) -> dict[str, Any]:
     response = client.post(url, data=fields, files={"sequence": ("w", npy(walk))})
     body: dict[str, Any] = response.json()
@@ -158,6 +188,19 @@ def test_the_margin_is_that_to_the_next_subject_however_few_are_asked_for(client
     first, second = (candidate["distance"] for candidate in both["candidates"][:2])
     assert len(one["candidates"]) == 1
     assert one["margin"] == both["margin"] == pytest.approx(second - first)
+
+
+def test_a_walk_under_two_names_names_nobody_until_one_is_erased(client: Caller) -> None:
+    for subject in ("ann", "ben"):
+        assert send(client, "/enroll", walker(8), subject=subject)["status"] == 201
+    send(client, "/enroll", walker(20), subject="cem")
+    both = send(client, "/identify", walker(8), limit="1")
+    assert (both["decision"], both["reasons"]) == ("inconclusive", ["SEVERAL_SUBJECTS"])
+    assert (both["margin"], both["candidates"][0]["distance"]) == (0, 0)
+    assert send(client, "/verify", walker(8), subject="ann")["decision"] == "match"
+    assert client.delete("/subjects/ben").status_code == 200
+    one = send(client, "/identify", walker(8))
+    assert (one["decision"], one["candidates"][0]["subject"]) == ("match", "ann")
 
 
 def test_views_are_related_when_both_are_known(client: Caller) -> None:

@@ -1,6 +1,7 @@
 """The way out, with a real process under load: unready, grace, every accepted request answered."""
 
 import signal
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -96,6 +97,16 @@ def test_a_second_signal_ends_the_grace(tmp_path: Path) -> None:
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
+
+
+def test_a_fault_in_native_code_says_where_it_was(tmp_path: Path) -> None:
+    with server_process(tmp_path, stderr=subprocess.PIPE) as (process, url), Client(url) as client:
+        wait_until_ready(client)
+        process.send_signal(signal.SIGSEGV)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGSEGV
+    assert b"Fatal Python error: Segmentation fault" in said
+    assert b"serve.py" in said
 
 
 def is_ready(client: Client) -> bool:

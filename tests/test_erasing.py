@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from gallery import Consent, Gallery, ReceiptNotFound
+from gallery.indexes.choose import IndexChoice
 from gallery.packing import pack_silhouettes
 from gallery.schema import receipts
 
@@ -137,6 +138,36 @@ def test_erased_people_leave_no_bytes_in_any_file_of_the_folder(tmp_path):
     other.close()
     gallery.close()
     assert not any(anywhere(tmp_path, trace) for trace in traces)
+
+
+@pytest.mark.parametrize(("kind", "model"), [("exact", "model-a"), ("compact", "model-b")])
+def test_the_files_of_an_index_that_was_left_forget_the_erased_as_well(tmp_path, kind, model):
+    def opened(kind, model):
+        choice = IndexChoice(kind=kind, folder=tmp_path / "index")
+        return Gallery.open(tmp_path, model_id=model, embedding_length=LENGTH, index=choice)
+
+    before = opened("compact", "model-a")
+    before.enroll("anna", embedding(1), silhouettes=None)
+    before.enroll("ben", embedding(2), silhouettes=None)
+    trace = embedding(1).tobytes()
+    after = opened(kind, model)  # the one before still answers, as after a rebuild
+    assert anywhere(tmp_path / "index", trace)
+    assert after.erase_subject("anna").receipt.proof.files == "pending"
+    before.close()
+    assert anywhere(tmp_path / "index", trace), "the search itself works"
+    assert after.erase_subject("ben").receipt.proof.files == "overwritten"
+    assert not anywhere(tmp_path, trace)
+    after.close()
+
+
+def test_another_kind_of_index_leaves_no_embeddings_of_the_one_before(tmp_path):
+    for kind in ("compact", "exact"):
+        choice = IndexChoice(kind=kind, folder=tmp_path / "index")
+        gallery = open_gallery(tmp_path, index=choice)
+        gallery.enroll("anna", embedding(1), silhouettes=None)
+        gallery.close()
+        there = anywhere(tmp_path / "index", embedding(1).tobytes())
+        assert there == (kind == "compact")
 
 
 def anywhere(folder, trace):

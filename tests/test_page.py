@@ -169,6 +169,18 @@ def test_who_is_near_but_not_near_enough_is_shown_as_such(page: Page) -> None:
     picture(page, "perhaps-dark")
 
 
+def test_one_walk_under_two_names_is_said_to_be_either(page: Page) -> None:
+    enrol(page, "Ada", "Monday")
+    take_sample(page, "Ada", "Monday")
+    page.locator("#subject").fill("Eva")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(page.locator("#count")).to_have_text("2 people, 2 walks", timeout=PATIENCE_MS)
+    ask(page, "Perhaps Ada, or Eva.")
+    expect(page.locator(".verdict .because")).to_contain_text("one person under two names")
+    expect(page.locator(".card.near .who")).to_have_text(["Ada", "Eva"])
+    picture(page, "either-light")
+
+
 def erase(page: Page, person: str) -> None:
     row = page.locator("#people .person").filter(has_text=person)
     row.locator("summary").click()

@@ -70,6 +70,11 @@ def test_datasets_need_numpy_and_opencv_only(path: Path) -> None:
     assert not {room(module) for module in imports(path)} & HEAVY
 
 
+@pytest.mark.parametrize("path", files("benchmarks"), ids=str)
+def test_benchmarks_take_the_runtime_from_the_model_which_silences_it(path: Path) -> None:
+    assert "onnxruntime" not in imports(path)
+
+
 def test_pickles_are_read_by_one_command_only() -> None:
     """Service and gallery are held off already; the rest of the model room is here."""
     allowed = {

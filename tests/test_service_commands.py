@@ -195,13 +195,13 @@ sys.exit(serve.run(arguments))
 
 @contextmanager
 def server_process(
-    data: Path, environment: Mapping[str, str] | None = None
+    data: Path, environment: Mapping[str, str] | None = None, stderr: int = subprocess.DEVNULL
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(port), str(data)],
-        cwd=Path(__file__).parent.parent, stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parent.parent, stderr=stderr,
         env={**os.environ, **(environment or {})},
     )  # fmt: skip
     try:

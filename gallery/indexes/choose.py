@@ -47,7 +47,8 @@ def open_index(
     if choice.kind == "gpu":
         return GpuIndex(length)
     if choice.kind == "compact":
-        return CompactIndex(length, _folder(choice.folder / _short(gallery), _short(model_id)))
+        forget_others(choice, gallery, model_id)
+        return CompactIndex(length, choice.folder / _short(gallery) / _short(model_id))
     if choice.kind == "milvus":
         url = choice.milvus_url or _milvus_file(choice.folder)
         token, index_type = choice.milvus_token, choice.milvus_type
@@ -63,22 +64,29 @@ def no_plain_files(kind: str) -> str:
     )
 
 
-def _folder(of_gallery: Path, name: str) -> Path:
-    """Choose the folder of a model, and empty those of other models that nobody uses.
+def forget_others(choice: IndexChoice, gallery: str, model_id: str) -> bool:
+    """Empty the files of a gallery's indexes that answer no more: of other models, or other kinds.
 
-    Nobody would take an erased sample out of them.
+    Nobody would take an erased sample out of them. False where that is left to be done: another
+    index still answers from them, or they cannot be written.
     """
-    of_gallery.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for other in of_gallery.iterdir():
-        if other.name == name:
+    answers = _short(model_id) if choice.kind == "compact" else None
+    done = True
+    for other in (choice.folder / _short(gallery)).glob("*"):
+        if other.name == answers:
             continue
         try:
             folder = Folder(other)
         except IndexUnavailable:
-            continue  # another process answers from it still, and follows erasures itself
-        folder.empty()
-        folder.close()
-    return of_gallery / name
+            done = False
+            continue
+        try:
+            folder.empty()
+        except OSError:
+            done = False
+        finally:
+            folder.close()
+    return done
 
 
 def _milvus_file(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,17 +78,32 @@ class OpenVinoEncoder:
             ProviderError: OpenVINO is not installed, or the CPU lacks the precision.
 
         """
+        # The CPU plugin gives the thread that loads it another stack for its signal handlers, and
+        # frees that stack from whichever thread drops the plugin last. The first thread must be
+        # gone by then: a signal to it would kill the process without a word.
+        with ThreadPoolExecutor(1, "openvino") as aside:
+            return aside.submit(cls._open, Path(path), precision, threads, mode, load).result()
+
+    @classmethod
+    def _open(
+        cls,
+        path: Path,
+        precision: str,
+        threads: int | None,
+        mode: Mode,
+        load: Callable[[], Any],
+    ) -> "OpenVinoEncoder":
         core = load()
         _require(core, precision)
-        content = read_model(Path(path))
+        content = read_model(path)
         shared = Threads.shared(mode, threads)
         try:
             model = core.read_model(model=content)
             compiled = core.compile_model(model, DEVICE, _properties(precision, shared, mode))
         except RuntimeError as error:
             raise ModelFileError(f"{path} is not an ONNX model that runs here: {error}") from error
-        facts = read_facts(_metadata(model), content, Path(path))
-        check_interface(_interface(model), facts, Path(path))
+        facts = read_facts(_metadata(model), content, path)
+        check_interface(_interface(model), facts, path)
         running = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         if running != _HINTS[precision]:
             raise ProviderError(f"expected {path} to run in {precision}, but {running} would")

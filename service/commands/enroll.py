@@ -3,13 +3,19 @@
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
 
 from tqdm import tqdm
 
 from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
+from service.commands.together import Together
 from service.errors import NoWalksError, RefusedError
+
+AT_ONCE = 4
+_MOST_AT_ONCE = 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,18 +24,57 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subject", help="whose walks they are; default: the first folder below the tree"
     )
+    parser.add_argument(
+        "--at-once", type=_count, default=AT_ONCE, metavar="N",
+        help=f"walks on the way together, 1 to {_MOST_AT_ONCE} (default {AT_ONCE})",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Enrol the walks; status 1 when the service refused one."""
     walks = selected(arguments)
     named = [(_subject(walk, arguments.subject), walk) for walk in walks]
-    with Client(arguments.url, key=key_of(arguments), gallery=arguments.gallery) as client:
-        done: Counter[str] = Counter()
-        for subject, walk in tqdm(named, desc="enrol", unit="walk"):
-            done[_enroll(client, subject, walk)] += 1
-    print(", ".join(f"{count} {outcome}" for outcome, count in sorted(done.items())))
-    return 1 if done["refused"] else 0
+    done: list[str] = []
+    try:
+        _enroll_all(arguments, named, done)
+    finally:
+        # Whatever ends it, Ctrl-C or a service that is gone, these are enrolled.
+        if done:
+            print(", ".join(f"{count} {what}" for what, count in sorted(Counter(done).items())))
+    return 1 if "refused" in done else 0
+
+
+def _enroll_all(
+    arguments: argparse.Namespace, named: Sequence[tuple[str, FoundWalk]], done: list[str]
+) -> None:
+    """Enrol walks, several at once, and note in `done` what became of each."""
+    together = Together(arguments.at_once)
+
+    def enroll(one: tuple[str, FoundWalk]) -> str:
+        outcome, sentence = _enroll(client, *one)
+        done.append(outcome)
+        return sentence
+
+    with (
+        Client(
+            arguments.url,
+            key=key_of(arguments),
+            gallery=arguments.gallery,
+            wait=together.wait,
+        ) as client,
+        closing(together.each(enroll, named)) as sentences,
+    ):
+        for sentence in tqdm(sentences, total=len(named), desc="enrol", unit="walk"):
+            if sentence:
+                tqdm.write(sentence, file=sys.stderr)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= _MOST_AT_ONCE:
+        raise argparse.ArgumentTypeError(
+            f"expected a number from 1 to {_MOST_AT_ONCE}, got {text!r}"
+        )
+    return int(text)
 
 
 def _subject(walk: FoundWalk, given: str | None) -> str:
@@ -39,10 +84,10 @@ def _subject(walk: FoundWalk, given: str | None) -> str:
     return subject
 
 
-def _enroll(client: Client, subject: str, walk: FoundWalk) -> str:
+def _enroll(client: Client, subject: str, walk: FoundWalk) -> tuple[str, str]:
+    """Enrol one walk; returns what became of it, and a sentence where that needs one."""
     try:
         answer = client.enroll(subject, walk.path, metadata=walk.metadata)
     except RefusedError as error:
-        tqdm.write(f"{walk.place}: {error}", file=sys.stderr)
-        return "refused"
-    return "enrolled before" if answer.duplicate else "enrolled"
+        return "refused", f"{walk.place}: {error}"
+    return "enrolled before" if answer.duplicate else "enrolled", ""

@@ -92,8 +92,10 @@ async def identify(arrived: ArrivalHere) -> schemas.Identified:
     """Find the nearest subjects to a walk, and say whether the nearest is near enough.
 
     `inconclusive` means that the nearest is near but not near enough (`NEAR_THRESHOLD`: look at the
-    candidates, enrol more views of them, or calibrate), that the walk is too poor to say, or that
-    the model carries no threshold; `reasons` tells which. The candidates are there all the same.
+    candidates, enrol more views of them, or calibrate), that two subjects are near enough and about
+    as near as each other (`SEVERAL_SUBJECTS`: one walk enrolled under two names, or people alike),
+    that the walk is too poor to say, or that the model carries no threshold; `reasons` tells which.
+    The candidates are there all the same.
     """
     wanted = _wanted(arrived)
 

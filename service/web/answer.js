@@ -10,9 +10,9 @@ function verdict(answer) {
   const words = {
     match: () => `This is ${nearest.subject}.`,
     no_match: () => (nearest ? "Nobody near enough." : "Nobody is enrolled yet."),
-    inconclusive: () => (isNear(answer.reasons) ? `Perhaps ${nearest.subject}.` : "Cannot say."),
+    inconclusive: () => perhaps(answer) ?? "Cannot say.",
   }[answer.decision]();
-  const why = answer.reasons.length && !isNear(answer.reasons)
+  const why = answer.reasons.length && !isOnly(answer, "NEAR_THRESHOLD")
     ? because(answer.reasons)
     : comparison(nearest, answer.threshold);
   return element(
@@ -23,8 +23,15 @@ function verdict(answer) {
   );
 }
 
-// The walk itself is good: only the distance leaves it open.
-const isNear = (reasons) => reasons.length === 1 && reasons[0] === "NEAR_THRESHOLD";
+// With one of these the walk itself is good: only the distances leave it open.
+const isOnly = ({ reasons }, reason) => reasons.length === 1 && reasons[0] === reason;
+
+function perhaps(answer) {
+  const [nearest, following] = answer.candidates;
+  if (isOnly(answer, "NEAR_THRESHOLD")) return `Perhaps ${nearest.subject}.`;
+  if (isOnly(answer, "SEVERAL_SUBJECTS")) return `Perhaps ${nearest.subject}, or ${following.subject}.`;
+  return null;
+}
 
 const SIDES = {
   near: ", within the",

@@ -11,6 +11,7 @@ const REASONS = {
   NO_PERIODICITY: "no steps can be made out",
   NO_THRESHOLD: "this model carries no threshold",
   NEAR_THRESHOLD: "the nearest is near, but not near enough",
+  SEVERAL_SUBJECTS: "they are about as near as each other: people alike, or one person under two names",
 };
 
 const inWords = (reason) => REASONS[reason] ?? reason.toLowerCase().replaceAll("_", " ");

@@ -1,0 +1,98 @@
+"""Several walks on the way at once: in order, as patient as one, and ended without loss."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gallery import Gallery
+from metagait import main
+from service.commands.together import Together
+from tests.fakes import FakeEncoder, walker, zipped_walk
+from tests.waiting import wait_until
+
+PATIENCE_S = 60
+
+
+def test_so_many_are_on_the_way_and_results_keep_the_order() -> None:
+    meeting, done = threading.Barrier(3), [threading.Event() for _ in range(6)]
+
+    def work(item: int) -> int:
+        meeting.wait(PATIENCE_S)  # passes three, or nobody
+        if item % 3 < 2:
+            assert done[item + 1].wait(PATIENCE_S)  # the last of three ends first
+        done[item].set()
+        return item
+
+    assert list(Together(3).each(work, range(6))) == list(range(6))
+
+
+def test_who_has_to_come_back_finds_a_place_that_no_other_of_ours_took() -> None:
+    together, place = Together(8), threading.Lock()
+    refusals = []
+
+    def work(item: int) -> str:
+        for _attempt in range(3):
+            if place.acquire(blocking=False):
+                time.sleep(0.01)  # what a walk takes
+                place.release()
+                return "enrolled"
+            refusals.append(item)
+            together.wait(0.05)
+        return "refused"
+
+    assert list(together.each(work, range(16))) == ["enrolled"] * 16
+    assert refusals, "there was room for all of them"
+
+
+def test_whoever_ends_it_waits_for_no_pause_and_nothing_else_begins() -> None:
+    together, began = Together(2), []
+
+    def work(item: int) -> int:
+        began.append(item)
+        if item == 0:
+            wait_until(together._going.locked, PATIENCE_S)
+        else:
+            together.wait(10 * PATIENCE_S)
+        return item
+
+    results = together.each(work, range(9))
+    assert next(results) == 0
+    results.close()
+    assert began == [0, 1]
+
+
+def test_ctrl_c_loses_and_doubles_no_enrolment(
+    url: str, gallery: Gallery, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    for number in range(40):
+        (tmp_path / "walks" / f"p{number}").mkdir(parents=True)
+        file = tmp_path / "walks" / f"p{number}" / "walk.zip"
+        file.write_bytes(zipped_walk(walker(8 + number % 20, 15 + number // 20)))
+    encoder.free.clear()
+    command = [sys.executable, "-m", "metagait", "enroll", str(tmp_path / "walks"), "--url", url]
+    with subprocess.Popen(
+        [*command, "--at-once", "2"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        assert encoder.entered.wait(PATIENCE_S)
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.2)  # so that it is heard before there is room for more
+        encoder.free.set()
+        printed, _ = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 130
+    kept = gallery.status().samples
+    assert 1 <= kept < 40
+    assert printed.strip() == f"{kept} enrolled"
+
+
+@pytest.mark.parametrize("count", ["0", "65", "x", "-1"])
+def test_a_number_at_once_that_is_none_is_a_sentence(
+    count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["enroll", "walks", "--at-once", count])
+    assert "expected a number from 1 to 64" in capsys.readouterr().err
