@@ -4,7 +4,8 @@ HOST   ?= $(or $(METAGAIT_HOST),127.0.0.1)
 PORT   ?= $(or $(METAGAIT_PORT),8000)
 DATA   ?= $(or $(METAGAIT_DATA),./data)
 WORKERS ?= 0
-# The training whose attention and curves `make pictures` draws; the rest is of the weights that ship.
+# The training whose attention and curves `make pictures` draws first, so that it says at once when there is none;
+# the rest is of the weights that ship.
 RUN    ?= runs/walkers
 
 VENV := .venv
@@ -36,8 +37,8 @@ samples: $(VENV)/.serving
 	$(BIN)/python -m model.walkers.web_samples service/web/samples
 
 pictures: $(VENV)/.complete
-	$(BIN)/metagait plot cmc det tsne --output docs/pictures
 	$(BIN)/metagait plot attention curves --model $(RUN)/checkpoint.pt --log $(RUN)/log.jsonl --output docs/pictures
+	$(BIN)/metagait plot cmc det tsne --output docs/pictures
 
 # Walks a second of every engine and precision beside eager torch, and what rank-1 each costs, in about
 # five minutes on a quiet machine: docs/encode.md and its picture.
