@@ -186,6 +186,8 @@ def test_an_answer_waits_for_no_write_once_all_that_is_older_is_shown(milvus_ser
     for k in (1, 5, len(stored)):
         check(second, stored, vectors(2, 3), k)
     assert set(second.levels) == {"Bounded"}
+    second.begin(None)
+    assert len(second) == len(second._newest) == 0
     second.begin("g2_b", retired=["g1_a"])
     for one in (first, second):
         one.close()

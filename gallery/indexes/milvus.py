@@ -102,6 +102,7 @@ class MilvusIndex:
     def begin(self, name: str | None, retired: Collection[str] = ()) -> Held:
         """Hold what the generation's collection holds; collections that answer no more go."""
         self._rows = set()
+        self._newest.begin()
         self._collection = ""
         if name is None:
             return Held.nothing()
@@ -114,7 +115,7 @@ class MilvusIndex:
             self._client.load_collection(self._collection, timeout=_WORK_S)
             self._see_all_so_far()
             held = self._held()
-        self._newest.begin()
+        self._newest.begin()  # from now on: what was written meanwhile may not be shown yet
         self._rows = set(held.rows.tolist())
         return held
 
