@@ -71,6 +71,14 @@ def test_a_file_that_differs_from_its_network_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_embeddings_that_are_no_numbers_are_no_small_difference(exported: Path) -> None:
+    astray = tiny_network(1)
+    with torch.no_grad():
+        next(astray.parameters()).fill_(float("nan"))
+    with pytest.raises(ExportError, match="got a difference of nan"):
+        check_parity(astray, exported)
+
+
 def test_the_provider_that_runs_is_said_and_an_absent_one_refused(exported: Path) -> None:
     assert OnnxEncoder.open(exported, provider="cpu").runtime.provider == "CPUExecutionProvider"
     with pytest.raises(ProviderError, match="expected a provider of auto, cpu, cuda"):
