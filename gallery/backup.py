@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any
 
 from sqlalchemy import (
@@ -67,11 +68,13 @@ def back_up(database: Database, path: Path) -> Manifest:
         StoreUnavailable: the database cannot be read.
 
     """
-    partial = path.with_name(f"{path.name}.partial")
     if path.exists():
         raise BackupError(f"expected to make the new file {path}, got one that is there already")
+    partial: Path | None = None
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # A new file with a name that nobody knows: one that is there may be somebody else's.
+        descriptor, name = mkstemp(".partial", f"{path.name}.", path.parent)
+        partial = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
                 manifest = _write_all(database, archive)
@@ -81,7 +84,8 @@ def back_up(database: Database, path: Path) -> Manifest:
     except OSError as error:
         raise BackupError(f"expected to write {path}, got: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial is not None:
+            partial.unlink(missing_ok=True)
     return manifest
 
 

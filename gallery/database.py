@@ -187,6 +187,10 @@ def _url(location: str | Path) -> str:
     try:
         # Gait is biometric data: a folder that we make is its owner's alone.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # So is the database in a folder that others may enter. SQLite makes one for everybody to
+        # read, takes an empty file for a new one, and gives its mode to the write-ahead log.
+        if not (folder / FILE_NAME).exists():
+            (folder / FILE_NAME).touch(mode=0o600)
     except OSError as error:
         raise StoreUnavailable(
             f"expected {folder} to be a folder for the gallery, got: {error.strerror}"

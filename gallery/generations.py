@@ -120,7 +120,8 @@ def names(connection: Connection, gallery: int, generation: int) -> tuple[str, l
     )
     found = connection.execute(query).all()
     named = {row.id: _name(row) for row in found}
-    retired = [named[row.id] for row in found if row.state == OLD and row.id != generation]
+    # One that was dropped is no more OLD, and still tells when it stopped being live.
+    retired = [named[row.id] for row in found if row.retired and row.id != generation]
     return named.get(generation, "g0"), retired
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, delete, func, select
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from gallery.audit import LOCAL, Entry, append
 from gallery.contents import STORED_SILHOUETTES, insert_embeddings, silhouettes_from
@@ -26,7 +26,15 @@ from gallery.generations import (
     read_head,
 )
 from gallery.packing import PackedSilhouettes
-from gallery.schema import BUILDING, OLD, generations, samples, silhouettes
+from gallery.schema import (
+    BUILDING,
+    OLD,
+    calibrations,
+    embeddings,
+    generations,
+    samples,
+    silhouettes,
+)
 from gallery.store import Store
 
 
@@ -165,17 +173,31 @@ def roll_back(store: Store) -> Model:
 
 
 def drop_others(store: Store) -> int:
-    """Delete every generation but the live one, for good; returns how many there were."""
+    """Delete every generation but the live one, for good; returns how many there were.
+
+    Of one that was live a row is left, as of one to be built. An index outside the store knows by
+    it what to delete of its own, and it may be opened next when all this is long past.
+    """
+    of_gallery = generations.c.gallery == store.gallery_id
+    is_new = and_(of_gallery, generations.c.state == BUILDING, generations.c.retired.is_(None))
+    is_filled = select(embeddings.c.sample).where(embeddings.c.generation == generations.c.id)
+    was_live = and_(
+        of_gallery,
+        or_(generations.c.state == OLD, generations.c.retired.is_not(None) & is_filled.exists()),
+    )
     with store.database.writing() as connection:
         lock(connection, store.gallery_id)
-        is_other = and_(
-            generations.c.gallery == store.gallery_id, generations.c.state.in_((BUILDING, OLD))
-        )
-        dropped = connection.execute(delete(generations).where(is_other)).rowcount
+        dropped = connection.execute(delete(generations).where(is_new)).rowcount
+        once_live = list(connection.scalars(select(generations.c.id).where(was_live)))
+        for table in (embeddings, calibrations):
+            connection.execute(delete(table).where(table.c.generation.in_(once_live)))
+        emptied = update(generations).where(generations.c.id.in_(once_live))
+        connection.execute(emptied.values(state=BUILDING))
+        dropped += len(once_live)
         live = read_head(connection, store.gallery_id).generation
         note(connection, store.gallery_id, "drop", live, generations=dropped)
     store.database.scrub()
-    return int(dropped)
+    return dropped
 
 
 def note(

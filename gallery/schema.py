@@ -78,7 +78,8 @@ generations = Table(
     Column("model_id", String(256), nullable=False),
     Column("embedding_length", Integer, nullable=False),
     Column("state", String(16), CheckConstraint("state IN ('building', 'live', 'old')")),
-    # The gallery's change at which it stopped being live: a rollback goes to the latest.
+    # The gallery's change at which it stopped being live: a rollback goes to the latest. One that
+    # was dropped since is building again, of nothing, and keeps it.
     Column("retired", Integer),
     Column("created_at", String(32), nullable=False),
     # Null: nobody kept the model's file, so that a running service cannot open it by itself.

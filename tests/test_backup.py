@@ -234,3 +234,19 @@ def test_the_commands_back_up_check_restore_list_and_encrypt(tmp_path, capsys):
     assert main(["masterkey", "rotate", str(tmp_path / "next.key"), *with_key]) == 0
     assert main(["audit", "verify", *with_key]) == 2
     assert main(["audit", "verify", *with_key[:3], str(tmp_path / "next.key")]) == 0
+
+
+def test_a_database_and_a_backup_are_their_owner_s_alone_in_a_folder_for_everybody(tmp_path):
+    tmp_path.chmod(0o755)
+    gallery = Gallery.open(tmp_path, model_id="model-a", embedding_length=8)
+    gallery.enroll("anna", np.ones(8, np.float32), silhouettes=None)
+    somebody_s = tmp_path / "now.backup.partial"
+    somebody_s.touch()
+    somebody_s.chmod(0o666)
+    back_up(gallery._store.database, tmp_path / "now.backup")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    gallery.close()
+    assert modes.pop(somebody_s.name) == 0o666
+    assert set(modes) >= {"metagait.db", "metagait.db-wal", "now.backup"}
+    assert set(modes.values()) == {0o600}
+    assert somebody_s.read_bytes() == b""

@@ -7,6 +7,7 @@ import pytest
 
 from gallery import Gallery, RebuildFailed, RebuildRefused, StoreUnavailable, WrongMasterKey
 from gallery.commands.rebuild import configure, run
+from gallery.index import ExactIndex
 from gallery.master_keys import write_master_key
 from gallery.next_generation import drop_others, roll_back
 from gallery.rebuild import rebuild
@@ -53,6 +54,40 @@ def test_dropping_frees_the_old_generation_and_its_bytes(tmp_path, store):
     assert not any(needle in path.read_bytes() for path in tmp_path.iterdir())
     with pytest.raises(RebuildRefused):
         roll_back(store)
+
+
+class Keeping(ExactIndex):
+    """An index that keeps its generations elsewhere, by name, as Milvus does."""
+
+    def __init__(self, length, kept):
+        super().__init__(length)
+        self._kept = kept
+
+    def begin(self, name, retired=()):
+        self._kept.difference_update(retired)
+        self._kept.add(name)
+        return super().begin(name)
+
+
+def test_an_index_elsewhere_hears_of_a_generation_that_was_dropped_meanwhile(tmp_path, store):
+    encoder, kept = new_encoder(), set()
+
+    def serve(encoder):
+        model = {
+            "model_id": encoder.facts.model_id,
+            "embedding_length": encoder.facts.embedding_length,
+        }
+        Gallery.open(tmp_path, **model, index=Keeping(encoder.facts.embedding_length, kept)).close()
+
+    serve(OLD)
+    (first,) = kept
+    rebuild(store, encoder)
+    assert drop_others(store) == 1
+    assert drop_others(store) == 0
+    serve(encoder)
+    assert len(kept - {first}) == len(kept) == 1
+    assert rebuild(store, OLD).embedded == 23, "nothing was left of it"
+    assert drop_others(store) == 1
 
 
 def test_dropping_a_generation_that_is_being_built_stops_its_rebuild(store):
