@@ -23,7 +23,8 @@ TITLE = "# Speed of the encoder"
 HEAD = (
     "Each section was written on its machine by the command it names, which leaves those of other "
     "machines as they are; `benchmarks/encode.py` says how each column comes about. Only ratios "
-    "within one table mean something."
+    "within one table mean something. `--clock processor` stands where other work shared the core, "
+    "which slows all rows, though not all alike."
 )
 
 Lost = dict[str, tuple[float, float | None]]
