@@ -1,6 +1,7 @@
 """Checks at the door of the gallery; behind it every value is trusted."""
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +28,9 @@ def check_subject(subject: str) -> None:
     """Refuse a subject id that could not be shown, listed or stored as it is.
 
     Raises:
-        InvalidSubject: not 1..128 printable characters without a space at either end.
+        InvalidSubject: not 1..128 printable characters without a space at either end, or not in
+            Unicode's composed form: in two spellings, one name would be two people, and erasing
+            one would leave the other.
 
     """
     if not 1 <= len(subject) <= SUBJECT_MAX_CHARACTERS:
@@ -39,6 +42,10 @@ def check_subject(subject: str) -> None:
         raise InvalidSubject(
             "expected a subject id of printable characters with no space at either end, "
             f"got {subject!a}"
+        )
+    if not unicodedata.is_normalized("NFC", subject):
+        raise InvalidSubject(
+            f"expected a subject id in Unicode's composed form (NFC), got {subject!a}"
         )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from gallery.audit import LOCAL
 from gallery.calibration import Calibration, calibrate
-from gallery.checks import check_embedding, check_limit, check_silhouettes
+from gallery.checks import check_consent, check_embedding, check_limit, check_silhouettes
 from gallery.ciphers import MasterKey
 from gallery.current import Current, opened_index
 from gallery.enrolling import find_conflict, new_sample
@@ -170,21 +170,31 @@ class Gallery(People):
         return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
 
     def enrolled_before(
-        self, subject: str, silhouettes: NDArray[np.uint8], *, actor: str = LOCAL
+        self,
+        subject: str,
+        silhouettes: NDArray[np.uint8],
+        *,
+        consent: Consent | None = None,
+        actor: str = LOCAL,
     ) -> Enrolment | None:
         """Tell of a walk that is enrolled already, which need not be embedded; None for another.
 
         Args:
             subject: whose walk it is.
             silhouettes: uint8 `[T, H, W]`, aligned.
+            consent: takes the place of the one that the walk was enrolled with.
             actor: who asks, for the audit log.
 
         Raises:
+            InvalidConsent: it has no basis, or expires at no certain moment.
             ModelMismatch: it is enrolled, in a gallery that another model embedded.
 
         """
         check_silhouettes(silhouettes)
-        return self._store.enrolled_before(sample_id(subject, silhouettes), self._model, actor)
+        if consent is not None:
+            check_consent(consent)
+        known = sample_id(subject, silhouettes)
+        return self._store.enrolled_before(known, self._model, consent, actor)
 
     @contextmanager
     def moment(self) -> Iterator[Moment]:

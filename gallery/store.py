@@ -163,13 +163,15 @@ class Store:
             require_model(head, model)
             known = first_sample(connection, self, new.sample_id)
             if known is not None:
-                return self._again(connection, head, known, new.actor)
+                return self._again(connection, head, known, new.consent, new.actor)
             enrolment, token = self._add(connection, head, new)
             self._log(connection, head, enrolment, token, new.actor)
             return enrolment
 
-    def enrolled_before(self, sample_id: str, model: Model, actor: str) -> Enrolment | None:
-        """Find that a sample is there already and log it as `enroll` does; None when it is not.
+    def enrolled_before(
+        self, sample_id: str, model: Model, consent: Consent | None, actor: str
+    ) -> Enrolment | None:
+        """Find that a sample is there already and do as `enroll` does; None when it is not.
 
         Raises:
             ModelMismatch: the live generation belongs to another model.
@@ -185,7 +187,7 @@ class Store:
                 return None  # erased in between
             head = read_head(connection, self.gallery_id)
             require_model(head, model)
-            return self._again(connection, head, known, actor)
+            return self._again(connection, head, known, consent, actor)
 
     def was_replaced(self, model: Model) -> bool:
         """Tell whether a model was live once and another one is now."""
@@ -266,12 +268,26 @@ class Store:
             plain_subjects=connection.scalar(select(func.count()).where(plain)) or 0,
         )
 
-    def _again(self, connection: Connection, head: Head, known: Row[Any], actor: str) -> Enrolment:
-        """Answer and log the enrolment of a row of `SAMPLE` that is there already."""
-        consent = consents_of(connection, known.subject_row).get(known.id)
-        sample = sample_from(known, head.model, consent)
+    def _again(
+        self,
+        connection: Connection,
+        head: Head,
+        known: Row[Any],
+        consent: Consent | None,
+        actor: str,
+    ) -> Enrolment:
+        """Answer and log the enrolment of a row of `SAMPLE` that is there already.
+
+        A consent that comes with it takes the place of the one before, as with a new walk.
+        """
+        before = consents_of(connection, known.subject_row).get(known.id)
+        sample = sample_from(known, head.model, before if consent is None else consent)
         enrolment = Enrolment(sample, created_subject=False, duplicate=True)
         self._log(connection, head, enrolment, known.token, actor)
+        if sample.consent is not None and sample.consent != before:
+            replace_consent(connection, known.subject_row, known.id, sample.consent)
+            entry = audit.Entry("consent", "recorded", actor, head.generation, known.token)
+            audit.append(connection, self.gallery_id, [entry])
         return enrolment
 
     def _log(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,11 +17,17 @@ DEFAULT_LIMIT = 5
 MAX_LIMIT = 100
 
 
+def composed(subject: str) -> str:
+    """Write a subject id as the gallery keeps it, however the caller's system spells it."""
+    return unicodedata.normalize("NFC", subject)
+
+
 def subject_of(fields: Mapping[str, str]) -> str:
-    """Read `subject`, which must be there; the gallery checks what it holds."""
-    subject = fields.get("subject")
-    if subject is None:
+    """Read `subject`, which must be there, composed; the gallery checks what it holds."""
+    given = fields.get("subject")
+    if given is None:
         raise InvalidFieldError("expected the form field `subject`, got none")
+    subject = composed(given)
     if subject in (".", ".."):
         # Clients resolve these in `/subjects/..`, so that nobody could be erased by such an id.
         raise InvalidFieldError(f"expected a `subject` that can be named in a URL, got {subject!r}")

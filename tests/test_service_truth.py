@@ -42,6 +42,31 @@ def test_an_erasure_answers_with_a_receipt_that_stays_readable(client):
     assert (missing.status_code, missing.json()["code"]) == (404, "receipt_not_found")
 
 
+def test_two_spellings_of_a_name_are_one_subject(client):
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    assert enroll(client, decomposed, 10).json()["subject"] == composed
+    again = enroll(client, composed, 10)
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    listed = client.get("/subjects").json()["subjects"]
+    assert [one["subject"] for one in listed] == [composed]
+    assert client.delete(f"/subjects/{decomposed}").status_code == 200
+    assert client.get("/subjects").json()["subjects"] == []
+
+
+def test_a_consent_that_comes_with_a_known_walk_takes_the_place_of_its_own(client, gallery):
+    first, second = '{"basis": "study 4"}', '{"basis": "study 5", "reference": "17"}'
+    enroll(client, "ada", 14, consent=first)
+    again = enroll(client, "ada", 14, consent=second)
+    assert again.json()["duplicate"]
+    (sample,) = client.get("/subjects/ada").json()["samples"]
+    assert sample["consent"]["basis"] == "study 5"
+    enroll(client, "ada", 14)
+    (sample,) = client.get("/subjects/ada").json()["samples"]
+    assert sample["consent"]["basis"] == "study 5"
+    recorded = [row for row in log_of(gallery) if row["action"] == "consent"]
+    assert len(recorded) == 1
+
+
 def test_consents_are_recorded_shown_and_listed_when_they_expire(client):
     past = json.dumps({"basis": "study 4", "expires": "2020-01-01T00:00:00Z"})
     moment = "2026-03-04T05:06:07+01:00"

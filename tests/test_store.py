@@ -84,7 +84,19 @@ def test_a_sample_id_tells_subjects_walks_and_shapes_apart():
 
 
 @pytest.mark.parametrize(
-    "subject", ["", " anna", "anna ", "an\nna", "\x00", "a" * 129, "\ud800", "a\u200bb", "a\u2028b"]
+    "subject",
+    [
+        "",
+        " anna",
+        "anna ",
+        "an\nna",
+        "\x00",
+        "a" * 129,
+        "\ud800",
+        "a\u200bb",
+        "a\u2028b",
+        "e\u0301",
+    ],
 )
 def test_subject_ids_that_could_not_be_shown_are_refused(subject):
     with pytest.raises(InvalidSubject, match="expected a subject id"):

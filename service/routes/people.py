@@ -4,9 +4,11 @@ import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator
 
 from service import schemas
 from service.access import CallerHere, GuardedRoute
+from service.fields import composed
 from service.links import ERASED, FIRST_LISTED, FIRST_SAMPLE
 from service.problems import responses
 from service.rooms import RoomsHere
@@ -16,7 +18,9 @@ router = APIRouter(tags=["people"], route_class=GuardedRoute)
 
 # A subject id may hold a slash, so these paths take all that follows.
 _SUBJECT = "/subjects/{subject:path}"
-SubjectId = Annotated[str, Path(description="the caller's own id of the person")]
+SubjectId = Annotated[
+    str, Path(description="the caller's own id of the person"), AfterValidator(composed)
+]
 ReceiptId = Annotated[str, Path(description="the id that an erasure answered")]
 SampleId = Annotated[str, Path(description="the id that an enrolment answered")]
 

@@ -212,7 +212,11 @@ async def _enroll(arrived: Arrival, new: _New) -> schemas.Enrolled:
             raise PoorQualityError(probe.aligned.quality.faults)
         gallery, walk, started = rooms.gallery, probe.aligned.walk, time.perf_counter()
         enrolment = await rooms.ask(
-            gallery.enrolled_before, new.subject, walk.silhouettes, actor=new.actor
+            gallery.enrolled_before,
+            new.subject,
+            walk.silhouettes,
+            consent=new.consent,
+            actor=new.actor,
         )
         return None if enrolment is None else await _enrolled(rooms, probe, enrolment, started)
 
