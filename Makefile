@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 HOST   ?= $(or $(METAGAIT_HOST),127.0.0.1)
 PORT   ?= $(or $(METAGAIT_PORT),8000)
 DATA   ?= $(or $(METAGAIT_DATA),./data)
-WORKERS ?= 0
+WORKERS ?= 2
 # The training whose attention and curves `make pictures` draws first, so that it says at once when there is none;
 # the rest is of the weights that ship.
 RUN    ?= runs/walkers
@@ -45,7 +45,7 @@ pictures: $(VENV)/.complete
 bench: $(VENV)/.complete
 	$(BIN)/python benchmarks/encode.py --evaluate 20
 
-# WORKERS=2 shares the files of the tests between two processes, for a machine with two idle cores.
+# Two processes share the files of the tests; WORKERS=0 runs them one after another.
 test: $(VENV)/.complete
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
