@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,8 @@ from gallery.records import Consent
 
 SUBJECT_MAX_CHARACTERS = 128
 METADATA_MAX_BYTES = 16 * 1024
+METADATA_MAX_DEPTH = 64
+"""Objects and lists within one another; what reads an answer gives up at some depth of its own."""
 
 
 def check_subject(subject: str) -> None:
@@ -161,7 +163,7 @@ def metadata_text(metadata: Mapping[str, Any] | None) -> str:
     """Write metadata as the JSON text that the store keeps.
 
     Raises:
-        InvalidMetadata: not a JSON object, or larger than 16 KiB as UTF-8.
+        InvalidMetadata: not a JSON object, larger than 16 KiB as UTF-8, or nested too deeply.
 
     """
     given = {} if metadata is None else dict(metadata)
@@ -180,4 +182,22 @@ def metadata_text(metadata: Mapping[str, Any] | None) -> str:
         raise InvalidMetadata(
             f"expected metadata of at most {METADATA_MAX_BYTES} bytes of JSON, got {size} bytes"
         )
+    _check_depth(given)
     return text
+
+
+def _check_depth(metadata: Mapping[str, Any]) -> None:
+    level: list[Any] = [metadata]
+    for _ in range(METADATA_MAX_DEPTH):
+        level = [inner for outer in level for inner in _within(outer)]
+    if any(isinstance(value, Mapping | list) for value in level):
+        raise InvalidMetadata(
+            f"expected metadata of at most {METADATA_MAX_DEPTH} objects and lists within one "
+            "another, got more"
+        )
+
+
+def _within(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -142,7 +142,7 @@ class Gallery(People):
             embedding: float32 `[L]`, by the model that the gallery was opened for.
             silhouettes: uint8 `[T, H, W]`, aligned; without them no other model can ever embed
                 the sample.
-            metadata: a JSON object of at most 16 KiB.
+            metadata: a JSON object of at most 16 KiB, 64 objects and lists deep.
             captured_at: when the walk was recorded, with a time zone.
             consent: why this sample may be kept.
             actor: who asks, for the audit log: the id of an API key, or `local`.

@@ -42,7 +42,7 @@ def view_of(metadata: Mapping[str, Any]) -> float | None:
         return None
     try:
         degrees = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # an integer may be larger than any float
         return None
     return degrees % _FULL if math.isfinite(degrees) else None
 

@@ -133,8 +133,9 @@ async def _parse(request: Request, limits: Limits, chunks: AsyncGenerator[bytes,
     except MultiPartException as error:
         check_frames(sum(isinstance(value, UploadFile) for _, value in parser.items), limits)
         raise MalformedUploadError(f"expected a multipart form: {error.message}") from error
-    except (UnicodeError, LookupError) as error:
-        # The charset is the caller's to name; not every codec can read every byte.
+    except (ValueError, LookupError) as error:
+        # The charset is the caller's to name: it may be no name at all, and not every codec can
+        # read every byte.
         raise MalformedUploadError("expected form fields in UTF-8") from error
 
 
@@ -160,7 +161,7 @@ def _as_upload(form: FormData, query: Mapping[str, str]) -> Upload:
         if isinstance(value, UploadFile) and name in ("sequence", "frames"):
             (sequences if name == "sequence" else frames).append(value)
         elif isinstance(value, str) and name in TEXT_FIELDS and name not in fields:
-            fields[name] = value
+            fields[name] = _text(name, value)
         else:
             raise InvalidFieldError(_explain(name, value))
     return Upload(
@@ -169,6 +170,15 @@ def _as_upload(form: FormData, query: Mapping[str, str]) -> Upload:
         fields=fields,
         more=tuple(sequence.file for sequence in sequences[1:]),
     )
+
+
+def _text(name: str, value: str) -> str:
+    """Refuse half a surrogate pair, which some codecs read and nothing can write."""
+    try:
+        value.encode()
+    except UnicodeError as error:
+        raise InvalidFieldError(f"expected `{name}` as text that can be written") from error
+    return value
 
 
 def _explain(name: str, value: UploadFile | str) -> str:

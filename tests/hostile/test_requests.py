@@ -68,6 +68,8 @@ def test_a_body_that_comes_too_slowly_is_refused(
          "multipart/form-data; boundary=b"),
         (b'--b\r\nContent-Disposition: form-data; name="subject"\r\n\r\n\xff\xfe\r\n--b--',
          "multipart/form-data; boundary=b; charset=undefined"),
+        (b'--b\r\nContent-Disposition: form-data; name="subject"\r\n\r\nx\r\n--b--',
+         "multipart/form-data; boundary=b; charset=a\0b"),
     ],
 )  # fmt: skip
 def test_what_is_no_form_is_refused(client: Caller, body: bytes, kind: str | None) -> None:
@@ -85,6 +87,43 @@ def test_metadata_is_a_strict_json_object(client: Caller, gallery: Gallery, meta
     response = client.post("/enroll", data=fields, files=sequence(WALK))
     check_problem(response, 422, "invalid_field")
     assert gallery.status().samples == 0
+
+
+@pytest.mark.parametrize("opening", ['{"a": ', '{"a": [{"b": '])
+def test_nobodys_metadata_makes_them_unreadable(
+    client: Caller, gallery: Gallery, opening: str
+) -> None:
+    closing, deep = opening.count("["), opening.count("{") + opening.count("[")
+
+    def nested(times: int) -> dict[str, str]:
+        end = "}" + "]}" * closing
+        return {"subject": "ann", "metadata": opening * times + "1" + end * times}
+
+    refused = client.post("/enroll", data=nested(65 // deep + 1), files=sequence(WALK))
+    check_problem(refused, 422, "invalid_metadata")
+    assert gallery.status().samples == 0
+    taken = client.post("/enroll", data=nested(64 // deep), files=sequence(WALK))
+    assert taken.status_code == 201, taken.text
+    assert client.get("/subjects/ann").status_code == 200
+
+
+def test_one_samples_metadata_spoils_no_search(client: Caller) -> None:
+    vast = {"metadata": f'{{"view": 1{"0" * 400}}}'}
+    enrolled = client.post("/enroll", data={"subject": "ann", **vast}, files=sequence(WALK))
+    assert enrolled.status_code == 201
+    for asked in ({"metadata": '{"view": 90}'}, vast):
+        answer = client.post("/identify", data=asked, files=sequence(WALK))
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["candidates"][0]["view"] is None
+
+
+@pytest.mark.parametrize(("charset", "half"), [("unicode_escape", "\\ud800"), ("utf-7", "+2AA-")])
+def test_half_a_surrogate_pair_is_no_text(client: Caller, charset: str, half: str) -> None:
+    body = f'--b\r\nContent-Disposition: form-data; name="subject"\r\n\r\n{half}\r\n--b--'
+    kind = f"multipart/form-data; boundary=b; charset={charset}"
+    headers = {"content-type": kind, "idempotency-key": "once"}
+    response = client.post("/identify", content=body.encode(), headers=headers)
+    check_problem(response, 422, "invalid_field")
 
 
 def test_a_giant_text_field_is_refused(client: Caller) -> None:
