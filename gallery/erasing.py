@@ -141,6 +141,12 @@ def read_receipt(store: Store, receipt_id: str) -> Receipt:
     return _receipt(json.loads(body))
 
 
+def count_erasures(store: Store) -> int:
+    """Count what was ever erased from the gallery, by whichever process: receipts stay."""
+    with store.database.reading() as connection:
+        return _count(connection, receipts.c.gallery == store.gallery_id)
+
+
 def subject_digest(salt: str, subject: str) -> str:
     """Make the digest by which a receipt shows whose it is to who has the salt."""
     return hashlib.sha256(f"{salt}{subject}".encode()).hexdigest()

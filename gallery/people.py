@@ -107,6 +107,10 @@ class People:
         """
         return erasing.read_receipt(self._store, receipt_id)
 
+    def erasures(self) -> int:
+        """Count the erasures so far, by whichever process: what named people before is old."""
+        return erasing.count_erasures(self._store)
+
     def views(self, sample_ids: Sequence[str]) -> Mapping[str, float]:
         """Read the views, in degrees, of those samples whose metadata name one."""
         return views_of(self._store, sample_ids)

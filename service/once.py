@@ -14,8 +14,9 @@ from service.rooms import RoomsHere
 from service.uploads import Upload
 
 B = TypeVar("B", bound=BaseModel)
-Name = tuple[str | None, str, str]
-"""The id of the caller's key, the gallery, and the caller's own name for the request."""
+Name = tuple[str | None, str, int, str]
+"""The id of the caller's key, the gallery, how often somebody was erased from it, by whichever
+process, and the caller's own name for the request."""
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -30,9 +31,7 @@ IdempotencyKey = Annotated[
 class Once:
     """Works on a request, unless it was answered already under its key."""
 
-    def __init__(
-        self, answers: Answers, name: tuple[str | None, str, str] | None, target: str
-    ) -> None:
+    def __init__(self, answers: Answers, name: Name | None, target: str) -> None:
         self._answers = answers
         self._name = name
         self._target = target
@@ -61,7 +60,10 @@ async def once_of(
     """Give a route the key of its request; each caller's keys are its own."""
     name = None
     if idempotency_key is not None:
-        name = (caller.key_id, rooms.settings.gallery, idempotency_key)
+        # An answer names people: no erasure is survived by one, not by that of another replica
+        # either, nor by one whose own answer was an error.
+        erasures = await rooms.ask(rooms.gallery.erasures)
+        name = (caller.key_id, rooms.settings.gallery, erasures, idempotency_key)
     return Once(rooms.answers, name, f"{request.method} {request.url.path}?{request.url.query}")
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -206,6 +207,22 @@ def test_a_question_sent_twice_is_worked_on_once(
     enroll(client, "ben", walker(20))
     client.delete("/subjects/ben")
     assert ask(11).status_code == 200
+
+
+def test_no_answer_outlives_an_erasure_by_another_process(
+    client: Caller, gallery: Gallery, settings: Settings
+) -> None:
+    enroll(client, "ann", walker(10))
+    before = client.post("/identify", files=sequence(walker(10)), headers=KEY).json()
+    assert [one["subject"] for one in before["candidates"]] == ["ann"]
+    status = gallery.status()
+    other = Gallery.open(
+        settings.data, model_id=status.model_id, embedding_length=status.embedding_length
+    )
+    with closing(other):
+        other.erase_subject("ann")
+    after = client.post("/identify", files=sequence(walker(10)), headers=KEY).json()
+    assert after["candidates"] == []
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129])
