@@ -141,7 +141,8 @@ class Receipt:
     key_destroyed: bool
     """The key of the subject, where it was encrypted."""
     proof: Proof | None
-    """None when the service was stopped between the erasure and the check."""
+    """None when the check after the erasure could not be made: the service was stopped before it,
+    or the index or the store did not answer."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
 """What follows an erasure: the index forgets, the files are scrubbed, and a receipt is written."""
 
+import logging
 from collections.abc import Callable
 
 from gallery import erasing
 from gallery.current import Current
+from gallery.errors import IndexUnavailable, StoreError
 from gallery.records import Erasure
 from gallery.store import Store
+
+_LOG = logging.getLogger("metagait.gallery")
 
 
 class Scrubber:
@@ -20,8 +24,19 @@ class Scrubber:
         self._must_scrub = True
 
     def finish(self, erased: erasing.Erased) -> Erasure:
-        """Let the index follow, scrub, look for what was erased, and keep the receipt."""
+        """Let the index follow, scrub, look for what was erased, and keep the receipt.
+
+        Whoever was erased is gone already. When nobody can look, the receipt stays without a proof:
+        as an error it would be lost with its salt, and asking again would find nobody to erase.
+        """
         self._must_scrub = True
+        try:
+            return self._proven(erased)
+        except (IndexUnavailable, StoreError) as error:
+            _LOG.warning("what was erased could not be looked for afterwards: %s", error)
+            return erased.erasure
+
+    def _proven(self, erased: erasing.Erased) -> Erasure:
         self._current.catch_up()
         self.scrub()
         files = "pending" if self._must_scrub else self._store.database.erased_bytes

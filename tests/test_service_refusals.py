@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from service.errors import SettingsError
 from service.problems import KINDS, kind_of
 from service.settings import Settings, load_settings
 from tests.caller import Caller, calling
-from tests.fakes import FakeEncoder, npy, walker
+from tests.fakes import FakeEncoder, mean_picture, npy, walker
 
 WALK = npy(walker(10))
 
@@ -145,6 +146,33 @@ def test_where_the_search_engine_is_stands_in_the_log_and_not_in_the_answer(
     assert "10.1.2.3" not in response.text
     (told,) = [one for one in caplog.records if "10.1.2.3:19530" in one.getMessage()]
     assert told.levelname == "WARNING"
+
+
+def test_who_is_erased_while_the_search_engine_is_gone_has_a_receipt(
+    settings: Settings, encoder: FakeEncoder
+) -> None:
+    facts = encoder.facts
+    with (
+        closing(
+            Gallery.open(
+                settings.data,
+                model_id=facts.model_id,
+                embedding_length=facts.embedding_length,
+                index=_GoneIndex(facts.embedding_length),
+            )
+        ) as gallery,
+        calling(create_app(settings, encoder=encoder, gallery=gallery)) as client,
+    ):
+        for subject, build in (("ann", 8), ("ben", 20)):
+            gallery.enroll(subject, mean_picture(walker(build)[:, :64, :44]), silhouettes=None)
+        erased = client.delete("/subjects/ann")
+        assert erased.status_code == 200, erased.text
+        receipt = erased.json()["receipt"]
+        assert receipt["proof"] is None
+        said = f"{erased.json()['salt']}ann".encode()
+        assert receipt["subject_digest"] == sha256(said).hexdigest()
+        assert client.get(f"/receipts/{receipt['receipt_id']}").json() == receipt
+        assert client.get("/subjects/ann").status_code == 404
 
 
 def test_a_service_full_of_walks_refuses_at_once(

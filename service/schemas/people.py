@@ -114,7 +114,10 @@ class Receipt(Body):
     embeddings: dict[str, int] = Field(examples=[{"1": 2}], description="by generation")
     consents: int = Field(examples=[0])
     key_destroyed: bool = Field(description="the subject's key, where it was encrypted")
-    proof: Proof | None = Field(description="null when the service stopped before it had looked")
+    proof: Proof | None = Field(
+        description="null when nobody could look: the service stopped, or the index or the store "
+        "did not answer"
+    )
 
 
 class Erased(Body):
