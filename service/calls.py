@@ -116,7 +116,7 @@ def _files(walk: WalkSource) -> list[_Part]:
     """Turn a walk into form files: one `sequence`, or several `frames`."""
     if isinstance(walk, np.ndarray | Path | str):
         return [("sequence", ("walk", _as_file(walk)))]
-    return [("frames", ("frame", path.read_bytes())) for path in _pictures(walk)]
+    return [("frames", ("frame", _read(path))) for path in _pictures(walk)]
 
 
 def _pictures(walk: Sequence[Path]) -> list[Path]:
@@ -139,7 +139,16 @@ def _as_file(walk: WalkSource) -> bytes:
         return _zipped([child for child in path.iterdir() if child.suffix.lower() in PICTURES])
     if not path.is_file():
         raise NoWalksError(f"expected a file or a folder of pictures at {path}, got nothing")
-    return path.read_bytes()
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NoWalksError(
+            f"expected a file that can be read at {path}, got: {error.strerror}"
+        ) from error
 
 
 def _zipped(pictures: Sequence[Path]) -> bytes:
@@ -149,5 +158,6 @@ def _zipped(pictures: Sequence[Path]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(pictures, key=lambda picture: natural_key(picture.name)):
-            archive.write(path, path.name)
+            # Not by its path: zip has no word for the times of files that are older than 1980.
+            archive.writestr(path.name, _read(path))
     return file.getvalue()

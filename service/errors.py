@@ -199,4 +199,4 @@ class RefusedError(ClientError):
 
 
 class NoWalksError(ClientError):
-    """A path holds no walk to send."""
+    """A path holds no walk to send, or none that can be read."""

@@ -130,6 +130,28 @@ def test_a_refused_walk_is_told_and_the_rest_goes_on(
     assert "001/00_1.zip" in printed.err
 
 
+def test_a_walk_that_cannot_be_read_is_told_and_the_rest_goes_on(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_casia_a(tmp_path)
+    (root / "001" / "00_0.zip").symlink_to("nowhere")
+    (root / "002" / "00_0").mkdir()
+    (root / "002" / "00_0" / "1.png").mkdir()
+    for command, told in ((enroll, "9 enrolled, 2 refused"), (identify, "rank-1")):
+        assert command.run(arguments(command, str(root), "--url", url)) == 1
+        printed = capsys.readouterr()
+        assert told in printed.out
+        assert "001/00_0.zip: expected" in printed.err
+        assert "002/00_0: expected" in printed.err
+
+
+def test_pictures_older_than_zip_are_sent(url: str, tmp_path: Path) -> None:
+    root = write_casia_b(tmp_path)
+    for picture in root.rglob("*.png"):
+        os.utime(picture, (0, 0))
+    assert enroll.run(arguments(enroll, str(root), "--url", url)) == 0
+
+
 def test_the_client_sends_every_kind_of_walk(url: str, tmp_path: Path) -> None:
     walk = walker(10)
     pictures = []

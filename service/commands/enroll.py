@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Enrol the walks; status 1 when the service refused one."""
+    """Enrol the walks; status 1 when one was refused or could not be read."""
     walks = selected(arguments)
     named = [(_subject(walk, arguments.subject), walk) for walk in walks]
     done: list[str] = []
@@ -88,6 +88,6 @@ def _enroll(client: Client, subject: str, walk: FoundWalk) -> tuple[str, str]:
     """Enrol one walk; returns what became of it, and a sentence where that needs one."""
     try:
         answer = client.enroll(subject, walk.path, metadata=walk.metadata)
-    except RefusedError as error:
+    except (RefusedError, NoWalksError) as error:
         return "refused", f"{walk.place}: {error}"
     return "enrolled before" if answer.duplicate else "enrolled", ""

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
-from service.errors import RefusedError
+from service.errors import NoWalksError, RefusedError
 from service.schemas import Identified
 
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _identify(client: Client, walk: FoundWalk, limit: int) -> Identified | None:
     try:
         return client.identify(walk.path, limit=limit)
-    except RefusedError as error:
+    except (RefusedError, NoWalksError) as error:
         tqdm.write(f"{walk.place}: {error}", file=sys.stderr)
         return None
 
