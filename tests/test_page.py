@@ -154,6 +154,27 @@ def test_enrol_identify_stranger_erase(page: Page) -> None:
     expect(page.locator(".card .who")).to_have_text(["Ben"])
 
 
+def test_an_answer_never_stands_beside_another_walk(page: Page, encoder: FakeEncoder) -> None:
+    answer = page.locator("#answer")
+    take_sample(page, "Ada", "Monday")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(answer).to_contain_text("Enrolled as Ada", timeout=PATIENCE_MS)
+    take_sample(page, "Ada", "Tuesday")
+    page.get_by_role("button", name="Who is it?").click()
+    expect(answer).to_contain_text("This is Ada.", timeout=PATIENCE_MS)
+    take_sample(page, "Dan", "a stranger")
+    expect(answer).not_to_contain_text("Ada")
+    # Nor one that comes late, when another walk is there already.
+    take_sample(page, "Ada", "Tuesday")
+    encoder.free.clear()
+    page.get_by_role("button", name="Who is it?").click()
+    take_sample(page, "Dan", "a stranger")
+    with page.expect_response("**/identify"):
+        encoder.free.set()
+    page.wait_for_timeout(300)
+    expect(answer).not_to_contain_text("Ada")
+
+
 @pytest.mark.parametrize("encoder", ["strict"], indirect=True)
 def test_who_is_near_but_not_near_enough_is_shown_as_such(page: Page) -> None:
     enrol(page, "Ada", "Monday")

@@ -46,8 +46,11 @@ const showSample = async (sample, subject) => {
   find("player").scrollIntoView({ block: "nearest" });
 };
 
-const besideProbe = (candidate) =>
-  run(async () => player.beside(await enrolledWalk(candidate.sample_id), candidate.subject));
+const besideProbe = (candidate) => run(async () => {
+  const probe = files;
+  const walk = await enrolledWalk(candidate.sample_id);
+  if (files === probe) player.beside(walk, candidate.subject);
+});
 
 const people = new People({
   list: find("people"),
@@ -71,6 +74,8 @@ async function choose(chosen, name) {
   find("actions").hidden = true;
   find("quality").hidden = true;
   files = [];
+  // Who the walk before was says nothing about this one.
+  find("answer").replaceChildren();
   await run(async () => {
     const seen = await api.preview(chosen);
     const walk = await Walk.of(seen);
@@ -91,7 +96,10 @@ function chooseSample(file, person, words) {
 
 const identify = () => run(async () => {
   player.alone();
-  showIdentified(find("answer"), await api.identify(files), besideProbe);
+  const probe = files;
+  const answer = await api.identify(probe);
+  if (files !== probe) return;
+  showIdentified(find("answer"), answer, besideProbe);
   find("answers").scrollIntoView({ block: "nearest" });
 });
 
