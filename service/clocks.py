@@ -28,8 +28,10 @@ class Clock:
             self.processor_s += time.thread_time() - processor
 
     def __sub__(self, part: "Clock") -> "Clock":
-        """What is left of this without a part of it."""
-        return Clock(self.wall_s - part.wall_s, self.processor_s - part.processor_s)
+        """What is left of this without a part of it: not less than nothing, as rounding has it."""
+        return Clock(
+            max(0.0, self.wall_s - part.wall_s), max(0.0, self.processor_s - part.processor_s)
+        )
 
     def __add__(self, other: "Clock") -> "Clock":
         """Both together."""
