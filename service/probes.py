@@ -120,7 +120,7 @@ async def with_probe(
 
     """
     started, rooms = time.perf_counter(), arrived.rooms
-    aligned = await _unless_gone(arrived.request, rooms.align(arrived.upload))
+    aligned = await unless_gone(arrived.request, rooms.align(arrived.upload))
     silhouettes = aligned.walk.silhouettes
     frames = rooms.settings.window_frames if in_windows else len(silhouettes)
 
@@ -130,7 +130,7 @@ async def with_probe(
             if answer is not None:
                 return answer
         parts = split(silhouettes, frames)
-        windows = await _unless_gone(arrived.request, _embed(rooms, parts, started))
+        windows = await unless_gone(arrived.request, _embed(rooms, parts, started))
         return await finish(rooms, Probe(aligned, windows, frames, started))
 
     return await arrived.serving.with_one_model(rooms, embedded)
@@ -217,7 +217,7 @@ def _windows(
     )
 
 
-async def _unless_gone(request: Request | None, work: Awaitable[R]) -> R:
+async def unless_gone(request: Request | None, work: Awaitable[R]) -> R:
     """Await work, but cancel it when the caller hangs up: nobody would read the answer."""
     if request is None:
         return await work

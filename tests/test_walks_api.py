@@ -6,6 +6,7 @@ import logging
 from contextlib import closing
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from service.settings import Settings
 from service.uploads import Upload
 from tests.caller import Caller, calling
 from tests.fakes import FakeEncoder, npy, walker, zipped_walk
+from tests.waiting import wait_until
 
 Walk = NDArray[np.uint8]
 PACKED = {"content-type": MEDIA_TYPE}
@@ -207,6 +209,20 @@ def test_a_question_sent_twice_is_worked_on_once(
     enroll(client, "ben", walker(20))
     client.delete("/subjects/ben")
     assert ask(11).status_code == 200
+
+
+def test_a_batch_is_dropped_when_its_caller_hangs_up(url: str, encoder: FakeEncoder) -> None:
+    encoder.free.clear()
+    files = [("sequence", ("walk", npy(walker(10))))] * 12
+    with pytest.raises(httpx.ReadTimeout), httpx.Client(base_url=url, timeout=2) as client:
+        client.post("/identify/batch", files=files)
+    with httpx.Client(base_url=url, timeout=30) as client:
+        # The encoder is held for twice as long as this.
+        wait_until(lambda: "metagait_walks_in_work 0.0" in client.get("/metrics").text, seconds=10)
+        encoder.free.set()
+        # Whoever asks next is answered after the walks that were with the encoder, and no others.
+        assert client.post("/identify", files=sequence(walker(10))).status_code == 200
+    assert sum(len(batch) for batch in encoder.batches) < 6
 
 
 def test_no_answer_outlives_an_erasure_by_another_process(

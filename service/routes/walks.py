@@ -25,7 +25,7 @@ from service.fields import (
 )
 from service.forms import batch_body, walk_body
 from service.links import ENROLLED
-from service.probes import Probe, judged, searched, with_probe
+from service.probes import Probe, judged, searched, unless_gone, with_probe
 from service.problems import answer_to, responses
 from service.rooms import Rooms, RoomsHere, UploadHere
 from service.sprites import sprite
@@ -293,7 +293,8 @@ async def _identify_each(
             return schemas.BatchItem(identified=found, problem=None)
 
     with arrived.rooms.admission.several(min(len(files), _AT_A_TIME)):
-        items = await asyncio.gather(*(one(file) for file in files))
+        every = asyncio.gather(*(one(file) for file in files))
+        items = await unless_gone(arrived.request, every)
     return schemas.IdentifiedBatch(items=tuple(items))
 
 
