@@ -16,6 +16,13 @@ from tests.fakes import FakeEncoder, walker, zipped_walk
 from tests.waiting import wait_until
 
 PATIENCE_S = 60
+# What a shell without job control starts in the background ignores Ctrl-C, its children too.
+HEARING_CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from metagait import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def test_so_many_are_on_the_way_and_results_keep_the_order() -> None:
@@ -74,10 +81,11 @@ def test_ctrl_c_loses_and_doubles_no_enrolment(
         file = tmp_path / "walks" / f"p{number}" / "walk.zip"
         file.write_bytes(zipped_walk(walker(8 + number % 20, 15 + number // 20)))
     encoder.free.clear()
-    command = [sys.executable, "-m", "metagait", "enroll", str(tmp_path / "walks"), "--url", url]
+    command = [sys.executable, "-c", HEARING_CTRL_C, "enroll", str(tmp_path / "walks")]
     with subprocess.Popen(
-        [*command, "--at-once", "2"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as running:
+        [*command, "--url", url, "--at-once", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as running:  # fmt: skip
         assert encoder.entered.wait(PATIENCE_S)
         running.send_signal(signal.SIGINT)
         time.sleep(0.2)  # so that it is heard before there is room for more
