@@ -9,6 +9,15 @@ from gallery.indexes.compact import CompactIndex
 LENGTH = 24
 
 
+class Clock:
+    """Seconds that pass when it is said."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
 class AtOnce(Executor):
     """Does in `submit` what a worker would do later."""
 

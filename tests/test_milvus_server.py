@@ -9,21 +9,12 @@ import pytest
 from gallery import Gallery, IndexUnavailable
 from gallery.indexes.milvus import INDEX_TYPES, MilvusIndex
 from gallery.indexes.newest import KEPT_S
-from tests.indexes import LENGTH, check, fill, vectors
+from tests.indexes import LENGTH, Clock, check, fill, vectors
 from tests.milvus import PATIENCE_S, Relay
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.milvus
 PROBES = np.random.default_rng(3).normal(size=(8, LENGTH)).astype(np.float32)
-
-
-class Clock:
-    """Seconds that pass when it is said."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

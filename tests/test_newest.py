@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from gallery.indexes.newest import KEPT_S, MOST_BYTES, Newest
-from tests.indexes import LENGTH, brute_force, vectors
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
+from tests.indexes import LENGTH, Clock, brute_force, vectors
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What the service refuses, with which problem, and that nothing is written then."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -125,9 +125,9 @@ class _GoneIndex(ExactIndex):
         raise IndexUnavailable("expected an answer, got: no route to 10.1.2.3:19530")
 
 
-def test_where_the_search_engine_is_stands_in_the_log_and_not_in_the_answer(
-    settings: Settings, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
-) -> None:
+@contextmanager
+def _engine_gone(settings: Settings, encoder: FakeEncoder) -> Iterator[tuple[Caller, Gallery]]:
+    """Call a service whose search engine does not answer."""
     facts = encoder.facts
     with (
         closing(
@@ -140,6 +140,13 @@ def test_where_the_search_engine_is_stands_in_the_log_and_not_in_the_answer(
         ) as gallery,
         calling(create_app(settings, encoder=encoder, gallery=gallery)) as client,
     ):
+        yield client, gallery
+
+
+def test_where_the_search_engine_is_stands_in_the_log_and_not_in_the_answer(
+    settings: Settings, encoder: FakeEncoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _engine_gone(settings, encoder) as (client, _):
         client.post("/enroll", data={"subject": "ann"}, files=sequence(WALK))
         response = client.post("/identify", files=sequence(WALK))
     check_problem(response, 503, "index_unavailable")
@@ -151,18 +158,7 @@ def test_where_the_search_engine_is_stands_in_the_log_and_not_in_the_answer(
 def test_who_is_erased_while_the_search_engine_is_gone_has_a_receipt(
     settings: Settings, encoder: FakeEncoder
 ) -> None:
-    facts = encoder.facts
-    with (
-        closing(
-            Gallery.open(
-                settings.data,
-                model_id=facts.model_id,
-                embedding_length=facts.embedding_length,
-                index=_GoneIndex(facts.embedding_length),
-            )
-        ) as gallery,
-        calling(create_app(settings, encoder=encoder, gallery=gallery)) as client,
-    ):
+    with _engine_gone(settings, encoder) as (client, gallery):
         for subject, build in (("ann", 8), ("ben", 20)):
             gallery.enroll(subject, mean_picture(walker(build)[:, :64, :44]), silhouettes=None)
         erased = client.delete("/subjects/ann")
