@@ -1,4 +1,4 @@
-"""Docs that cannot rot: what the README names exists, and what exists is named."""
+"""Docs that cannot rot: what they name exists, and what exists is named."""
 
 import re
 import tomllib
@@ -8,14 +8,14 @@ from metagait import COMMANDS
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_every_setting_stands_in_the_readme_with_its_default() -> None:
+def test_every_setting_stands_in_its_page_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
-        row = re.search(rf"^\| `{PREFIX}{name.upper()}` \| (.*?) \|", README, re.MULTILINE)
+        row = re.search(rf"^\| `{PREFIX}{name.upper()}` \| (.*?) \|", SETTINGS, re.MULTILINE)
         assert row, name
         if isinstance(field.default, int | float) or name in {
             "host",
@@ -28,9 +28,12 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
             assert row.group(1) == f"`{field.default}`", name
 
 
-def test_the_readme_names_no_setting_that_does_not_exist() -> None:
+def test_no_page_names_a_setting_that_does_not_exist() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    assert set(re.findall(rf"{PREFIX}[A-Z_]+", README)) == known
+    assert set(re.findall(rf"{PREFIX}[A-Z_]+", SETTINGS)) == known
+    for path in DOCUMENTS:
+        named = re.findall(rf"{PREFIX}[A-Z][A-Z_]*", path.read_text(encoding="utf-8"))
+        assert set(named) <= known, path.name
 
 
 def test_every_make_target_and_command_that_is_named_exists() -> None:
