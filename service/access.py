@@ -32,7 +32,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 PUBLIC: Final = "public"
 """Anybody may: it tells nothing about anybody."""
 ANY_KEY: Final = "any key"
-"""Whoever has a live key may, whatever its scopes."""
+"""Whoever has a live key for the gallery may, whatever its scopes."""
 
 ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "livez": PUBLIC,
@@ -66,7 +66,7 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
 }
 """Operation id -> what its caller needs."""
 
-_OF_NO_GALLERY = frozenset({"list_galleries"})
+_OF_NO_GALLERY = frozenset({"list_galleries", "metrics"})
 """Operations that say of each gallery only what the caller's key may see."""
 
 JSON_BYTES = 64 * 1024
@@ -94,8 +94,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if need != PUBLIC:
-                of_none = operation in _OF_NO_GALLERY
-                gallery = None if of_none else _gallery_of(request, need)
+                gallery = _gallery_of(request, operation)
                 request.state.caller = await _admitted(request, need, gallery)
                 _check_query(request, query)
             # Uploads bound themselves; a body that FastAPI reads is bounded here.
@@ -233,7 +232,7 @@ def _is_called_here(host: str) -> bool:
     return not name or is_loopback(name)
 
 
-def _gallery_of(request: Request, need: str) -> str | None:
+def _gallery_of(request: Request, operation: str) -> str | None:
     """Tell which gallery the route will touch; None for what says nothing of one in particular."""
     # It is named in the path or the query, never in the body, so that it is judged before that is
     # read. A second name would be another than the one that the route takes, so it is refused.
@@ -245,7 +244,7 @@ def _gallery_of(request: Request, need: str) -> str | None:
         return path
     if named:
         return named[0]
-    return None if need == ANY_KEY else rooms_of(request).settings.gallery
+    return None if operation in _OF_NO_GALLERY else rooms_of(request).settings.gallery
 
 
 def _roles(need: str) -> list[str]:

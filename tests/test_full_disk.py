@@ -83,12 +83,12 @@ def test_a_full_file_system_refuses_enrolments_and_nothing_else(
             assert people(client) == sorted(there)
             found = send(client, "/identify", 8)
             assert found.json()["candidates"][0]["subject"] == "ann"
-            assert client.get("/readyz").json()["gallery"]["samples"] == len(there)
+            assert client.get("/info").json()["gallery"]["samples"] == len(there)
         assert send(client, "/enroll", 30, subject="zoe").status_code == 201
         assert send(client, "/identify", 30).json()["candidates"][0]["subject"] == "zoe"
         assert people(client) == sorted([*there, "zoe"])
     # A start finds the same, and a log that is whole.
     with calling(create_app(settings, encoder=FakeEncoder())) as client:
-        assert client.get("/readyz").json()["gallery"]["samples"] == len(there) + 1
+        assert client.get("/info").json()["gallery"]["samples"] == len(there) + 1
     with closing(Store.open(settings.data)) as store, store.database.reading() as connection:
         audit.verify(connection, "main")

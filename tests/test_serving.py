@@ -111,7 +111,7 @@ def test_a_running_service_takes_up_a_rebuild_and_a_rollback(
         people = {"ann": PEOPLE["ann"], "ben": PEOPLE["ben"], "dan": LATER["dan"]}
         assert_found(client, people, b)
         assert client.get("/readyz").status_code == 200
-        gallery = client.get("/readyz").json()["gallery"]
+        gallery = client.get("/info").json()["gallery"]
         assert (gallery["generation"], gallery["samples"]) == (2, 3)
 
         refused = pytest.raises(Exception, match="1 enrolled since")

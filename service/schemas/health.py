@@ -18,7 +18,6 @@ class Ready(Body):
     """Walks can be enrolled and identified; the index equals the store."""
 
     status: Literal["ready"] = "ready"
-    gallery: Gallery
 
 
 class ModelFacts(Body):
