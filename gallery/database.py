@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
 
 from gallery.ciphers import Vault
-from gallery.errors import RebuildRefused, StoreError, StoreFull, StoreUnavailable
+from gallery.errors import NotScrubbed, RebuildRefused, StoreError, StoreFull, StoreUnavailable
 
 FILE_NAME = "metagait.db"
 
@@ -133,6 +133,20 @@ class Database:
         finally:
             connection.close()
         return not busy
+
+    def scrub_or_say(self) -> None:
+        """Scrub after what was done, where nobody is there to try again later.
+
+        Raises:
+            NotScrubbed: a reader still holds the write-ahead log.
+
+        """
+        if not self.scrub():
+            raise NotScrubbed(
+                "that is done, but expected to cut the write-ahead log after it, got a process "
+                "that reads it still: what is gone from the tables may stand in that file until "
+                "the service is started next"
+            )
 
     @property
     def erased_bytes(self) -> str:

@@ -36,6 +36,7 @@ GalleryError
 └── StoreError               the database does not do its part
     ├── StoreUnavailable     it cannot be opened, read or written now
     ├── StoreFull            there is no room left to write
+    ├── NotScrubbed          it is done, but old bytes may be left in the write-ahead log
     ├── StoreTooNew          a newer version of metagait wrote it
     ├── WrongMasterKey       the master key is missing, or not the one it was encrypted under
     └── AuditBroken          a row of the audit log was altered, removed or moved
@@ -187,6 +188,10 @@ class StoreUnavailable(StoreError):
 
 class StoreFull(StoreError):
     """The database has no room left to write."""
+
+
+class NotScrubbed(StoreError):
+    """What was to be done is done, but what it took away may be left in the write-ahead log."""
 
 
 class StoreTooNew(StoreError):

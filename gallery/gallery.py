@@ -270,7 +270,11 @@ class Gallery(People):
             InvalidSetting: an unknown name, or a value that the setting does not take.
 
         """
-        return change_settings(self._store, changes)
+        changed = change_settings(self._store, changes)
+        if changed.deletes_silhouettes:
+            self._scrubber.owe()
+            self._scrubber.scrub()
+        return changed
 
     def calibrate(self, target_fpir: float, *, actor: str = LOCAL) -> Calibration:
         """Measure the threshold that names a stranger in `target_fpir` of the searches; keep it.

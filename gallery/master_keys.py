@@ -97,7 +97,8 @@ def is_adopted(connection: Connection) -> bool:
 def rotate(database: Database, new: MasterKey) -> int:
     """Wrap every subject's key with a new master key instead of the database's, all or none.
 
-    What the keys seal is not touched. Returns how many there were.
+    What the keys seal is not touched. Returns how many there were. The database is to be scrubbed
+    afterwards, of the keys as they were wrapped before.
 
     Raises:
         WrongMasterKey: the database was opened without its master key.
@@ -118,12 +119,13 @@ def rotate(database: Database, new: MasterKey) -> int:
         connection.execute(delete(master_keys))
         known = {"fingerprint": new.fingerprint, "created_at": now()}
         connection.execute(insert(master_keys).values(known))
-    database.scrub()
     return len(rows)
 
 
 def encrypt_plain(database: Database) -> int:
     """Seal every subject that is plain yet, each in a transaction of its own; returns how many.
+
+    The database is to be scrubbed afterwards, of what was plain.
 
     Raises:
         WrongMasterKey: the database was opened without a master key.
@@ -141,7 +143,6 @@ def encrypt_plain(database: Database) -> int:
             is_there = select(subjects.c.id).where(subjects.c.id == row.id)
             if connection.scalar(is_there) is not None:
                 count += seal_subject(connection, row.id)
-    database.scrub()
     return count
 
 

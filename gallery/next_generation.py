@@ -175,6 +175,8 @@ def roll_back(store: Store) -> Model:
 def drop_others(store: Store) -> int:
     """Delete every generation but the live one, for good; returns how many there were.
 
+    The database is to be scrubbed afterwards, of their embeddings.
+
     Of one that was live a row is left, as of one to be built. An index outside the store knows by
     it what to delete of its own, and it may be opened next when all this is long past.
     """
@@ -196,7 +198,6 @@ def drop_others(store: Store) -> int:
         dropped += len(once_live)
         live = read_head(connection, store.gallery_id).generation
         note(connection, store.gallery_id, "drop", live, generations=dropped)
-    store.database.scrub()
     return dropped
 
 

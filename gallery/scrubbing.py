@@ -29,7 +29,7 @@ class Scrubber:
         Whoever was erased is gone already. When nobody can look, the receipt stays without a proof:
         as an error it would be lost with its salt, and asking again would find nobody to erase.
         """
-        self._must_scrub = True
+        self.owe()
         try:
             return self._proven(erased)
         except (IndexUnavailable, StoreError) as error:
@@ -42,6 +42,10 @@ class Scrubber:
         files = "pending" if self._must_scrub else self._store.database.erased_bytes
         proof = erasing.prove(self._store, self._current, erased, files)
         return erasing.finish(self._store, erased, proof)
+
+    def owe(self) -> None:
+        """Note that something was taken away that is to be scrubbed."""
+        self._must_scrub = True
 
     def scrub(self) -> None:
         """Scrub where it is still to be done."""

@@ -49,6 +49,11 @@ class GallerySettings:
         return self.nearest_samples if self.aggregation == MEAN else 1
 
     @property
+    def deletes_silhouettes(self) -> bool:
+        """Whether none are kept."""
+        return self.retention == EMBEDDINGS_ONLY
+
+    @property
     def aggregation_in_words(self) -> str:
         """Name the aggregation for an answer or a record."""
         if self.aggregation == NEAREST:
@@ -77,6 +82,8 @@ def read_settings(connection: Connection, gallery: int) -> GallerySettings:
 def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings:
     """Change some settings of the store's gallery, for every process that has it open.
 
+    Where `deletes_silhouettes` afterwards, the database is to be scrubbed of them.
+
     Raises:
         InvalidSetting: an unknown name, or a value that the setting does not take, also because
             the gallery is encrypted and that kind of index writes what is not.
@@ -89,12 +96,10 @@ def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings
             raise InvalidSetting(no_plain_files(changed.index_kind))
         is_it = galleries.c.id == store.gallery_id
         connection.execute(update(galleries).where(is_it).values(**asdict(changed)))
-        if changed.retention == EMBEDDINGS_ONLY:
+        if changed.deletes_silhouettes:
             _forget_silhouettes(connection, store.gallery_id)
         # A numbered change, so that every process looks again before its next answer.
         record(connection, store.gallery_id, SETTINGS_CHANGED, [])
-    if changed.retention == EMBEDDINGS_ONLY:
-        store.database.scrub()
     return changed
 
 

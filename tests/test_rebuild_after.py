@@ -50,7 +50,7 @@ def test_dropping_frees_the_old_generation_and_its_bytes(tmp_path, store):
     needle = OLD.encode([walk(7)])[0].tobytes()
     rebuild(store, new_encoder())
     assert any(needle in path.read_bytes() for path in tmp_path.iterdir())
-    assert drop_others(store) == 1
+    assert run(arguments_of("--data", str(tmp_path), "--drop-old")) == 0
     assert not any(needle in path.read_bytes() for path in tmp_path.iterdir())
     with pytest.raises(RebuildRefused):
         roll_back(store)

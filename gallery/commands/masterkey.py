@@ -39,4 +39,5 @@ def run(arguments: argparse.Namespace) -> int:
             new = read_master_key(arguments.file)
             count = rotate(store.database, new)
             print(f"Wrapped the keys of {count} subjects with {new.fingerprint}.")
+        store.database.scrub_or_say()
     return 0

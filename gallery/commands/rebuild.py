@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.drop_old:
             dropped = next_generation.drop_others(store)
             print(f"Dropped {dropped} {'generation' if dropped == 1 else 'generations'}.")
+            store.database.scrub_or_say()
         else:
             print(_sentence(_rebuild_with(store, place, arguments)))
     return 0

@@ -38,9 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
             _change(galleries, arguments)
         return 0
     with closing(place_of(arguments).open_existing()) as store:
+        deletes = False
         if arguments.set:
-            change_settings(store, _changes(arguments.set))
+            deletes = change_settings(store, _changes(arguments.set)).deletes_silhouettes
         print("\n".join(_lines(store)))
+        if deletes:
+            store.database.scrub_or_say()
     return 0
 
 
