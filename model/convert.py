@@ -8,6 +8,7 @@ differ from those that `metagait pack` makes of pictures, `model.dataset.opengai
 
 import argparse
 
+from model.dataset.layouts import grid_of_tree, near_by
 from model.dataset.opengait import opengait
 from model.errors import DatasetError
 from model.pack import configure_packing, pack_with
@@ -27,11 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and print what was wrong."""
-    layout = opengait(arguments.rightward)
     root = arguments.source
+    layout = opengait(arguments.rightward, grid_of_tree(root) if root.is_dir() else None)
     if not root.is_dir() or not layout.fits(root):
+        near = near_by(root, layout.fits, "*.pkl") if root.is_dir() else None
         raise DatasetError(
-            f"expected {layout.looks} in {root}, got no such file; pictures go in with "
-            f"`metagait pack`"
+            f"expected {layout.looks} in {root}, got no such file; "
+            + (f"try {near}" if near else "pictures go in with `metagait pack`")
         )
     return pack_with(arguments, layout, layout.scan(root))

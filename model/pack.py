@@ -57,7 +57,10 @@ def pack_with(arguments: argparse.Namespace, layout: Layout, scan: Scan) -> int:
         pack(scan, target, size, layout=layout, workers=workers, progress=advance)
     dataset = open_packed(target)
     facts = _facts(dataset, layout)
-    print(f"{facts['samples']} samples of {facts['subjects']} subjects, {facts['frames']} frames")
+    print(
+        f"{facts['samples']} samples of {facts['subjects']} subjects, {facts['frames']} frames "
+        f"(layout {layout.name})"
+    )
     for line in dataset.report.lines():
         print(f"  {line}")
     if arguments.report:

@@ -51,13 +51,21 @@ def as_casia_b(root: Path) -> dict[str, list[np.ndarray]]:
     return samples
 
 
-def as_ou_mvlp(root: Path) -> dict[str, list[np.ndarray]]:
+def as_ou_mvlp_tree(root: Path) -> dict[str, list[np.ndarray]]:
+    """OU-MVLP as OpenGait puts it in order, `<id>/<sequence>/<view>`."""
     samples = {
         f"{subject}/{sequence}/{view}": walk(first=24 + int(view) // 30)
         for subject in ("00001", "00002")
         for sequence in ("00", "01")
         for view in ("000", "270")
     }
+    for name, frames in samples.items():
+        write_sample(root, name, frames)
+    return samples
+
+
+def as_ou_mvlp(root: Path) -> dict[str, list[np.ndarray]]:
+    samples = as_ou_mvlp_tree(root.with_name(f"{root.name}-in-order"))
     for name, frames in samples.items():
         subject, sequence, view = name.split("/")
         write_sample(root, f"Silhouette_{view}-{sequence}/{subject}", frames)

@@ -33,6 +33,7 @@ ENTRY = {"subject": "1", "condition": "nm-01", "view": "090", "start": 0, "lengt
         ("samples", [], "no samples"),
         ("report", {"broken": [1]}, "report"),
         ("report", {"other": []}, "other"),
+        ("report", [], "list"),
     ],
 )
 def test_damaged_caches_are_refused(tmp_path: Path, key: str, value: object, said: str) -> None:
@@ -42,6 +43,22 @@ def test_damaged_caches_are_refused(tmp_path: Path, key: str, value: object, sai
     assert index["preprocessing_id"] == PREPROCESSING_ID
     file.write_text(json.dumps({**index, key: value}))
     with pytest.raises(DatasetError, match=said):
+        open_packed(tmp_path / "packed")
+
+
+@pytest.mark.parametrize("name", ["silhouettes.npy", "index.json"])
+def test_a_cache_that_was_copied_in_part_is_refused(name: str, tmp_path: Path) -> None:
+    write_cache(numbered("1", "2"), tmp_path / "packed")
+    file = tmp_path / "packed" / name
+    whole = file.read_bytes()
+    for kept in (len(whole) - 1, len(whole) // 2, 3, 0):
+        file.write_bytes(whole[:kept])
+        if name == "index.json" and kept == len(whole) - 1:
+            continue  # only the last line's end is missing
+        with pytest.raises(DatasetError, match="expected a packed cache in"):
+            open_packed(tmp_path / "packed")
+    file.unlink()
+    with pytest.raises(DatasetError, match="expected a packed cache in"):
         open_packed(tmp_path / "packed")
 
 

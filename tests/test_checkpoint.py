@@ -1,5 +1,6 @@
 """Checkpoints: whole or in pieces, refused when they are none, ready to embed or to begin from."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from model.checkpoint import has_checkpoint, load_checkpoint, load_network, save_checkpoint
+from model.checkpoint import (
+    FORMAT,
+    has_checkpoint,
+    load_checkpoint,
+    load_network,
+    save_checkpoint,
+)
 from model.config import load_config
 from model.dataset import Dataset
 from model.encoder import SHIPPED_MODEL, OnnxEncoder
@@ -49,6 +56,19 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     torch.save({"format": "other"}, tmp_path / "other.pt")
     with pytest.raises(ModelFileError, match="format"):
         load_checkpoint(tmp_path / "other.pt")
+
+
+class Hostile:
+    """What runs a program where a pickle of it is loaded without care."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("exit 0",)
+
+
+def test_a_checkpoint_that_would_run_a_program_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": FORMAT, "network": Hostile()}, tmp_path / "hostile.pt")
+    with pytest.raises(ModelFileError, match="system"):
+        load_checkpoint(tmp_path / "hostile.pt")
 
 
 def test_weights_of_another_network_are_refused(dataset: Dataset, tmp_path: Path) -> None:

@@ -1,16 +1,24 @@
-"""The configurations in model/configs: each loads, builds, and says what the paper says."""
+"""The configurations in model/configs: each loads, builds, learns, and says what the paper says."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from model.ablation import load_ablation
+from model.checkpoint import weights_of
 from model.config import DataConfig, TrainConfig, load_config
-from model.dataset import PARTITIONS
+from model.dataset import PARTITIONS, Dataset, Sample
 from model.errors import ConfigError
 from model.network import NetworkConfig
 from model.networks import build_network
+from model.sampler import Sampler
+from model.training import Training
 
 CONFIGS = Path(__file__).parent.parent / "model" / "configs"
 # ablation.yaml is a table of many experiments, for `metagait ablate`.
@@ -33,6 +41,51 @@ def test_every_configuration_is_named_as_its_file_and_builds(path: Path) -> None
     with torch.device("meta"):  # shapes without numbers: the large ones are large
         network = build_network(config.network)
     assert sum(parameter.numel() for parameter in network.parameters()) > 10_000
+
+
+def noise(size: tuple[int, int]) -> Dataset:
+    """Two walks each of two people, silhouettes of that size."""
+
+    class Noise:
+        def __init__(self, seed: int) -> None:
+            self._seed = seed
+
+        def read(self) -> NDArray[np.uint8]:
+            return np.random.default_rng(self._seed).integers(0, 256, (9, *size), np.uint8)
+
+    places = [(s, k) for s in range(2) for k in range(2)]
+    return Dataset(
+        tuple(Sample(f"{s:03}", f"nm-{k:02}", "090", 9, Noise(10 * s + k)) for s, k in places), size
+    )
+
+
+def first_step(config: TrainConfig) -> None:
+    """Learn from one batch with all that a configuration says, but for width, batch and start."""
+    slim = replace(
+        config,
+        start=None,
+        network=replace(config.network, channels=(2, 4, 4), dimensions=4),
+        sampler=replace(config.sampler, subjects=2, samples=2, frames=6),
+    )
+    dataset = noise(config.network.size)
+    training = Training(slim, dataset.subjects)
+    before = weights_of(training.network)
+    figures = training.step(Sampler(dataset, slim.sampler, slim.seed).batch(0))
+    assert math.isfinite(figures.loss)
+    assert figures.cross_entropy > 0
+    after = weights_of(training.network)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert {name for name, _ in training.network.named_parameters()} <= moved
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_configuration_takes_its_first_step(path: Path) -> None:
+    first_step(load_config(path))
+
+
+@pytest.mark.parametrize("row", load_ablation(CONFIGS / "ablation.yaml").rows)
+def test_every_row_of_the_ablation_takes_its_first_step(row: str) -> None:
+    first_step(load_ablation(CONFIGS / "ablation.yaml").rows[row])
 
 
 @pytest.mark.parametrize(

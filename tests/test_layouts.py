@@ -1,5 +1,6 @@
 """Layouts: what is read from each, and the report of what is wrong or missing."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from model.dataset.raw import in_order
 from model.errors import DatasetError
 from model.silhouettes import align
 from tests.datasets import body, png, walk, write_sample
-from tests.layouts import as_archives, as_casia_b, as_ou_mvlp, packed_tree, tree
+from tests.layouts import (
+    as_archives,
+    as_casia_b,
+    as_ou_mvlp,
+    as_ou_mvlp_tree,
+    packed_tree,
+    tree,
+)
 
 SIZES = ((64, 44), (128, 88))
 EMPTY_FRAME = np.zeros((80, 100), np.uint8)
@@ -23,6 +31,7 @@ LAYOUTS = {
     "casia-b": as_casia_b,
     "casia-b-tar": as_archives,
     "oumvlp": as_ou_mvlp,
+    "oumvlp-tree": as_ou_mvlp_tree,
 }
 
 
@@ -122,9 +131,10 @@ def test_known_datasets_are_held_to_what_they_promise(tmp_path: Path) -> None:
     assert report.empty == ("005/nm-01/000 (no picture)",)
 
     as_ou_mvlp(tmp_path / "ou")
-    report = packed_tree(tmp_path / "ou", tmp_path / "b").report
-    assert len(report.missing_subjects) == 10_305
-    assert len(report.missing) == 2 * 28 - 8
+    for name in ("ou", "ou-in-order"):
+        report = packed_tree(tmp_path / name, tmp_path / f"packed-{name}").report
+        assert len(report.missing_subjects) == 10_305
+        assert len(report.missing) == 2 * 28 - 8
     assert (len(CASIA_B.views), len(OU_MVLP.views)) == (11, 14)
 
 
@@ -160,6 +170,37 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     as_casia_b(tmp_path / "raw")
     with pytest.raises(DatasetError, match=r"expected a size .* got \(10, 10\)"):
         packed_tree(tmp_path / "raw", tmp_path / "packed", (10, 10))
+
+
+def test_an_empty_folder_beside_the_subjects_does_not_hide_what_casia_b_is(tmp_path: Path) -> None:
+    as_casia_b(tmp_path / "raw")
+    (tmp_path / "raw" / "GEI").mkdir()
+    assert layout_of(tmp_path / "raw").name == "casia-b"
+    write_sample(tmp_path / "raw", "125/nm-01/090", walk())
+    assert layout_of(tmp_path / "raw").name == "tree"
+
+
+@pytest.mark.parametrize("write", [as_casia_b, as_archives, as_ou_mvlp, as_ou_mvlp_tree, tree])
+def test_a_folder_too_high_is_told_the_one_below(
+    write: Callable[[Path], dict[str, list[np.ndarray]]], tmp_path: Path
+) -> None:
+    write(tmp_path / "unzipped" / "data")
+    if write is as_ou_mvlp:
+        shutil.rmtree(tmp_path / "unzipped" / "data-in-order")
+    with pytest.raises(DatasetError, match=r"unzipped; try .*unzipped/data$"):
+        layout_of(tmp_path / "unzipped")
+
+
+@pytest.mark.parametrize(
+    ("write", "inside"),
+    [(as_casia_b, "001"), (as_ou_mvlp_tree, "00001"), (as_ou_mvlp, "Silhouette_000-00")],
+)
+def test_a_folder_too_deep_is_told_the_one_above(
+    write: Callable[[Path], dict[str, list[np.ndarray]]], inside: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "data")
+    with pytest.raises(DatasetError, match=rf"data/{inside}; try .*/data$"):
+        layout_of(tmp_path / "data" / inside)
 
 
 def test_two_layouts_in_one_folder_must_be_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from metagait import main
 from model.dataset import open_packed, pack
+from model.dataset.layouts import OU_MVLP, grid_of_tree
 from model.dataset.opengait import _mirrored, cut, opengait
 from model.dataset.unpickle import MAX_OPCODES, load_array
 from model.errors import DatasetError
@@ -318,12 +319,26 @@ def test_the_command_converts_and_sends_others_to_the_right_door(
     arguments = ["convert", str(root), str(out), "--workers", "1", "--size", "128x88"]
     assert main([*arguments, "--report", str(report)]) == 0
     assert "1 samples of 1 subjects, 16 frames" in capsys.readouterr().out
-    assert json.loads(report.read_text())["layout"] == "opengait"
+    told = json.loads(report.read_text())
+    assert told["layout"] == "opengait"
+    # What CASIA-B promises is known by its names, whichever way its files came.
+    assert len(told["missing_subjects"]) == 123
+    assert len(told["missing"]) == 109
     assert main(["pack", str(root), str(tmp_path / "other")]) == 2
     assert "metagait convert" in capsys.readouterr().err
     write_sample(tmp_path / "png", "001/nm-01/000", [standing()[0]])
     assert main(["convert", str(tmp_path / "png"), str(tmp_path / "other")]) == 2
     assert "metagait pack" in capsys.readouterr().err
+    for wrong in (tmp_path, root / "001"):
+        assert main(["convert", str(wrong), str(tmp_path / "other")]) == 2
+        assert f"try {root}\n" in capsys.readouterr().err
+
+
+def test_what_ou_mvlp_lacks_is_told_of_its_pickles(tmp_path: Path) -> None:
+    write_pickle(tmp_path, "00001/00/000", standing())
+    assert grid_of_tree(tmp_path) == OU_MVLP
+    write_pickle(tmp_path, "10308/00/000", standing())
+    assert grid_of_tree(tmp_path) is None
 
 
 def test_a_file_beyond_the_limit_is_refused_unread() -> None:

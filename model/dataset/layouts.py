@@ -52,7 +52,10 @@ def layout_of(root: Path, name: str | None = None) -> Layout:
 
     """
     if not root.is_dir():
-        raise DatasetError(f"expected a dataset folder, got {root}, which is not there")
+        raise DatasetError(
+            f"expected a dataset folder, got {root}, which is not there; "
+            "docs/datasets.md tells how to bring one"
+        )
     if name is not None and name not in LAYOUTS:
         raise DatasetError(f"expected a layout of {', '.join(LAYOUTS)}, got {name!r}")
     wanted = [LAYOUTS[name]] if name else list(LAYOUTS.values())
@@ -75,6 +78,9 @@ def _unrecognised(root: Path, wanted: list[Layout], found: list[Layout]) -> str:
         return f"expected one layout in {root}, got {names}; name the one to use"
     if is_packed(root):
         return f"expected a raw dataset in {root}, got a packed cache"
+    near = near_by(root, lambda folder: any(layout.fits(folder) for layout in wanted), "*.png")
+    if near is not None:
+        return f"expected the folder in which a dataset's own folders lie, got {root}; try {near}"
     if is_opengait(root):
         return (
             f"expected pictures in {root}, got an OpenGait tree of .pkl files; bring it in with "
@@ -85,19 +91,45 @@ def _unrecognised(root: Path, wanted: list[Layout], found: list[Layout]) -> str:
     return f"expected in {root}: {looks}; got {there or 'an empty folder'}"
 
 
+def near_by(root: Path, fits: Callable[[Path], bool], files: str) -> Path | None:
+    """Return the folder right below that fits, or the one above that a subject was taken from.
+
+    `files` is the pattern of a sample's files, as `*.png`.
+    """
+    inside = sorted(path for path in root.iterdir() if path.is_dir())
+    # One will do, and there may be thousands.
+    if found := next((folder for folder in inside[:10] if fits(folder)), None):
+        return found
+    too_deep = any(root.glob(f"*/*/{files}")) or OU_MVLP_FOLDER.fullmatch(root.name)
+    return root.absolute().parent if too_deep else None
+
+
+def grid_of_tree(root: Path) -> Grid | None:
+    """Return what a tree `<id>/<type>/<view>` promises, where it is named as a dataset we know."""
+    return next((grid for grid in (CASIA_B, OU_MVLP) if _is_named_as(grid, root)), None)
+
+
+def _is_named_as(grid: Grid, root: Path) -> bool:
+    """Say whether the folders with something in them have the grid's ids and conditions."""
+    folders = (path for path in root.iterdir() if path.is_dir())
+    held = {folder.name: {path.name for path in folder.iterdir()} for folder in folders}
+    ids = {subject for subject, conditions in held.items() if conditions}
+    conditions = {name for subject in ids for name in held[subject]}
+    return ids <= set(grid.subjects) and not conditions.isdisjoint(grid.conditions)
+
+
 def _is_casia_b(root: Path) -> bool:
-    subjects = [path for path in root.iterdir() if path.is_dir()]
-    conditions = {path.name for subject in subjects for path in subject.iterdir()}
-    ids = {subject.name for subject in subjects}
-    return (
-        ids <= set(CASIA_B.subjects)
-        and not conditions.isdisjoint(CASIA_B.conditions)
-        and _is_tree(root)
-    )
+    return _is_tree(root) and _is_named_as(CASIA_B, root)
+
+
+def _is_ou_mvlp_tree(root: Path) -> bool:
+    return _is_tree(root) and _is_named_as(OU_MVLP, root)
 
 
 def _is_tree(root: Path) -> bool:
-    return any(root.glob("*/*/*/*.png"))
+    picture = next(root.glob("*/*/*/*.png"), None)
+    # The folder above OU-MVLP's would be a tree of one subject, whose conditions are its views.
+    return picture is not None and not OU_MVLP_FOLDER.fullmatch(picture.parent.parent.name)
 
 
 def _is_ou_mvlp(root: Path) -> bool:
@@ -130,6 +162,13 @@ LAYOUTS = {
             "folders Silhouette_<view>-<seq>/<id>/ of PNG files",
             _is_ou_mvlp,
             scan_ou_mvlp,
+            OU_MVLP,
+        ),
+        Layout(
+            "oumvlp-tree",
+            "folders <id>/<seq>/<view>/ of PNG files, ids 00001 to 10307",
+            _is_ou_mvlp_tree,
+            scan_tree,
             OU_MVLP,
         ),
         Layout("tree", "folders <id>/<type>/<view>/ of PNG files", _is_tree, scan_tree),

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from model.dataset.layouts import Layout, is_opengait
 from model.dataset.raw import AlignedWalk, Scan
-from model.dataset.report import Findings
+from model.dataset.report import Findings, Grid
 from model.dataset.trees import SubjectFolders, scan_tree
 from model.dataset.unpickle import MAX_BYTES, load_array
 from model.errors import DatasetError
@@ -77,8 +77,11 @@ class SubjectPickles:
             yield (self.name, condition, view), np.ascontiguousarray(shown)
 
 
-def opengait(rightward: Collection[str] = ()) -> Layout:
-    """Return the layout; people in the views `rightward` walk to the right, and are mirrored."""
+def opengait(rightward: Collection[str] = (), grid: Grid | None = None) -> Layout:
+    """Return the layout; people in the views `rightward` walk to the right, and are mirrored.
+
+    `grid` is what the dataset promises, where it is a known one.
+    """
 
     def scan(root: Path) -> Scan:
         found = scan_tree(root)
@@ -90,7 +93,7 @@ def opengait(rightward: Collection[str] = ()) -> Layout:
         return replace(found, portions=pickles)
 
     looks = "OpenGait's <id>/<type>/<view>/<view>.pkl"
-    return Layout("opengait", looks, is_opengait, scan)
+    return Layout("opengait", looks, is_opengait, scan, grid)
 
 
 def cut(frames: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -32,6 +32,9 @@ FORMAT = "metagait-packed-1"
 INDEX = "index.json"
 SILHOUETTES = "silhouettes.npy"
 
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+"""What JSON and NumPy raise at files that are cut short, empty or of something else."""
+
 
 class PackedWriter:
     """Writes a cache sample by sample into `<name>.part`, which `finish` gives its name.
@@ -130,7 +133,7 @@ def open_packed(path: Path) -> Dataset:
         size = _checked_size(index, silhouettes)
         samples = tuple(_sample(entry, silhouettes) for entry in index["samples"])
         report = _report(index, samples)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         raise DatasetError(f"expected a packed cache in {path}, got: {error}") from error
     return Dataset(samples, size, report)
 

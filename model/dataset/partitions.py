@@ -86,9 +86,10 @@ PARTITIONS: dict[str, Partition] = {
     "st": _numbered("st", lambda number: number <= 24),
     "mt": _numbered("mt", lambda number: number <= 62),
     "lt": _numbered("lt", lambda number: number <= 74),
-    "oumvlp": _numbered("oumvlp", lambda number: number % 2 == 1),
+    "oumvlp": _numbered("oumvlp", lambda number: number % 2 == 1 and number < 10307),
 }
 """`st`, `mt` and `lt`: CASIA-B's small, medium and large-sample training (Wu et al., TPAMI 2017),
 the ids up to 24, 62 and 74 of 124. A missing id is not replaced by the next one. `oumvlp`: that of
-OU-MVLP (Takemura et al., 2018), the odd ids train and the even ones test.
+OU-MVLP (Takemura et al., 2018), 5,153 odd ids train and 5,154 test, the even ones and the last,
+10307, which is odd.
 """
