@@ -1,7 +1,11 @@
 """An upload -> a walk that the encoder takes, with its quality and what each step took."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from numpy.typing import NDArray
+
+from model.outline import Outline
 from model.quality import Bounds, Observer, Quality
 from model.silhouettes import Walk, align
 from service.clocks import Clock, Timed
@@ -35,11 +39,15 @@ def aligned_walk(
     with whole.running():
         with opening.running():  # judging a zip's list of entries takes a while
             frames = frames_of(upload, limits)
-        # Each frame is decoded and looked at while `align` pulls it: memory holds one at a time.
-        decoding = Timed(frames, opening)
-        watching = Timed(observer.watch(decoding))
+        # Frames are decoded and looked at while `align` pulls them: memory holds a few at a time.
+        decoding = Timed(frames, _bytes_of, opening)
+        watching = Timed(observer.watch(decoding), _bytes_of)
         walk = align(watching, size)
         judging = watching.clock - decoding.clock
         with judging.running():
             quality = observer.quality(walk.silhouettes, good)
     return AlignedWalk(walk, quality, decoding.clock, whole - decoding.clock - judging, judging)
+
+
+def _bytes_of(frame: NDArray[Any] | Outline) -> int:
+    return frame.lit.nbytes if isinstance(frame, Outline) else frame.nbytes

@@ -1,7 +1,7 @@
 """Bytes -> frames, with every limit before the decoding that it guards.
 
 Files are known by their content, never by their names. Frames come out one by one, so that a walk
-costs the memory of one frame beside its upload, whatever its archive claims to hold.
+costs the memory of a few frames beside its upload, whatever its archive claims to hold.
 """
 
 import io
