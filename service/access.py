@@ -4,6 +4,7 @@ The guard of a route runs before its body is read, so a request that may not be 
 A route without a row, or one that is not guarded, keeps the service from starting.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -15,11 +16,15 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from service.connections import is_one_too_many
 from service.errors import (
+    BusyError,
     CrossOriginError,
     ForeignGalleryError,
     InvalidFieldError,
     MissingScopeError,
+    UploadTimeoutError,
+    UploadTooLargeError,
 )
 from service.keyring import LOCAL, Caller, is_loopback
 from service.problems import answer_to, responses
@@ -94,12 +99,14 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if need != PUBLIC:
+                _check_room(request)
                 gallery = _gallery_of(request, operation)
                 request.state.caller = await _admitted(request, need, gallery)
                 _check_query(request, query)
-            # Uploads bound themselves; a body that FastAPI reads is bounded here.
             try:
-                return await handle(request if self.body_field is None else _bounded(request))
+                # Uploads bound themselves; a body that FastAPI reads is bounded here.
+                has_body = self.body_field is not None
+                return await handle(await _with_body(request) if has_body else request)
             except (HTTPException, RequestValidationError):
                 raise
             except Exception as error:
@@ -107,6 +114,15 @@ class GuardedRoute(APIRoute):
                 return answer_to(error)
 
         return guarded
+
+
+def _check_room(request: Request) -> None:
+    """Refuse what came by one connection too many; what is public is answered all the same."""
+    if is_one_too_many(request.scope):
+        most = rooms_of(request).settings.max_connections
+        raise BusyError(
+            f"expected at most {most} open connections, got more; try again in a moment"
+        )
 
 
 def _query_of(route: APIRoute) -> frozenset[str]:
@@ -174,7 +190,7 @@ def document(openapi: dict[str, Any]) -> None:
                 unknown = responses(404, 422)
                 operation["responses"] |= {str(status): unknown[status] for status in unknown}
             if "application/json" in operation.get("requestBody", {}).get("content", {}):
-                bodies = responses(400, 413, 415, 422)
+                bodies = responses(400, 408, 413, 415, 422)
                 operation["responses"] |= {str(status): bodies[status] for status in bodies}
 
 
@@ -188,18 +204,26 @@ async def caller_of(request: Request) -> Caller:
 CallerHere = Annotated[Caller, Depends(caller_of)]
 
 
-def _bounded(request: Request) -> Request:
-    """Let no more of a JSON body in than `JSON_BYTES`."""
-    count = 0
+async def _with_body(request: Request) -> Request:
+    """Receive a JSON body, of so many bytes and in so many seconds, before FastAPI reads it.
+
+    Raises:
+        UploadTooLargeError, UploadTimeoutError: beyond the limits.
+        ClientDisconnect: the caller left.
+
+    """
+    body, seconds = bytearray(), rooms_of(request).settings.upload_timeout_s
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > JSON_BYTES:
+                    raise UploadTooLargeError(f"expected a body of at most {JSON_BYTES:,} bytes")
+    except TimeoutError as error:
+        raise UploadTimeoutError(f"expected the whole body within {seconds:g} seconds") from error
 
     async def receive() -> Message:
-        nonlocal count
-        message = await request.receive()
-        count += len(message.get("body", b""))
-        if count > JSON_BYTES:
-            # FastAPI hides any other error that comes from reading a body.
-            raise HTTPException(413, f"expected a body of at most {JSON_BYTES:,} bytes, got more")
-        return message
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
 
     return Request(request.scope, receive)
 

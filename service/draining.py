@@ -8,6 +8,7 @@ its answer, so that the next request goes elsewhere and none is on its way when 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.connections import is_one_too_many
 from service.middleware import HttpMiddleware, at_start
 
 
@@ -23,7 +24,10 @@ class Draining:
 
 
 class CloseConnections(HttpMiddleware):
-    """ASGI middleware: while draining, a connection ends with its answer (RFC 9112, 9.6)."""
+    """ASGI middleware: while draining, a connection ends with its answer (RFC 9112, 9.6).
+
+    So does one too many at any time.
+    """
 
     def __init__(self, app: ASGIApp, draining: Draining) -> None:
         super().__init__(app)
@@ -31,8 +35,9 @@ class CloseConnections(HttpMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request be answered, and say that it is the last of its connection."""
-        await self._app(scope, receive, at_start(send, self._close_when_begun))
 
-    def _close_when_begun(self, message: Message) -> None:
-        if self._draining.begun:
-            MutableHeaders(scope=message)["Connection"] = "close"
+        def close_when_begun(message: Message) -> None:
+            if self._draining.begun or is_one_too_many(scope):
+                MutableHeaders(scope=message)["Connection"] = "close"
+
+        await self._app(scope, receive, at_start(send, close_when_begun))

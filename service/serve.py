@@ -20,6 +20,7 @@ import uvicorn
 from gallery import KeyStore
 from service.access import SCOPES
 from service.app import create_app, open_encoder, open_gallery
+from service.connections import Patience, server_config
 from service.draining import Draining
 from service.errors import StartError
 from service.keyring import is_loopback
@@ -28,8 +29,6 @@ from service.settings import Settings, load_settings
 
 # What is left to do after the last answer: a batch that nobody waits for, and closing the gallery.
 CLOSING_S = 15
-# Longer than proxies keep an idle connection, so that they never send into one that just closed.
-KEEP_ALIVE_S = 75
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
             settings.host,
             listener.getsockname()[1],
         )
-        _serve(_Server(_uvicorn_config(app, settings), settings, draining), listener)
+        patience = Patience(settings.max_connections, body_s=settings.upload_timeout_s)
+        config = server_config(app, patience, drain_s=settings.drain_timeout_s)
+        _serve(_Server(config, settings, draining), listener)
     faulthandler.cancel_dump_traceback_later()
     return 0
 
@@ -148,22 +149,6 @@ def listen(settings: Settings) -> socket.socket:
     # an answer would else wait 40 ms for the caller to acknowledge its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def _uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        lifespan="on",
-        # What the hostile requests of the tests are held against, whatever else is installed.
-        loop="asyncio",
-        http="h11",
-        # Paths hold subject ids, and those do not belong in a log.
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=settings.drain_timeout_s,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
 
 
 class _Server(uvicorn.Server):

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
         description="time from a walk's last byte until the encoder begins with it; "
         "one that would wait longer is refused",
     )
+    max_connections: int = Field(
+        512, ge=1, description="open connections; more are refused, far more closed at once"
+    )
     decode_threads: int = Field(2, ge=1, le=64, description="threads that decode and align uploads")
     shutdown_grace_s: float = Field(
         2, ge=0, description="time at SIGTERM in which it is unready and still answers"

@@ -11,6 +11,8 @@ import uvicorn
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 
+from service.connections import Patience, server_config
+
 
 class Caller:
     """A synchronous HTTP client of an application whose event loop runs in another thread."""
@@ -55,9 +57,9 @@ def calling(app: FastAPI) -> Iterator[Caller]:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[int]:
+def listening(app: FastAPI, patience: Patience | None = None) -> Iterator[int]:
     """Serve the application on a free port, in a thread; gives the port."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
+    config = server_config(app, patience or Patience(), drain_s=20)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

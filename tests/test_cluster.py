@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from service.connections import KEEP_ALIVE_S
 from service.errors import SettingsError
-from service.serve import KEEP_ALIVE_S
 from service.settings import Settings
 from tests.deployment import REPLICAS, ROOT, compose, image_environment, metagait_settings
 

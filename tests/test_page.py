@@ -7,8 +7,6 @@ Driven by Playwright with the system's Chromium. Screenshots go to the folder th
 import os
 import re
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from gallery import Gallery, KeyStore
@@ -26,6 +23,7 @@ from service.access import SCOPES
 from service.app import create_app
 from service.routes.page import WEB
 from service.settings import Settings
+from tests.caller import listening
 from tests.fakes import FakeEncoder, mean_picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -71,14 +69,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def url(settings: Settings, encoder: FakeEncoder, gallery: Gallery) -> Iterator[str]:
     app = create_app(settings, encoder=encoder, gallery=gallery)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=20)
+    with listening(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -203,20 +203,6 @@ def test_a_body_dripped_over_a_socket_is_ended_in_time(
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_headers_without_end_do_not_hold_others_up(
-    settings: Settings, encoder: FakeEncoder, gallery: Gallery
-) -> None:
-    with listening(create_app(settings, encoder=encoder, gallery=gallery)) as port:
-        slow = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(50)]
-        for connection in slow:
-            connection.sendall(b"POST /identify HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert connection.recv(100).startswith(b"HTTP/1.1 200")
-        for connection in slow:
-            connection.close()
-
-
 def test_giant_headers_are_refused(
     settings: Settings, encoder: FakeEncoder, gallery: Gallery
 ) -> None:

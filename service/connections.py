@@ -1,0 +1,135 @@
+"""A caller's connection: an end to everything that a caller may keep the service waiting for.
+
+uvicorn's HTTP/1.1 closes a connection that is idle between requests, and waits for ever in three
+other places: for the head of a request, for the rest of a body that was answered early, and for an
+answer to be read. Each of them has its seconds here, and connections have a number.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import h11
+import uvicorn
+from starlette.types import Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# Longer than proxies keep an idle connection, so that they never send into one that just closed.
+KEEP_ALIVE_S = 75
+REFUSED_AT_A_TIME = 128
+"""Connections beyond the number that are told so; more are closed without a word."""
+_TOO_MANY = "too_many_connections"
+
+_Owed = Literal["head", "body", "nothing"]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the service waits for a caller, and for how many at once."""
+
+    connections: int = 512
+    head_s: float = 15
+    """For the whole head of a request, from its first byte or the beginning of the connection."""
+    body_s: float = 60
+    """For the rest of a body whose request was answered before it was there."""
+    answer_s: float = 60
+    """For the network to take what was written of an answer."""
+
+
+def server_config(app: object, patience: Patience, *, drain_s: int) -> uvicorn.Config:
+    """Configure a server whose connections are of `patience`, and that leaves in `drain_s`."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        lifespan="on",
+        # What the hostile requests of the tests are held against, whatever else is installed.
+        loop="asyncio",
+        http=partial(Connection, patience),  # type: ignore[arg-type]
+        ws="none",
+        # Paths hold subject ids, and those do not belong in a log.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=drain_s,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+
+
+def is_one_too_many(scope: Scope) -> bool:
+    """Tell whether a request came by a connection beyond the number of those that may be open."""
+    return bool(scope.get("state", {}).get(_TOO_MANY, False))
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection, which the caller does not keep open for nothing."""
+
+    def __init__(self, patience: Patience, **given: Any) -> None:
+        super().__init__(**given)
+        self._patience = patience
+        self._owed: _Owed | None = None
+        self._owing: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, unless there are far too many; asyncio's interface."""
+        super().connection_made(transport)
+        beyond = len(self.connections) - self._patience.connections
+        if beyond > REFUSED_AT_A_TIME:
+            transport.abort()
+            return
+        if beyond > 0:
+            self.app_state = {**self.app_state, _TOO_MANY: True}
+        # Told of every byte that the network does not take, not only beyond some buffer.
+        transport.set_write_buffer_limits(high=0)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it; asyncio's interface."""
+        super().connection_lost(exc)
+        for timer in (self._owing, self._unread):
+            if timer is not None:
+                timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of a request; asyncio's interface."""
+        super().data_received(data)
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """Wait for the caller to read, but not for ever; asyncio's interface."""
+        super().pause_writing()
+        self._unread = self._after(self._patience.answer_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on with an answer; asyncio's interface."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def _watch(self) -> None:
+        """See what the caller owes now; the time for it begins when it is another thing."""
+        owed = self._what_is_owed()
+        if owed == self._owed:
+            return
+        self._owed = owed
+        if self._owing is not None:
+            self._owing.cancel()
+        if owed is not None:
+            self._owing = self._after(self._seconds_for(owed), self.timeout_keep_alive_handler)
+
+    def _what_is_owed(self) -> _Owed | None:
+        """What the caller has to send; None while an answer is in work, which has its own times."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None
+        if self.conn.their_state is h11.SEND_BODY:
+            return "body"
+        has_begun = self.cycle is None or self.conn.trailing_data[0]
+        return "head" if has_begun else "nothing"
+
+    def _seconds_for(self, owed: _Owed) -> float:
+        patience = self._patience
+        return {"head": patience.head_s, "body": patience.body_s, "nothing": KEEP_ALIVE_S}[owed]
+
+    def _after(self, seconds: float, act: Callable[[], object]) -> asyncio.TimerHandle:
+        return self.loop.call_later(seconds, act)
