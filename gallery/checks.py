@@ -21,6 +21,10 @@ from gallery.errors import (
 from gallery.records import Consent
 
 SUBJECT_MAX_CHARACTERS = 128
+EMBEDDING_LARGEST = 65_504.0
+"""What a number of an embedding may be at most, or at least with a minus: what half precision, in
+which the index kind `gpu` keeps it, can hold. Squared distances are then far from what float32
+holds, and from what `compact` takes for an empty slot."""
 METADATA_MAX_BYTES = 16 * 1024
 METADATA_MAX_DEPTH = 64
 """Objects and lists within one another; what reads an answer gives up at some depth of its own."""
@@ -76,7 +80,7 @@ def check_embedding(embedding: NDArray[np.float32], length: int) -> None:
     """Refuse an embedding that cannot be compared with the gallery's.
 
     Raises:
-        InvalidEmbedding: not float32 `[length]`, or a number in it is not finite.
+        InvalidEmbedding: not float32 `[length]`, or a number in it is too large or not finite.
 
     """
     if embedding.dtype != np.float32 or embedding.shape != (length,):
@@ -84,11 +88,23 @@ def check_embedding(embedding: NDArray[np.float32], length: int) -> None:
             f"expected an embedding float32 [{length}], "
             f"got {embedding.dtype} {list(embedding.shape)}"
         )
-    if not np.isfinite(embedding).all():
-        count = int(np.count_nonzero(~np.isfinite(embedding)))
-        raise InvalidEmbedding(
-            f"expected an embedding of finite numbers, got {count} that are NaN or infinite"
-        )
+    if not are_comparable(embedding[np.newaxis]).all():
+        raise InvalidEmbedding(f"expected an embedding {numbers_expected(embedding)}")
+
+
+def are_comparable(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell of each of embeddings float32 `[N, L]` whether every index can compare it: `[N]`."""
+    within = np.abs(embeddings) <= EMBEDDING_LARGEST  # which NaN is not
+    return np.asarray(within.all(axis=1))
+
+
+def numbers_expected(embeddings: NDArray[np.float32]) -> str:
+    """Say of which numbers embeddings have to be, and which others there are in these."""
+    finite = np.isfinite(embeddings)
+    largest = np.abs(embeddings[finite]).max(initial=0)
+    count = int(np.count_nonzero(~finite))
+    got = f"{count} that are NaN or infinite" if count else f"one of {largest:.3g}"
+    return f"of finite numbers up to {EMBEDDING_LARGEST:g}, got {got}"
 
 
 def check_silhouettes(silhouettes: NDArray[np.uint8]) -> None:

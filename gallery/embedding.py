@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import next_generation
+from gallery.checks import are_comparable, numbers_expected
 from gallery.errors import RebuildFailed, RebuildRefused
 from gallery.next_generation import Walk
 from gallery.packing import unpack_silhouettes
@@ -106,7 +107,7 @@ def embed_missing(
 
 
 def checked(vectors: NDArray[np.float32], walks: int, facts: EncoderFacts) -> NDArray[np.float32]:
-    """Return embeddings of so many walks, float32 `[N, L]`, all of them finite.
+    """Return embeddings of so many walks, float32 `[N, L]`, all of which can be compared.
 
     Raises:
         RebuildFailed: they are anything else.
@@ -118,10 +119,8 @@ def checked(vectors: NDArray[np.float32], walks: int, facts: EncoderFacts) -> ND
             f"expected embeddings float32 {list(expected)} from the model, "
             f"got {vectors.dtype} {list(vectors.shape)}"
         )
-    if not np.isfinite(vectors).all():
-        raise RebuildFailed(
-            "expected embeddings of finite numbers from the model, got NaN or infinite ones"
-        )
+    if not are_comparable(vectors).all():
+        raise RebuildFailed(f"expected embeddings from the model {numbers_expected(vectors)}")
     return vectors
 
 

@@ -1,25 +1,58 @@
-"""What is seen to before a sample is written: its form, and whom it is nearest to."""
+"""Enrolling: what is seen to before a sample is written, and the one transaction that writes it."""
 
+import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, insert
 
+from gallery import audit
 from gallery.checks import (
     check_embedding,
     check_particulars,
     check_silhouettes,
     metadata_text,
 )
-from gallery.consents import written
+from gallery.consents import consents_of, replace_consent, written
+from gallery.contents import insert_embeddings, insert_silhouettes, seal_subject
 from gallery.current import Current
-from gallery.errors import EnrolmentConflict
-from gallery.packing import pack_silhouettes, sample_id
-from gallery.records import Conflict, Consent
+from gallery.database import vault_of
+from gallery.errors import EnrolmentConflict, StoreUnavailable, WrongMasterKey
+from gallery.finding import SAMPLE, first_sample, first_subject, sample_from
+from gallery.generations import (
+    Head,
+    Model,
+    adopt_if_empty,
+    lock,
+    now,
+    read_head,
+    record,
+    require_model,
+)
+from gallery.master_keys import check_master_key
+from gallery.packing import PackedSilhouettes, pack_silhouettes, sample_id
+from gallery.records import Conflict, Consent, Enrolment
+from gallery.schema import EMBEDDINGS_ONLY, ENROLLED, samples, subjects
 from gallery.settings import OFF, REFUSE
-from gallery.store import NewSample, Store
+from gallery.store import Store
+
+
+@dataclass(frozen=True)
+class NewSample:
+    """A checked and packed walk on its way into the store."""
+
+    sample_id: str
+    subject: str
+    embedding: NDArray[np.float32]
+    silhouettes: PackedSilhouettes | None
+    metadata: str
+    captured_at: str | None = None
+    consent: Consent | None = None
+    actor: str = audit.LOCAL
 
 
 def new_sample(
@@ -86,3 +119,164 @@ def find_conflict(
             f"{nearest.distance:.4g}, and this gallery refuses such"
         )
     return Conflict(nearest.subject, nearest.distance, own_distance)
+
+
+class Written(NamedTuple):
+    """What an enrolment wrote."""
+
+    enrolment: Enrolment
+    sealed: bool
+    """What the subject had before was plain until now, and is to be scrubbed from the files."""
+
+
+class _Owner(NamedTuple):
+    """The row of a new sample's subject."""
+
+    row: int
+    added: bool
+    sealed: bool
+
+
+def enroll(store: Store, new: NewSample, model: Model) -> Written:
+    """Write one sample, or find that the same walk of the same subject is there already.
+
+    Raises:
+        ModelMismatch: the live generation belongs to another model.
+        StoreUnavailable: another process has changed the master key since this one opened it.
+
+    """
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        head = adopt_if_empty(connection, store.gallery_id, model)
+        require_model(head, model)
+        known = first_sample(connection, store, new.sample_id)
+        if known is not None:
+            again = _again(connection, store, head, known, consent=new.consent, actor=new.actor)
+            return Written(again, sealed=False)
+        return _add(connection, store, head, new)
+
+
+def enrolled_before(
+    store: Store, sample_id: str, model: Model, consent: Consent | None, actor: str
+) -> Enrolment | None:
+    """Find that a sample is there already and do as `enroll` does; None when it is not.
+
+    Raises:
+        ModelMismatch: the live generation belongs to another model.
+
+    """
+    with store.database.reading() as connection:
+        if first_sample(connection, store, sample_id) is None:
+            return None
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        known = first_sample(connection, store, sample_id)
+        if known is None:
+            return None  # erased in between
+        head = read_head(connection, store.gallery_id)
+        require_model(head, model)
+        return _again(connection, store, head, known, consent=consent, actor=actor)
+
+
+def _again(
+    connection: Connection,
+    store: Store,
+    head: Head,
+    known: Row[Any],
+    *,
+    consent: Consent | None,
+    actor: str,
+) -> Enrolment:
+    """Answer and log the enrolment of a row of `SAMPLE` that is there already.
+
+    A consent that comes with it takes the place of the one before, as with a new walk.
+    """
+    before = consents_of(connection, known.subject_row).get(known.id)
+    sample = sample_from(known, head.model, before if consent is None else consent)
+    enrolment = Enrolment(sample, created_subject=False, duplicate=True)
+    _log(connection, store, head, enrolment, token=known.token, actor=actor)
+    if sample.consent is not None and sample.consent != before:
+        replace_consent(connection, known.subject_row, known.id, sample.consent)
+        entry = audit.Entry("consent", "recorded", actor, head.generation, known.token)
+        audit.append(connection, store.gallery_id, [entry])
+    return enrolment
+
+
+def _log(
+    connection: Connection,
+    store: Store,
+    head: Head,
+    enrolment: Enrolment,
+    *,
+    token: str,
+    actor: str,
+) -> None:
+    """Note an enrolment of the subject that has the token in the audit log."""
+    outcome = "duplicate" if enrolment.duplicate else "enrolled"
+    counts = {"samples": int(not enrolment.duplicate)}
+    entry = audit.Entry("enrol", outcome, actor, head.generation, token, counts)
+    audit.append(connection, store.gallery_id, [entry])
+
+
+def _add(connection: Connection, store: Store, head: Head, new: NewSample) -> Written:
+    """Write and log a sample that is not there yet."""
+    _check_master_key_of_now(connection)
+    owner = _owner(connection, store, new.subject)
+    row = _insert_sample(connection, store, owner.row, new)
+    insert_embeddings(connection, head.generation, [row], new.embedding[np.newaxis])
+    record(connection, store.gallery_id, ENROLLED, [row])
+    if new.consent is not None:
+        replace_consent(connection, owner.row, row, new.consent)
+    written = connection.execute(SAMPLE.where(samples.c.id == row)).one()
+    sample = sample_from(written, head.model, new.consent)
+    enrolment = Enrolment(sample, created_subject=owner.added, duplicate=False)
+    _log(connection, store, head, enrolment, token=written.token, actor=new.actor)
+    return Written(enrolment, owner.sealed)
+
+
+def _owner(connection: Connection, store: Store, subject: str) -> _Owner:
+    """Find the subject's row or add it; one from before there was a master key gets its key."""
+    found = first_subject(connection, store, subject)
+    if found is not None:
+        return _Owner(found.id, added=False, sealed=seal_subject(connection, found.id))
+    token = secrets.token_hex(16)
+    values = {
+        "gallery": store.gallery_id,
+        "subject": subject,
+        "created_at": now(),
+        "token": token,
+        "wrapped_key": vault_of(connection).new_key(store.gallery_id, token),
+    }
+    added = insert(subjects).values(values).returning(subjects.c.id)
+    return _Owner(connection.execute(added).scalar_one(), added=True, sealed=False)
+
+
+def _insert_sample(connection: Connection, store: Store, subject_row: int, new: NewSample) -> int:
+    packed = new.silhouettes
+    if store.retention(connection) == EMBEDDINGS_ONLY:
+        packed = None
+    values = {
+        "sample_id": new.sample_id,
+        "gallery": store.gallery_id,
+        "subject": subject_row,
+        "created_at": now(),
+        "captured_at": new.captured_at,
+        "frames": 0 if packed is None else packed.shape[0],
+        "metadata": new.metadata,
+    }
+    added = insert(samples).values(values).returning(samples.c.id)
+    row: int = connection.execute(added).scalar_one()
+    if packed is not None:
+        insert_silhouettes(connection, row, packed)
+    return row
+
+
+def _check_master_key_of_now(connection: Connection) -> None:
+    """Refuse to seal with a master key that the store has no more: nothing would open that again.
+
+    Another process may have changed it since this one opened the store.
+    """
+    try:
+        check_master_key(connection)
+    except WrongMasterKey as error:
+        raise StoreUnavailable(f"{error}; it was changed meanwhile: start again with it") from error

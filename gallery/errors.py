@@ -3,7 +3,7 @@
 GalleryError
 ├── InvalidInput             a value at the door that is not what the door takes
 │   ├── InvalidSubject       a subject id that is too long, empty or not printable
-│   ├── InvalidEmbedding     an embedding of a wrong shape, dtype or with NaN in it
+│   ├── InvalidEmbedding     an embedding of a wrong shape, dtype, or with NaN or 1e20 in it
 │   ├── InvalidSilhouettes   silhouettes that are not uint8 [T, H, W]
 │   ├── InvalidMetadata      metadata that is no small JSON object
 │   ├── InvalidKey           an API key with a name, scope, rate or end that cannot be used
@@ -59,7 +59,7 @@ class InvalidSubject(InvalidInput):
 
 
 class InvalidEmbedding(InvalidInput):
-    """The embedding has a wrong shape or dtype, or a number in it is not finite."""
+    """The embedding has a wrong shape or dtype, or a number in it is too large or not finite."""
 
 
 class InvalidSilhouettes(InvalidInput):

@@ -19,7 +19,7 @@ from gallery.calibration import Calibration, calibrate
 from gallery.checks import check_consent, check_embedding, check_limit, check_silhouettes
 from gallery.ciphers import MasterKey
 from gallery.current import Current, opened_index
-from gallery.enrolling import find_conflict, new_sample
+from gallery.enrolling import enroll, enrolled_before, find_conflict, new_sample
 from gallery.generations import Model
 from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice
@@ -164,7 +164,9 @@ class Gallery(People):
             actor=actor,
         )
         conflict = find_conflict(self._current, self._store, subject, embedding)
-        enrolment = self._store.enroll(new, self._model)
+        enrolment, sealed = enroll(self._store, new, self._model)
+        if sealed:
+            self._scrubber.owe()
         self._current.catch_up()
         self._scrubber.scrub()
         return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
@@ -194,7 +196,7 @@ class Gallery(People):
         if consent is not None:
             check_consent(consent)
         known = sample_id(subject, silhouettes)
-        return self._store.enrolled_before(known, self._model, consent, actor)
+        return enrolled_before(self._store, known, self._model, consent, actor)
 
     @contextmanager
     def moment(self) -> Iterator[Moment]:

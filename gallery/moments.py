@@ -43,7 +43,7 @@ class Moment:
         more. Whether the nearest is near enough to be the same person is not said here.
 
         Raises:
-            InvalidEmbedding: not float32 `[L]` of finite numbers.
+            InvalidEmbedding: not float32 `[L]` of finite numbers up to 65,504.
             InvalidLimit: `limit` is below 1.
 
         """
@@ -55,7 +55,7 @@ class Moment:
         """Compare a probe's embedding float32 `[L]` with one subject's samples: the nearest.
 
         Raises:
-            InvalidEmbedding: not float32 `[L]` of finite numbers.
+            InvalidEmbedding: not float32 `[L]` of finite numbers up to 65,504.
             SubjectNotFound: there is no such subject.
 
         """

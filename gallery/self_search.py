@@ -1,4 +1,4 @@
-"""Whether a generation can be searched: samples find themselves, and every number is finite.
+"""Whether a generation can be searched: samples find themselves, and every number can be compared.
 
 The embeddings stream by once, so that memory holds the looked-up ones and one block of the others.
 """
@@ -6,6 +6,7 @@ The embeddings stream by once, so that memory holds the looked-up ones and one b
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.checks import are_comparable, numbers_expected
 from gallery.errors import RebuildFailed
 from gallery.following import Chunk, chunks, chunks_of, roster
 from gallery.generations import Head
@@ -22,8 +23,8 @@ def check_self_search(store: Store, head: Head) -> int:
     """Look every tenth embedding of a generation up among all; returns how many were looked up.
 
     Raises:
-        RebuildFailed: one finds another nearer than itself, a number is not finite, or the store
-            counts other embeddings than it gives.
+        RebuildFailed: one finds another nearer than itself, a number is too large or not finite, or
+            the store counts other embeddings than it gives.
 
     """
     with store.database.reading() as connection:
@@ -57,7 +58,7 @@ class _SelfSearch:
         self._own = np.full(len(self._rows), np.inf)
 
     def see(self, chunk: Chunk) -> None:
-        _check_finite(chunk)
+        _check_numbers(chunk)
         squared = self._squared(chunk.embeddings)
         places = squared.argmin(axis=1)
         nearest = squared[np.arange(len(squared)), places]
@@ -82,10 +83,10 @@ class _SelfSearch:
         return squared
 
 
-def _check_finite(chunk: Chunk) -> None:
-    finite = np.isfinite(chunk.embeddings).all(axis=1)
-    if not finite.all():
+def _check_numbers(chunk: Chunk) -> None:
+    wrong = ~are_comparable(chunk.embeddings)
+    if wrong.any():
         raise RebuildFailed(
-            f"expected embeddings of finite numbers, got others in sample row "
-            f"{chunk.rows[~finite][0]}: drop that generation and rebuild"
+            f"expected embeddings {numbers_expected(chunk.embeddings[wrong][0])} in sample row "
+            f"{chunk.rows[wrong][0]}: drop that generation and rebuild"
         )

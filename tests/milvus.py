@@ -28,10 +28,13 @@ class NoMilvusError(Exception):
 class MilvusServer:
     """A server that can be killed and started again with what it had on its disk."""
 
-    def __init__(self, url: str, command: list[str], folder: Path) -> None:
+    def __init__(
+        self, url: str, command: list[str], folder: Path, *, is_lite: bool = False
+    ) -> None:
         self.url = url
+        self.is_lite = is_lite
         self._command = command
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,7 +49,7 @@ class MilvusServer:
         # The program of the package takes another port where this one still has connections of
         # before; they go within a minute.
         wait_until(self._port_is_free, PATIENCE_S)
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             # Its own group: the program of the package starts the server as a child.
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, start_new_session=True
@@ -81,7 +84,7 @@ class MilvusServer:
         from pymilvus.exceptions import MilvusException
 
         if self._process is None or self._process.poll() is not None:
-            raise NoMilvusError(f"it ended: {(self._folder / 'log').read_text()[-500:]}")
+            raise NoMilvusError(f"it ended: {(self.folder / 'log').read_text()[-500:]}")
         try:
             client = MilvusClient(self.url, timeout=5)
             client.list_collections(timeout=5)
@@ -96,7 +99,7 @@ def lite(folder: Path) -> MilvusServer:
     port = free_port()
     command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(folder)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    return MilvusServer(f"http://127.0.0.1:{port}", command, folder)
+    return MilvusServer(f"http://127.0.0.1:{port}", command, folder, is_lite=True)
 
 
 def real(folder: Path) -> MilvusServer:

@@ -117,6 +117,20 @@ def test_sealing_the_past_leaves_no_plain_bytes_in_the_files(tmp_path):
         assert not any(piece[:48] in path.read_bytes() for piece in plain(1))
 
 
+def test_sealing_somebody_with_a_new_walk_leaves_no_plain_bytes_in_the_files(tmp_path):
+    gallery = open_gallery(tmp_path, None)
+    enroll(gallery, "anna", 1)
+    gallery.close()
+    gallery = open_gallery(tmp_path)
+    enroll(gallery, "ben", 2)  # writes the page that anna is on as well
+    log = tmp_path / "metagait.db-wal"
+    assert plain(1)[0][:48] in log.read_bytes(), "the search itself works"
+    enroll(gallery, "anna", 3)
+    for path in tmp_path.iterdir():
+        assert not any(piece[:48] in path.read_bytes() for piece in plain(1))
+    gallery.close()
+
+
 def test_rotation_takes_the_old_key_s_place_and_touches_no_content(location):
     gallery = open_gallery(location)
     enroll(gallery, "anna", 1)

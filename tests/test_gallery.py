@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from gallery import (
+    Gallery,
+    IndexChoice,
     InvalidEmbedding,
     InvalidLimit,
     SampleNotFound,
     SilhouettesNotKept,
     SubjectNotFound,
 )
+from gallery.checks import EMBEDDING_LARGEST
 from gallery.packing import pack_silhouettes
 from tests.galleries import LENGTH, embedding, open_gallery, walk
 
@@ -100,6 +103,7 @@ def test_subjects_come_in_pages(gallery):
         (np.zeros((1, LENGTH), np.float32), r"got float32 \[1, 8\]"),
         (np.zeros(LENGTH), "got float64"),
         (np.full(LENGTH, np.nan, np.float32), "8 that are NaN"),
+        (np.full(LENGTH, -1e20, np.float32), "finite numbers up to 65504, got one of 1e[+]20"),
     ],
 )
 def test_embeddings_are_checked_at_the_door(gallery, bad, says):
@@ -111,6 +115,20 @@ def test_embeddings_are_checked_at_the_door(gallery, bad, says):
         with pytest.raises(InvalidEmbedding, match=says):
             ask()
     assert gallery.status().samples == 0
+
+
+@pytest.mark.parametrize("kind", ["exact", "compact"])
+def test_the_largest_embeddings_that_pass_the_door_are_found(tmp_path, kind):
+    choice = IndexChoice(kind=kind, folder=tmp_path / "index")
+    gallery = Gallery.open(tmp_path, model_id="model-a", embedding_length=LENGTH, index=choice)
+    largest = np.full(LENGTH, EMBEDDING_LARGEST, np.float32)
+    for subject, vector in (("anna", largest), ("ben", -largest), ("carl", embedding(1))):
+        gallery.enroll(subject, vector, silhouettes=None)
+    nearest, *others = gallery.identify(largest)
+    assert (nearest.subject, nearest.distance) == ("anna", 0)
+    assert [one.subject for one in others] == ["carl", "ben"]
+    assert others[1].distance == pytest.approx(2 * EMBEDDING_LARGEST * LENGTH**0.5)
+    gallery.close()
 
 
 def test_who_and_what_is_not_there_is_named(gallery):

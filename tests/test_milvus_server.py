@@ -1,5 +1,6 @@
 """The index in a Milvus server: what only a server can do to it."""
 
+import threading
 import time
 from uuid import uuid4
 
@@ -206,6 +207,23 @@ def test_a_collection_keeps_the_type_that_it_was_made_with(index_of):
     assert other.state.startswith("FLAT in the collection")
     stored = fill(other, range(50))
     check(other, stored, vectors(1, 3), 3)
+
+
+def test_a_collection_that_another_replica_is_in_the_middle_of_making_is_waited_for(lite_milvus):
+    name = f"t{uuid4().hex}"
+    # What Milvus Lite has of a collection at first: its folder, and nothing that can be asked for.
+    begun = lite_milvus.folder / "collections" / f"{name}_g1_a"
+    begun.mkdir()
+    other = threading.Timer(0.5, begun.rmdir)
+    other.start()
+    index = MilvusIndex(LENGTH, lite_milvus.url, prefix=name)
+    assert len(index.begin("g1_a").rows) == 0
+    other.join()
+    stored = fill(index, range(5))
+    check(index, stored, vectors(1, 3), 3)
+    index.begin(None)
+    index.begin("end", retired=["g1_a"])
+    index.close()
 
 
 def test_a_collection_that_was_left_without_an_index_gets_one(index_of, milvus_server):

@@ -134,6 +134,7 @@ def test_samples_without_silhouettes_make_it_refuse_and_are_counted(tmp_path, st
     ("bad", "says"),
     [
         (np.full((23, 6), np.nan, np.float32), "finite"),
+        (np.full((23, 6), 1e20, np.float32), "finite numbers up to 65504, got one of 1e[+]20"),
         (np.zeros((23, 5), np.float32), r"expected embeddings float32 \[23, 6\]"),
         (np.zeros((22, 6), np.float32), r"got float32 \[22, 6\]"),
         (np.zeros((23, 6)), "got float64"),
@@ -158,7 +159,7 @@ def test_a_generation_that_changed_on_the_disk_fails_the_self_search(tmp_path, s
         nan = np.full(6, np.nan, "<f4").tobytes()
         changed = "UPDATE embeddings SET vector = ? WHERE generation = 2"
         assert raw.execute(changed, [nan]).rowcount == 12
-    with pytest.raises(RebuildFailed, match="got others in sample row 1: drop"):
+    with pytest.raises(RebuildFailed, match="got 6 that are NaN or infinite in sample row 1: drop"):
         rebuild(store, new_encoder(), batch=12)
     assert store.head().model.model_id == "model-old"
 

@@ -36,6 +36,9 @@ _CALL_BYTES = 16 * 1024 * 1024
 # Seconds for what makes Milvus work: a collection, its index, its way into memory.
 _WORK_S = 60.0
 _PATIENCE_S = 10.0
+# Seconds, and times, for what another replica is in the middle of making. Milvus Lite says "File
+# exists" to who comes second, and does not show the collection yet.
+_TRY_AGAIN_S, _TRIES = 0.25, 8
 _WIDEN = 8
 # What the approximate types look at, at least: clusters, and neighbours in the graph.
 _PROBES, _NEIGHBOURS = 64, 128
@@ -191,18 +194,21 @@ class MilvusIndex:
         One that is there keeps the index that it has: replicas that are set differently would
         else take it from each other.
         """
-        if not self._is_there():
-            self._unless(self._is_there, self._make_collection)
-        if not self._indexed_by():
-            self._unless(self._indexed_by, self._make_index)
+        self._unless(self._is_there, self._make_collection)
+        self._unless(self._indexed_by, self._make_index)
         self._found = self._indexed_by()
 
     def _unless(self, done: Callable[[], object], do: Callable[[], None]) -> None:
-        try:
-            do()
-        except self._errors:
-            if not done():
-                raise
+        """Do what is not done; where that fails, another replica may be in the middle of it."""
+        for tries_left in reversed(range(_TRIES)):
+            if done():
+                return
+            try:
+                do()
+            except self._errors:
+                if not tries_left:
+                    raise
+                time.sleep(_TRY_AGAIN_S)
 
     def _is_there(self) -> bool:
         return bool(self._client.has_collection(self._collection, timeout=self._patience_s))
