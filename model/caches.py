@@ -61,7 +61,7 @@ def training_dataset(config: DataConfig, size: tuple[int, int], runs: Path) -> D
             _check_unseen(group)
         return joined([walkers_dataset(g, runs / "cache", "walkers") for g in config.walkers])
     dataset = packed(Path(config.path or ""), size, runs, config.layout)
-    split = _partition(config)
+    split = chosen_partition(config)
     return split.train(dataset) if split else dataset
 
 
@@ -111,7 +111,8 @@ def _generate(config: WalkersConfig, path: Path) -> None:
         )
 
 
-def _partition(config: DataConfig) -> Partition | None:
+def chosen_partition(config: DataConfig) -> Partition | None:
+    """Return what splits a folder's subjects in training and test; None where all of them train."""
     if config.partition is not None:
         return named_partition(config.partition)
     if config.train_subjects is not None:

@@ -15,6 +15,7 @@ from model.checkpoint import has_checkpoint, load_checkpoint, load_network
 from model.dataset import Dataset, Sample
 from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ModelFileError
+from model.facts import TrainedOn
 from model.gei import gait_energy_images
 from model.networks import Network
 from model.protocols import Labels
@@ -39,6 +40,8 @@ class Embedder:
     size: tuple[int, int] = (64, 44)
     trained_on: tuple[str, ...] = ()
     """Subjects of the dataset folder that it was trained on, where the file tells."""
+    training: TrainedOn | None = None
+    """What an exported file tells of its training."""
     batch_frames: int = BATCH_FRAMES
     """Frames of one call up to which a walk costs less in company."""
 
@@ -74,6 +77,7 @@ def open_embedder(path: Path) -> Embedder:
             facts.parts,
             encoder.encode,
             facts.size,
+            training=facts.training,
             batch_frames=encoder.runtime.batch_frames,
         )
     checkpoint = load_checkpoint(path)

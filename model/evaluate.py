@@ -17,6 +17,7 @@ from model.embed import Embedder, gei_embedder, open_embedder
 from model.errors import DatasetError
 from model.evaluation import Evaluation, evaluate
 from model.protocols import CASIA_B, PROTOCOLS
+from model.provenance import check_benchmark, doubts
 from model.tables import markdown_table, text_table
 
 RUNS = Path("runs")
@@ -95,12 +96,31 @@ def run(arguments: argparse.Namespace) -> int:
 def chosen_dataset(
     arguments: argparse.Namespace, embedders: list[Embedder]
 ) -> tuple[Dataset, list[str]]:
-    """Open what the arguments ask for, and say what was left out of it.
+    """Open what the arguments ask for, and say what was left out of it, or is in doubt.
 
     Where the arguments choose no subjects, those that a checkpoint was trained on are left out.
+
+    Raises:
+        DatasetError: it cannot be opened or chosen from, or a model was trained on it.
+
     """
+    dataset, told = _asked_for(arguments, embedders)
+    if arguments.data:
+        told += [
+            doubt
+            for embedder in embedders
+            for doubt in doubts(embedder, dataset.subjects, arguments.partition)
+        ]
+    return dataset, told
+
+
+def _asked_for(
+    arguments: argparse.Namespace, embedders: list[Embedder]
+) -> tuple[Dataset, list[str]]:
     size = embedders[0].size
     if not arguments.data:
+        for embedder in embedders:
+            check_benchmark(embedder)
         dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark")
     else:
         dataset = packed(arguments.data, size, RUNS, arguments.layout)

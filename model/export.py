@@ -24,9 +24,11 @@ from model.checkpoint import load_checkpoint, load_network
 from model.embed import Encode
 from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
 from model.errors import ExportError
+from model.facts import TrainedOn
 from model.graph import FORMS, Form, rewrite
 from model.manifest import read_model, write_manifest
 from model.networks import Network
+from model.provenance import trained_on
 from model.silhouettes import PREPROCESSING_ID
 from model.threshold import calibrate_on_walkers
 from model.train import RUNS
@@ -46,9 +48,12 @@ def export_onnx(
     *,
     name: str,
     threshold: Threshold | None = None,
+    training: TrainedOn | None = None,
     form: Form = "winograd",
 ) -> ModelFacts:
     """Write `network` to `path`, whole or not at all; `form` is one of `model.graph`.
+
+    Threshold and training are facts that the file then tells of itself.
 
     Raises:
         ExportError: the file's embeddings differ from the network's by more than `TOLERANCE`.
@@ -64,6 +69,7 @@ def export_onnx(
         preprocessing_id=PREPROCESSING_ID,
         max_frames=MAX_FRAMES,
         threshold=threshold,
+        training=training,
     )
     model = rewrite(_graph(network), form)
     return write_model(model, facts, path, lambda written: check_parity(network, written))
@@ -184,9 +190,14 @@ def _rewritten(arguments: argparse.Namespace) -> ModelFacts:
 
 
 def _exported(arguments: argparse.Namespace) -> ModelFacts:
-    name = arguments.name or f"metagait-{load_checkpoint(arguments.model).config.name}"
-    network = load_network(arguments.model)
-    return export_onnx(network, arguments.output, name=name, form=arguments.form)
+    checkpoint = load_checkpoint(arguments.model)
+    return export_onnx(
+        load_network(arguments.model),
+        arguments.output,
+        name=arguments.name or f"metagait-{checkpoint.config.name}",
+        training=trained_on(checkpoint),
+        form=arguments.form,
+    )
 
 
 def _calibrated(facts: ModelFacts, path: Path, target_fpir: float) -> ModelFacts:

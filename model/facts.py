@@ -50,6 +50,31 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class TrainedOn:
+    """Whom a model was trained on: enough to choose others for a test, and nobody's id."""
+
+    subjects: int
+    walkers: tuple[tuple[int, int], ...] = ()
+    """First and last number of each group of synthetic walkers; none where it was a folder."""
+    layout: str | None = None
+    """Of the folder, as the configuration named it."""
+    partition: str | None = None
+    """Whose training half it was; None where every subject trained."""
+    start: str | None = None
+    """File of the weights that it began with, whose own training is not told here."""
+
+    def __str__(self) -> str:
+        """Name it within a sentence."""
+        if self.walkers:
+            spans = ", ".join(f"{first} to {last}" for first, last in self.walkers)
+            what = f"the synthetic walkers {spans}"
+        else:
+            half = f", the partition {self.partition}" if self.partition else ", all there were"
+            what = f"{self.subjects} subjects of a {self.layout or 'dataset'} folder{half}"
+        return what + (f", from the weights of {self.start}" if self.start else "")
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """What belongs to a model and travels in its file; `model_id` is worked out from the bytes."""
 
@@ -66,6 +91,8 @@ class ModelFacts:
     """Of the arithmetic that the file asks for: float32, float16 or int8."""
     comparison: Comparison | None = None
     """Of a variant with the file that it was made from."""
+    training: TrainedOn | None = None
+    """None in files of before it was written down."""
 
     @property
     def embedding_length(self) -> int:
@@ -94,13 +121,19 @@ class ModelFacts:
         facts: dict[str, Any] = json.loads(text)
         threshold = facts.pop("threshold")
         comparison = facts.pop("comparison", None)
+        training = facts.pop("training", None)
         facts["size"] = tuple(facts["size"])
         return cls(
             model_id=f"{facts['name']}-{digest[:12]}",
             threshold=None if threshold is None else Threshold(**threshold),
             comparison=None if comparison is None else Comparison(**comparison),
+            training=None if training is None else _trained_on(**training),
             **facts,
         )
+
+
+def _trained_on(walkers: Sequence[Sequence[int]], **facts: Any) -> TrainedOn:
+    return TrainedOn(walkers=tuple((first, last) for first, last in walkers), **facts)
 
 
 class Value(NamedTuple):

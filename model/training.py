@@ -19,6 +19,7 @@ from model.layers import Classifier
 from model.losses import contrastive_loss, cross_entropy, triplet_loss
 from model.networks import Network, build_network
 from model.progress import Figures
+from model.resuming import changes
 from model.sampler import Batch
 from model.start import start_from
 
@@ -103,17 +104,14 @@ class Training:
         save_checkpoint(checkpoint, path, pieces=pieces)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on where a checkpoint stopped.
+        """Go on where a checkpoint stopped, and say which settings are other ones now.
 
         Raises:
-            ConfigError: it is of another network or other subjects.
+            ConfigError: it is of another network or other subjects, or a setting differs that
+                would have no effect any more.
 
         """
-        if checkpoint.config.network != self.config.network:
-            raise ConfigError(
-                f"network: expected the checkpoint's {checkpoint.config.network}, "
-                f"got {self.config.network}"
-            )
+        changed = changes(checkpoint.config, self.config)
         if checkpoint.subjects != self.subjects:
             raise ConfigError(
                 f"data: expected the checkpoint's {len(checkpoint.subjects)} subjects, "
@@ -125,6 +123,8 @@ class Training:
         self.optimiser.load_state_dict(checkpoint.optimiser)
         torch.set_rng_state(checkpoint.random_state)
         self.iteration = checkpoint.iteration
+        if changed and not self.group.rank:
+            print(changed, flush=True)
 
     def _by_rate(self) -> list[dict[str, Any]]:
         """Group the parameters by the factor on their learning rate."""

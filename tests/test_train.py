@@ -15,7 +15,7 @@ import torch
 
 from metagait import main
 from model.checkpoint import load_checkpoint, load_network
-from model.config import DataConfig, OptimiserConfig, plain
+from model.config import DataConfig, OptimiserConfig, TrainConfig, plain
 from model.dataset import Dataset, Sample
 from model.errors import ConfigError, TrainingError
 from model.gaitset import GaitSet, GaitSetConfig
@@ -168,6 +168,42 @@ def test_a_finished_training_is_not_overwritten(dataset: Dataset, tmp_path: Path
         train(other, dataset, tmp_path, Conduct(resume=True))
     with pytest.raises(ConfigError, match="subjects"):
         train(TINY, dataset.of(dataset.subjects[:2]), tmp_path, Conduct(resume=True))
+
+
+def test_going_on_with_other_settings_says_which(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train(replace(TINY, iterations=1), dataset, tmp_path)
+    capsys.readouterr()
+    slower = replace(TINY.optimiser, learning_rate=1e-4)
+    other = replace(TINY, iterations=2, optimiser=slower, data=DataConfig(path="moved"))
+    assert train(other, dataset, tmp_path, Conduct(resume=True))
+    assert (
+        "going on with other settings than the checkpoint's: data.path moved (was unused), "
+        "iterations 2 (was 1), optimiser.learning_rate 0.0001 (was 0.001)\n"
+    ) in capsys.readouterr().out
+    train(other, dataset, tmp_path, Conduct(resume=True))
+    assert "other settings" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (
+            replace(TINY, optimiser=replace(TINY.optimiser, weight_decay=0.0)),
+            r"optimiser\.weight_decay: expected the checkpoint's 0\.0005, got 0\.0, which would",
+        ),
+        (replace(TINY, meta_start=0.1), r"meta_start: expected the checkpoint's 1\.0, got 0\.1"),
+    ],
+)
+def test_settings_that_would_have_no_effect_any_more_are_refused(
+    other: TrainConfig, says: str, dataset: Dataset, tmp_path: Path
+) -> None:
+    train(replace(TINY, iterations=1), dataset, tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(ConfigError, match=says):
+        train(other, dataset, tmp_path, Conduct(resume=True))
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])

@@ -92,6 +92,7 @@ async def info(rooms: RoomsHere) -> schemas.Info:
 def _model_facts(rooms: Rooms) -> schemas.ModelFacts:
     facts = rooms.encoder.facts
     height, width = facts.size
+    training = facts.training
     return schemas.ModelFacts(
         model_id=facts.model_id,
         name=facts.name,
@@ -100,4 +101,5 @@ def _model_facts(rooms: Rooms) -> schemas.ModelFacts:
         parts=facts.parts,
         dimensions=facts.dimensions,
         preprocessing_id=facts.preprocessing_id,
+        training=None if training is None else schemas.Training.model_validate(training),
     )

@@ -24,6 +24,7 @@ from service.schemas.health import (
     KeptGallery,
     ModelFacts,
     Ready,
+    Training,
     UploadLimits,
 )
 from service.schemas.jobs import (
@@ -100,6 +101,7 @@ __all__ = [
     "Subjects",
     "Threshold",
     "Timings",
+    "Training",
     "UploadLimits",
     "Verified",
     "ViewRelation",

@@ -20,6 +20,18 @@ class Ready(Body):
     status: Literal["ready"] = "ready"
 
 
+class Training(Body):
+    """Whom a model was trained on, as its file says; nobody's id is in it."""
+
+    subjects: int = Field(examples=[300])
+    walkers: list[tuple[int, int]] = Field(
+        examples=[[[1, 300]]], description="first and last of each group of synthetic walkers"
+    )
+    layout: str | None = Field(examples=[None], description="of a dataset folder, if it was one")
+    partition: str | None = Field(examples=[None], description="whose training half it was")
+    start: str | None = Field(examples=[None], description="file of the weights it began with")
+
+
 class ModelFacts(Body):
     """What the model file says about itself."""
 
@@ -30,6 +42,7 @@ class ModelFacts(Body):
     parts: int = Field(examples=[64])
     dimensions: int = Field(examples=[128])
     preprocessing_id: str = Field(examples=["metagait-align-2"])
+    training: Training | None = Field(description="null where the file does not tell")
 
 
 class UploadLimits(Body):
