@@ -1,5 +1,7 @@
 """An upload -> a walk that the encoder takes, with its quality and what each step took."""
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ from model.quality import Bounds, Observer, Quality
 from model.silhouettes import Walk, align
 from service.clocks import Clock, Timed
 from service.limits import Limits
-from service.uploads import Upload, frames_of
+from service.uploads import Frames, Upload, frames_of
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,24 @@ class AlignedWalk:
 
 
 def aligned_walk(
-    upload: Upload, limits: Limits, size: tuple[int, int], good: Bounds
+    upload: Upload,
+    limits: Limits,
+    size: tuple[int, int],
+    good: Bounds,
+    *,
+    ends_at: float = math.inf,
 ) -> AlignedWalk:
     """Decode and align the walk of an upload to `size`, and judge it by the bounds of a good one.
 
+    Args:
+        upload: what came.
+        limits: what it may hold.
+        size: height and width of a silhouette.
+        good: bounds of a walk of good quality.
+        ends_at: `time.perf_counter` at which nobody waits for it any more.
+
     Raises:
+        TimeoutError: it is past `ends_at`.
         RequestError: from the decoding.
         SilhouetteError: no frame holds a body.
 
@@ -38,7 +53,7 @@ def aligned_walk(
     whole, opening, observer = Clock(), Clock(), Observer()
     with whole.running():
         with opening.running():  # judging a zip's list of entries takes a while
-            frames = frames_of(upload, limits)
+            frames = _in_time(frames_of(upload, limits), ends_at)
         # Frames are decoded and looked at while `align` pulls them: memory holds a few at a time.
         decoding = Timed(frames, _bytes_of, opening)
         watching = Timed(observer.watch(decoding), _bytes_of)
@@ -47,6 +62,16 @@ def aligned_walk(
         with judging.running():
             quality = observer.quality(walk.silhouettes, good)
     return AlignedWalk(walk, quality, decoding.clock, whole - decoding.clock - judging, judging)
+
+
+def _in_time(frames: Frames, ends_at: float) -> Frames:
+    """Give frames one by one for as long as somebody waits for them."""
+    while time.perf_counter() < ends_at:
+        frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+    raise TimeoutError("expected to decode the walk while its caller waits")
 
 
 def _bytes_of(frame: NDArray[Any] | Outline) -> int:

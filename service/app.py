@@ -191,6 +191,7 @@ def _open_rooms(given: _Given, engines: Engines, stack: ExitStack) -> Rooms:
         keys=KeyRing(keys.all, open_without_keys=is_loopback(settings.host)),
         jobs=_rebuilds(settings, gallery, encoder, stack),
         decoders=_threads(settings.decode_threads, "decoder", stack),
+        video_decoders=_threads(max(1, settings.decode_threads // 2), "video", stack),
         gallery_threads=_threads(_GALLERY_THREADS, "gallery", stack),
         admission=admission,
         draining=given.draining,

@@ -26,7 +26,7 @@ ServiceError
 │   ├── OwnGalleryError          the service's own gallery cannot be deleted through it
 │   └── CrossOriginError         a page of another site tried to change something here
 ├── BusyError                no room for another walk now; come back in a moment
-├── DeadlineError            a walk waited too long for the encoder; come back in a moment
+├── DeadlineError            a walk waited too long to be decoded or encoded; come back in a moment
 ├── NotReadyError            the service is starting, stopping, or its index is behind
 ├── EncoderFaultError        the encoder failed, or answered with a wrong shape
 └── ClientError              raised by the client, on the caller's side
@@ -161,7 +161,7 @@ class BusyError(ServiceError):
 
 
 class DeadlineError(ServiceError):
-    """A walk waited too long for the encoder."""
+    """A walk waited too long to be decoded or encoded."""
 
     def __init__(self, sentence: str, *, retry_after_s: int = 1) -> None:
         super().__init__(sentence)

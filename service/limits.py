@@ -18,6 +18,8 @@ class Limits:
     """A thin strip may have few pixels, yet grow huge when its height is scaled to the model's."""
     picture_bytes: int = 16 * 1024 * 1024
     """Encoded size of one PNG or JPEG."""
+    video_s: int = 30
+    """Seconds in which a video is decoded, on the processor in half of them."""
 
 
 class Account:
@@ -25,7 +27,7 @@ class Account:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._frames = 0
+        self.frames = 0
         self._pixels = 0
 
     def spend(self, where: str, height: int, width: int) -> None:
@@ -37,9 +39,9 @@ class Account:
 
         """
         check_frame(where, height, width, self._limits)
-        self._frames += 1
+        self.frames += 1
         self._pixels += height * width
-        check_frames(self._frames, self._limits)
+        check_frames(self.frames, self._limits)
         check_walk(where, self._pixels, self._limits)
 
 

@@ -20,7 +20,7 @@ from service.clocks import timed
 from service.decision import Threshold, in_force
 from service.draining import Draining
 from service.engines import Engine
-from service.errors import TooFewFramesError
+from service.errors import DeadlineError, TooFewFramesError
 from service.idempotency import Answers
 from service.jobs import RebuildJobs
 from service.keyring import KeyRing
@@ -28,7 +28,7 @@ from service.limits import Limits
 from service.metrics import Metrics
 from service.receive import received
 from service.settings import Settings
-from service.uploads import Upload
+from service.uploads import Upload, holds_video
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +45,8 @@ class Rooms:
     keys: KeyRing
     jobs: RebuildJobs
     decoders: Executor
+    video_decoders: Executor
+    """Of their own, so that slow videos, which anybody can make, hold up nothing but videos."""
     gallery_threads: Executor
     admission: Admission
     draining: Draining
@@ -85,17 +87,27 @@ class Rooms:
         Raises:
             RequestError: from the decoding, or TooFewFramesError.
             SilhouetteError: no frame holds a body.
+            DeadlineError: it took all the time that a walk may wait for the encoder.
 
         """
-        loop = asyncio.get_running_loop()
-        aligned = await loop.run_in_executor(
-            self.decoders,
+        wait_s = self.settings.queue_timeout_s
+        work = partial(
             aligned_walk,
             upload,
             self.limits,
             self.encoder.facts.size,
             Bounds(frames=self.settings.conclusive_frames),
+            ends_at=time.perf_counter() + wait_s,
         )
+        decoders = self.video_decoders if holds_video(upload) else self.decoders
+        try:
+            async with asyncio.timeout(wait_s):
+                aligned = await asyncio.get_running_loop().run_in_executor(decoders, work)
+        except TimeoutError as error:
+            raise DeadlineError(
+                f"the walk was not decoded within {wait_s:g} seconds; try again in a moment",
+                retry_after_s=self.admission.retry_after_s,
+            ) from error
         self.metrics.stage("decode", aligned.decoding)
         self.metrics.stage("align", aligned.aligning)
         self.metrics.stage("quality", aligned.judging)

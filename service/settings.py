@@ -1,5 +1,6 @@
 """The settings of the service: one frozen class, read from `METAGAIT_*` by the entry point."""
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -173,6 +174,8 @@ class Settings(BaseSettings):
             frames=min(self.max_frames, model_frames),
             frame_pixels=self.max_frame_pixels,
             walk_pixels=self.max_walk_megapixels * 1_000_000,
+            # Nobody waits longer for a walk; and no video of silhouettes takes longer.
+            video_s=math.ceil(min(30, self.queue_timeout_s)),
         )
 
 

@@ -36,6 +36,15 @@ class Upload:
     """Further files `sequence`, which only a batch may have."""
 
 
+def holds_video(upload: Upload) -> bool:
+    """Tell whether the walk of an upload is a video."""
+    if upload.sequence is None:
+        return False
+    head = upload.sequence.read(12)
+    upload.sequence.seek(0)
+    return videos.is_video(head)
+
+
 def frames_of(upload: Upload, limits: Limits) -> Frames:
     """Read the frames uint8 `[h, w]` of a walk, in order; sizes may differ between pictures.
 

@@ -5,10 +5,12 @@ reads the format before it does. So it runs apart, with limits on its memory, ti
 (`service.video_worker`), and only files that begin as such a video get there.
 """
 
+import io
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -21,7 +23,6 @@ from service.limits import Account, Limits
 from service.video_worker import HEAD, TOO_MUCH
 
 VIDEO_BYTES = 32 * 1024 * 1024
-SECONDS = 30
 _CHUNK = 1024 * 1024
 
 
@@ -30,51 +31,57 @@ def is_video(head: bytes) -> bool:
     return head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
 
 
-def frames_of(
-    file: IO[bytes], size: int, limits: Limits, *, seconds: int = SECONDS
-) -> Iterator[NDArray[np.uint8]]:
+def frames_of(file: IO[bytes], size: int, limits: Limits) -> Iterator[NDArray[np.uint8]]:
     """Read the masks uint8 `[h, w]`, 0 or 255, of a video of `size` bytes.
 
     Raises:
         UploadTooLargeError: more bytes than a video of silhouettes has.
-        DamagedUploadError: no video, or one that does not decode within its time and memory.
+        DamagedUploadError: no video, or one that takes too much memory, or half of
+            `limits.video_s` on the processor.
+        TimeoutError: it is not decoded after `limits.video_s`, which is the machine's fault.
         FrameTooLargeError, TooManyFramesError: beyond the limits.
 
     """
     if size > VIDEO_BYTES:
         raise UploadTooLargeError(f"expected a video of at most {VIDEO_BYTES:,} bytes")
-    return _frames(file, limits, seconds)
+    return _frames(file, limits)
 
 
-def _frames(file: IO[bytes], limits: Limits, seconds: int) -> Iterator[NDArray[np.uint8]]:
-    account = Account(limits)
+def _frames(file: IO[bytes], limits: Limits) -> Iterator[NDArray[np.uint8]]:
+    account, ends_at = Account(limits), time.perf_counter() + limits.video_s
     with tempfile.NamedTemporaryFile(prefix="metagait-video-") as copy:
         while chunk := file.read(_CHUNK):
             copy.write(chunk)
         copy.flush()
-        with _worker(copy.name, limits, seconds) as process:
-            count = 0
-            while head := _read(process, HEAD.size):
-                height, width = HEAD.unpack(head)
-                account.spend(f"frame {count}", height, width)
-                pixels = np.frombuffer(_read(process, height * width), np.uint8)
-                if len(pixels) == height * width:
-                    yield pixels.reshape(height, width)
-                count += 1
-            _check_end(process.wait(), count, limits)
+        with _worker(copy.name, limits) as process:
+            yield from masks_in(process.stdout or io.BytesIO(), account)
+            status = process.wait()
+            if time.perf_counter() >= ends_at:
+                raise TimeoutError(f"expected to decode a video within {limits.video_s} seconds")
+            _check_end(status, account.frames, limits)
+
+
+def masks_in(stream: IO[bytes], account: Account) -> Iterator[NDArray[np.uint8]]:
+    """Read the whole masks that a worker wrote, which may have ended anywhere."""
+    while len(head := stream.read(HEAD.size)) == HEAD.size:
+        height, width = HEAD.unpack(head)
+        account.spend(f"frame {account.frames}", height, width)
+        pixels = np.frombuffer(stream.read(height * width), np.uint8)
+        if len(pixels) == height * width:
+            yield pixels.reshape(height, width)
 
 
 @contextmanager
-def _worker(path: str, limits: Limits, seconds: int) -> Iterator["subprocess.Popen[bytes]"]:
+def _worker(path: str, limits: Limits) -> Iterator["subprocess.Popen[bytes]"]:
     """Start the decoder; it is gone when the block is left, and after its time in any case."""
-    numbers = (limits.frames, limits.frame_pixels, seconds)
+    numbers = (limits.frames, limits.frame_pixels, _processor_s(limits))
     process = subprocess.Popen(  # noqa: S603 -- our own module, with a path that we made
         [sys.executable, "-I", "-m", "service.video_worker", path, *map(str, numbers)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    timer = threading.Timer(seconds, process.kill)
+    timer = threading.Timer(limits.video_s, process.kill)
     timer.start()
     try:
         yield process
@@ -86,16 +93,17 @@ def _worker(path: str, limits: Limits, seconds: int) -> Iterator["subprocess.Pop
             process.stdout.close()
 
 
-def _read(process: "subprocess.Popen[bytes]", count: int) -> bytes:
-    return b"" if process.stdout is None else process.stdout.read(count)
-
-
-def _check_end(status: int, count: int, limits: Limits) -> None:
+def _check_end(status: int, frames: int, limits: Limits) -> None:
     if status == TOO_MUCH:
         raise FrameTooLargeError(
             f"expected a video with frames of at most {limits.frame_pixels:,} pixels, got more"
         )
-    if status != 0 or count == 0:
+    if status != 0 or frames == 0:
         raise DamagedUploadError(
-            "expected a whole MP4 or AVI video of silhouettes, got one that does not decode"
+            "expected a whole MP4 or AVI video of silhouettes that decodes in "
+            f"{_processor_s(limits)} seconds of a processor, got one that does not"
         )
+
+
+def _processor_s(limits: Limits) -> int:
+    return max(1, limits.video_s // 2)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from service.errors import (
     UnsupportedFormatError,
     UploadTooLargeError,
 )
-from service.limits import Limits
+from service.limits import Account, Limits
 from service.uploads import Upload, frames_of
+from service.video_worker import HEAD
 from tests.fakes import picture_of, walker
 
 LIMITS = Limits(upload_bytes=2_000_000, frames=200, frame_pixels=4_000_000, walk_pixels=10_000_000)
@@ -148,9 +150,15 @@ def test_what_only_begins_as_a_video_is_damaged(keep: float) -> None:
 
 
 def test_a_decoder_that_takes_too_long_is_ended() -> None:
-    data = video(WALK)
-    with pytest.raises(DamagedUploadError):
-        list(videos.frames_of(io.BytesIO(data), len(data), LIMITS, seconds=0))
+    with pytest.raises(TimeoutError):
+        read(video(WALK), replace(LIMITS, video_s=0))
+
+
+def test_a_decoder_may_end_anywhere() -> None:
+    frame = HEAD.pack(2, 3) + bytes(6)
+    for length in range(2 * len(frame) + 1):
+        whole = list(videos.masks_in(io.BytesIO((2 * frame)[:length]), Account(LIMITS)))
+        assert [mask.shape for mask in whole] == [(2, 3)] * (length // len(frame))
 
 
 def test_the_decoder_of_videos_has_its_own_limits() -> None:
