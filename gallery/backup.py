@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import tarfile
 import time
 import zlib
@@ -38,7 +39,7 @@ from gallery.database import Database
 from gallery.errors import BackupError
 from gallery.generations import now
 from gallery.migrations import migrate, number_of, numbers
-from gallery.schema import galleries
+from gallery.schema import galleries, identities
 
 FORMAT = "metagait-backup-1"
 _MANIFEST = "manifest.json"
@@ -107,8 +108,11 @@ def check(path: Path) -> Manifest:
     return manifest
 
 
-def restore(path: Path, database: Database) -> Manifest:
+def restore(path: Path, database: Database, *, takes_over: bool = False) -> Manifest:
     """Fill an empty database from an archive, whole or not at all, and check what came of it.
+
+    With `takes_over` it goes on in the place of the store that the archive was taken of, with what
+    an index keeps outside for that one; else it is another store, and both may go on.
 
     Raises:
         BackupError: the archive is damaged or of a newer version, or the database is not empty.
@@ -128,6 +132,9 @@ def restore(path: Path, database: Database) -> Manifest:
         migrate(connection, manifest.schema)
         _read_all(connection, path, manifest)
         migrate(connection)
+        if not takes_over:
+            connection.execute(delete(identities))
+            connection.execute(insert(identities).values(identity=secrets.token_hex(16)))
         _check_logs(connection)
     return manifest
 

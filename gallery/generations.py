@@ -19,6 +19,7 @@ from gallery.schema import (
     embeddings,
     galleries,
     generations,
+    identities,
     samples,
 )
 
@@ -119,14 +120,15 @@ def names(connection: Connection, gallery: int, generation: int) -> tuple[str, l
         .where(galleries.c.id == gallery)
     )
     found = connection.execute(query).all()
-    named = {row.id: _name(row) for row in found}
+    identity = connection.scalar(select(identities.c.identity)) or ""
+    named = {row.id: _name(row, identity) for row in found}
     # One that was dropped is no more OLD, and still tells when it stopped being live.
     retired = [named[row.id] for row in found if row.retired and row.id != generation]
     return named.get(generation, "g0"), retired
 
 
-def _name(row: Row[Any]) -> str:
-    facts = f"{row.name}\n{row.id}\n{row.model_id}\n{row.created_at}"
+def _name(row: Row[Any], identity: str) -> str:
+    facts = f"{identity}{row.name}\n{row.id}\n{row.model_id}\n{row.created_at}"
     return f"g{row.id}_{blake2b(facts.encode(), digest_size=8).hexdigest()}"
 
 

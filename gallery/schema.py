@@ -10,6 +10,7 @@
                └─ receipts                        of erasures; nothing of the erased in them
     master_keys                                   which key wraps the subjects' keys, if one does
     api_keys                                      who may ask the service, for every gallery
+    identities                                    tells a restored store from the one it is of
 
 A sample's row number is its number in the index as well. `changes` names only row numbers: it
 tells that something was erased, never what.
@@ -213,6 +214,10 @@ jobs = Table(
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
 )
+
+# One row in a store that was restored, else none. It goes into the names of what an index keeps
+# outside: two stores with the same rows must not write to the same.
+identities = Table("identities", TABLES, Column("identity", String(32), primary_key=True))
 
 # Who may ask the service: of no gallery, because a key may be for several.
 api_keys = Table(

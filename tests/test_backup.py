@@ -6,6 +6,7 @@ import json
 import stat
 import tarfile
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from gallery import BackupError, Consent, Gallery, MasterKey, WrongMasterKey
 from gallery.backup import back_up, restore
 from gallery.ciphers import Vault
 from gallery.database import Database
+from gallery.generations import names
 from gallery.packing import pack_silhouettes
+from gallery.store import Store
 from metagait import main
 
 LENGTH = 64
@@ -234,6 +237,30 @@ def test_the_commands_back_up_check_restore_list_and_encrypt(tmp_path, capsys):
     assert main(["masterkey", "rotate", str(tmp_path / "next.key"), *with_key]) == 0
     assert main(["audit", "verify", *with_key]) == 2
     assert main(["audit", "verify", *with_key[:3], str(tmp_path / "next.key")]) == 0
+
+
+def name_outside(folder):
+    with closing(Store.open(folder)) as store, store.database.reading() as connection:
+        return names(connection, store.gallery_id, store.head().generation)[0]
+
+
+def test_a_restored_store_is_another_one_unless_it_takes_over(tmp_path):
+    gallery = open_gallery(tmp_path / "data")
+    fill(gallery)
+    back_up(gallery._store.database, tmp_path / "backup")
+    gallery.close()
+    for name, words in (("one", []), ("two", []), ("instead", ["--takes-over"])):
+        command = ["restore", str(tmp_path / "backup"), "--data", str(tmp_path / name)]
+        assert main([*command, *words]) == 0
+    original, one, two, instead = (
+        name_outside(tmp_path / name) for name in ("data", "one", "two", "instead")
+    )
+    assert len({original, one, two}) == 3
+    assert instead == original
+    with closing(Store.open(tmp_path / "one")) as store:
+        back_up(store.database, tmp_path / "again")
+    restored(tmp_path / "again", tmp_path / "three")
+    assert name_outside(tmp_path / "three") not in {original, one, two}
 
 
 def test_a_database_and_a_backup_are_their_owner_s_alone_in_a_folder_for_everybody(tmp_path):

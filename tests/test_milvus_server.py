@@ -2,12 +2,15 @@
 
 import threading
 import time
+from contextlib import closing
 from uuid import uuid4
 
 import numpy as np
 import pytest
 
 from gallery import Gallery, IndexUnavailable
+from gallery.backup import back_up, restore
+from gallery.database import Database
 from gallery.indexes.milvus import INDEX_TYPES, MilvusIndex
 from gallery.indexes.newest import KEPT_S
 from tests.indexes import LENGTH, Clock, check, fill, vectors
@@ -108,6 +111,22 @@ def test_a_collection_that_was_emptied_or_lost_is_filled_from_the_store(
         opened.identify(PROBES[1])
     answers_again(opened)
     client.close()
+
+
+def test_an_erasure_in_a_restored_copy_leaves_the_original_what_it_has(
+    milvus_server, opened, clock, tmp_path
+):
+    back_up(opened._store.database, tmp_path / "backup")
+    with closing(Database(tmp_path / "copy")) as database:
+        restore(tmp_path / "backup", database)
+    index = MilvusIndex(LENGTH, milvus_server.url, prefix=opened._current._index._prefix)
+    copy = Gallery.open(tmp_path / "copy", model_id="model-a", embedding_length=LENGTH, index=index)
+    assert whom(copy, 0) == ["anna"]
+    assert copy.erase_subject("anna").receipt.proof.found == 0
+    copy.close()
+    clock.now += KEPT_S  # from now on it answers from Milvus alone
+    assert whom(opened, 0) == ["anna"]
+    assert opened.status().in_sync
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_long(milvus_server):

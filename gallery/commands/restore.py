@@ -14,6 +14,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the file and where to restore it to."""
     parser.add_argument("file", type=Path, help="the backup")
     parser.add_argument("--check", action="store_true", help="only read it and compare its hashes")
+    parser.add_argument(
+        "--takes-over",
+        action="store_true",
+        help="the store that was backed up is gone: go on with its Milvus collections",
+    )
     configure_place(parser)
 
 
@@ -25,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     manifest = check(arguments.file)  # before a folder is made for it
     with closing(_empty(place_of(arguments))) as database:
-        restore(arguments.file, database)
+        restore(arguments.file, database, takes_over=arguments.takes_over)
     print(f"Restored {manifest.tables['samples']} samples from {arguments.file}.")
     return 0
 
