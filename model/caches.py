@@ -40,12 +40,17 @@ VALIDATION = WalkersConfig(
 
 def walkers_dataset(config: WalkersConfig, folder: Path, label: str) -> Dataset:
     """Open the cache of these walkers under `folder`, and generate it first when it is new."""
-    made_from = f"{json.dumps(plain(config), sort_keys=True)} {PREPROCESSING_ID}"
-    path = folder / f"{label}-{_digest(made_from)}"
+    path = walkers_cache(config, folder, label)
     with _one_maker(path) as made:
         if not made:
             _generate(config, path)
     return open_packed(path)
+
+
+def walkers_cache(config: WalkersConfig, folder: Path, label: str) -> Path:
+    """Say where the cache of these walkers lies: its name holds all that they are made from."""
+    made_from = f"{json.dumps(plain(config), sort_keys=True)} {PREPROCESSING_ID}"
+    return folder / f"{label}-{_digest(made_from)}"
 
 
 def training_dataset(config: DataConfig, size: tuple[int, int], runs: Path) -> Dataset:

@@ -18,7 +18,8 @@ from model.errors import DatasetError
 from model.evaluation import Evaluation, evaluate
 from model.protocols import CASIA_B, PROTOCOLS
 from model.provenance import check_benchmark, doubts
-from model.tables import markdown_table, text_table
+from model.summary import summary_cells
+from model.tables import markdown, markdown_table, text, text_table
 
 RUNS = Path("runs")
 
@@ -85,9 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
     for other in (*others, energy):
         first = first.joined(other)
     notes = [*first.notes, *told, *(str(difference) for difference in first.differences)]
-    print(_document(first, text_table(first.rows), notes))
+    together = summary_cells(first.rows)
+    print(_document(first, [text_table(first.rows), text(together) if together else ""], notes))
     if arguments.markdown:
-        arguments.markdown.write_text(_document(first, markdown_table(first.rows), notes) + "\n")
+        tables = [markdown_table(first.rows), markdown(together) if together else ""]
+        arguments.markdown.write_text(_document(first, tables, notes) + "\n")
     if arguments.json:
         arguments.json.write_text(json.dumps(first.values(), indent=1))
     return 0
@@ -158,6 +161,7 @@ def subject_range(dataset: Dataset, asked: str) -> tuple[str, ...]:
     return chosen
 
 
-def _document(evaluation: Evaluation, table: str, notes: list[str]) -> str:
-    parts = [table, "\n".join(notes), *(report.markdown() for report in evaluation.open_set)]
+def _document(evaluation: Evaluation, tables: list[str], notes: list[str]) -> str:
+    shown = [table for table in tables if table]
+    parts = [*shown, "\n".join(notes), *(report.markdown() for report in evaluation.open_set)]
     return "\n\n".join(parts)

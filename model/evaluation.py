@@ -13,6 +13,7 @@ from model.embed import Embedded, Embedder, embed
 from model.errors import DatasetError
 from model.open_set_report import OpenSetReport, open_set_report
 from model.protocols import CASIA_B, Measure, Protocol, closed_set
+from model.summary import summaries
 from model.tables import Row, interval_values, row_values, rows_of
 
 
@@ -86,6 +87,7 @@ class Evaluation:
                 }
                 for difference in self.differences
             ],
+            "all_probes": [summary.values() for summary in summaries(self.rows)],
             "open_set": [report.values() for report in self.open_set],
         }
 

@@ -40,9 +40,13 @@ def rows_of(method: str, measure: str, kind: str, result: CrossView) -> list[Row
 
 def text_table(rows: Sequence[Row]) -> str:
     """Lay the rows out for a terminal."""
-    cells = _cells(rows)
+    return text(_cells(rows), names=2)
+
+
+def text(cells: Sequence[Sequence[str]], *, names: int = 1) -> str:
+    """Lay a head and lines out for a terminal; the first `names` columns are text."""
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    return "\n".join(_aligned(line, widths) for line in cells)
+    return "\n".join(_aligned(line, widths, names) for line in cells)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
@@ -113,10 +117,10 @@ def _line(row: Row, views: Sequence[str]) -> list[str]:
     return [
         row.kind,
         row.label,
-        *(_percent(by_view.get(view, math.nan)) for view in views),
-        _percent(mean.value),
-        "–" if math.isnan(mean.low) else f"{100 * mean.low:.1f} to {100 * mean.high:.1f}",
-        *(_percent(figure) for figure in (*others, result.identical_view)),
+        *(percent(by_view.get(view, math.nan)) for view in views),
+        percent(mean.value),
+        span(mean),
+        *(percent(figure) for figure in (*others, result.identical_view)),
     ]
 
 
@@ -124,14 +128,23 @@ def _degrees(view: str) -> str:
     return f"{int(view)}°" if view.isdigit() else view
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Write a share in percent; a dash where there was nothing to measure."""
     return "–" if math.isnan(share) else f"{100 * share:.1f}"
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    names = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
-    figures = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
-    return "  ".join([*names, *figures]).rstrip()
+def span(interval: Interval) -> str:
+    """Write the ends of an interval in percent; a dash where there is none."""
+    if math.isnan(interval.low):
+        return "–"
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], names: int) -> str:
+    pairs = list(zip(line, widths, strict=True))
+    words = [cell.ljust(width) for cell, width in pairs[:names]]
+    figures = [cell.rjust(width) for cell, width in pairs[names:]]
+    return "  ".join([*words, *figures]).rstrip()
 
 
 def _list(values: NDArray[np.float64]) -> list[float | None]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from model.gei import gait_energy_image
 from model.network import MetaGait, NetworkConfig
 from model.protocols import CASIA_B, OUMVLP
 from model.sampler import SamplerConfig
+from model.summary import summaries, summary_cells
 from model.tables import markdown_table, text_table
 from model.train import Training
 from tests.datasets import body, write_cache, write_sample
@@ -146,6 +148,44 @@ def test_probes_without_a_gallery_sample_are_stated_both_ways() -> None:
     assert "2 searches have no sample" in "".join(evaluation.notes)
 
 
+def test_all_kinds_of_probe_stand_in_one_line_a_method() -> None:
+    dataset = grid(3, ("000", "090"), ALL)
+    # One of the six coats is worn by somebody with another one's outline, at one of two views.
+    stranger = Sample("001", "cl-01", "090", 2, Still(bar(0)))
+    kept = [s for s in dataset.samples if s.name != stranger.name]
+    rows = evaluate(Dataset((*kept, stranger)), BY_ROWS).rows
+    flat = [row for row in rows if row.measure == "flattened L2"]
+    head, line = summary_cells(flat)
+    assert head == [
+        "all probes", "NM rank-1", "BG rank-1", "CL rank-1", "mean", "95 % interval", "mAP", "mINP"
+    ]  # fmt: skip
+    coats = {row.kind: row.result for row in flat}["CL"]
+    assert coats.figure("rank-1") == pytest.approx(11 / 12)
+    assert line[:5] == ["rows, flattened L2", "100.0", "100.0", "91.7", "97.2"]
+    assert line[6] == f"{100 * (2 + coats.figure('mAP')) / 3:.1f}"
+    assert line[7] == f"{100 * (2 + coats.figure('mINP')) / 3:.1f}"
+    # NM and BG are the same in every draw, so the mean moves by a third of what CL moves by.
+    (summary,) = summaries(flat)
+    third, whole = summary.mean("rank-1"), coats.interval("rank-1")
+    assert third.low == pytest.approx((2 + whole.low) / 3)
+    assert third.high == pytest.approx((2 + whole.high) / 3)
+    assert evaluate(dataset, BY_ROWS).values()["all_probes"][0]["mINP"]["value"] == 1.0
+
+
+def test_kinds_of_other_people_have_a_mean_and_no_interval() -> None:
+    dataset = grid(3, ("000", "090"), ALL)
+    some = [s for s in dataset.samples if s.subject != "001" or not s.condition.startswith("cl")]
+    (summary, _) = summaries(evaluate(Dataset(tuple(some)), BY_ROWS).rows)
+    assert summary.mean("rank-1").value == 1.0
+    assert math.isnan(summary.mean("rank-1").low)
+
+
+def test_a_single_kind_of_probe_is_not_said_twice() -> None:
+    assert (
+        summary_cells(evaluate(grid(3, ("000", "015"), ("00", "01")), BY_ROWS, OUMVLP).rows) == []
+    )
+
+
 def test_two_models_are_compared_search_by_search() -> None:
     dataset = grid(4, ("000", "090"), ALL)
     alike = replace(BY_ROWS, name="one point", encode=lambda walks: 0 * mean_walks(walks))
@@ -254,6 +294,8 @@ def test_evaluate_command_on_checkpoints(
     assert "2 subjects, 40 samples" in printed
     assert "minus tiny, iteration 0, rank-1 0.0 [0.0, 0.0]" in printed
     assert "GEI, nearest neighbour, flattened L2" in out[0].read_text()
+    assert "| all probes | NM rank-1 | BG rank-1 | CL rank-1 | mean |" in out[0].read_text()
+    assert "all probes " in printed
     figures = json.loads(out[1].read_text())
     assert (len(figures["rows"]), len(figures["differences"])) == (18, 6)
     with pytest.raises(ModelFileError, match="not there"):

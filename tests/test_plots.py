@@ -130,8 +130,9 @@ def run_folder(tmp_path: Path) -> Path:
 def test_command_draws_attention_and_curves(
     tmp_path: Path, run_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    files = ("--model", run_folder / "checkpoint.pt", "--log", run_folder / "log.jsonl")
-    assert command.run(parse("attention", "curves", *files, "--output", tmp_path)) == 0
+    # The log is the one beside the checkpoint.
+    model = ("--model", run_folder / "checkpoint.pt")
+    assert command.run(parse("attention", "curves", *model, "--output", tmp_path)) == 0
     for name in ("attention", "curves"):
         picture(tmp_path / f"{name}.png")
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "curves.png")

@@ -10,6 +10,8 @@ from model.variants import LARGEST_LOSS
 from model.walkers import packed_walk
 
 CARD = (Path(SHIPPED_MODEL).parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+REAL = ("CASIA-A, same view", "CASIA-A, two views")
 UNSEEN = range(9001, 9009)
 
 
@@ -35,6 +37,17 @@ def test_the_card_is_about_this_file_and_its_threshold(encoder: OnnxEncoder) -> 
     assert f"{encoder.facts.threshold.distance:.3f}" in CARD
     assert f"{encoder.facts.threshold.inconclusive_to:.3f}" in CARD
     assert f"{encoder.facts.threshold.searches:,}" in CARD
+
+
+def test_the_card_and_the_readme_say_what_was_measured_on_this_file(encoder: OnnxEncoder) -> None:
+    compared = encoder.facts.comparison
+    assert compared is not None
+    assert compared.subjects == 50
+    for name, before in compared.before.items():
+        assert f"| {name} | {before:.1f} | {compared.after[name]:.1f} |" in CARD
+    figures = [compared.after[name] for name in ("NM", "BG", "CL", *REAL)]
+    line = " | ".join(f"{figure:.1f}" for figure in figures)
+    assert f"| the weights that ship | {line} |" in README
 
 
 def test_unseen_walkers_are_found_again_from_another_side(encoder: OnnxEncoder) -> None:

@@ -1,8 +1,7 @@
 """`metagait plot`: pictures of models and trainings.
 
     metagait plot cmc det tsne --model model/weights/metagait.onnx --output pictures
-    metagait plot attention curves --model runs/walkers/checkpoint.pt \
-        --log runs/walkers/log.jsonl --output pictures
+    metagait plot attention curves --model runs/walkers/checkpoint.pt --output pictures
 
 Every picture is named after what it shows. The samples of cmc, det and tsne are embedded once a
 call, those of `metagait evaluate`: the benchmark walkers where there is no `--data`.
@@ -53,7 +52,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "which then must be a checkpoint",
     )
     parser.add_argument(
-        "--log", nargs="+", type=Path, metavar="FILE", help="log.jsonl of trainings, for curves"
+        "--log",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="log.jsonl of trainings, for curves (default: those beside the checkpoints)",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("pictures"), metavar="DIR", help="default %(default)s"
@@ -67,8 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw what was asked for, and say where it is."""
     wanted = tuple(dict.fromkeys(arguments.what))
-    if "curves" in wanted and not arguments.log:
-        raise ConfigError("expected --log with the log.jsonl of a training for curves, got none")
+    logs = arguments.log or _logs_beside(arguments.model) if "curves" in wanted else []
     if "attention" in wanted and arguments.model[0].suffix == ".onnx":
         raise ConfigError(
             f"expected a checkpoint as the first --model for attention, got {arguments.model[0]}; "
@@ -80,12 +82,22 @@ def run(arguments: argparse.Namespace) -> int:
         walks = shown_walks(network.config.size)
         figures["attention"] = draw_attention(walks, network, arguments.stage)
     if "curves" in wanted:
-        figures["curves"] = draw_curves({_run_name(path): read_log(path) for path in arguments.log})
+        figures["curves"] = draw_curves({_run_name(path): read_log(path) for path in logs})
     for what in wanted:
         path = arguments.output / f"{what}.png"
         save(figures[what], path)
         print(path)
     return 0
+
+
+def _logs_beside(models: Sequence[Path]) -> list[Path]:
+    logs = [path.with_name("log.jsonl") for path in models]
+    if found := [log for log in logs if log.is_file()]:
+        return found
+    raise ConfigError(
+        "expected --log with the log.jsonl of a training for curves, or a checkpoint that has one "
+        "beside it, got none"
+    )
 
 
 def shown_walks(size: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
