@@ -145,6 +145,8 @@ def test_make_weights_ends_with_the_files_that_ship(
         assert ours.threshold.searches == 300
         assert ours.comparison is not None
         assert set(ours.comparison.after) == {"NM", "BG", "CL"}
+        assert ours.training is not None
+        assert ours.training.walkers == ((1, 400), (401, 700))
     table = (few_people / "table.md").read_text(encoding="utf-8")
     facts = OnnxEncoder.open(few_people / "metagait.onnx", threads=1).facts
     assert table.count(f"| {facts.model_id}, flattened L2 |") == 3
