@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,8 @@ from service.settings import Settings
 _LOG = logging.getLogger("metagait.service")
 # Each note of the progress is a transaction; a watcher does not look more often.
 _NOTE_EVERY_S = 1.0
+# A store that does not answer is asked again for as long as the service runs.
+_NOTE_AGAIN_S = 5.0
 _SUFFIX = ".onnx"
 OpenModel = Callable[[Path], Encoder]
 
@@ -42,7 +44,7 @@ class _Running:
         self._noted = 0.0
 
     def eta_s(self) -> float | None:
-        if self._began is None:
+        if self._began is None or self.job.state != "running":
             return None
         began, done_before = self._began
         done = self.job.done - done_before
@@ -68,13 +70,22 @@ class RebuildJobs:
     of it. What a stopped rebuild embedded is kept, and a later one to the same model goes on.
     """
 
-    def __init__(self, settings: Settings, log: JobLog, open_model: OpenModel) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: JobLog,
+        open_model: OpenModel,
+        *,
+        note_again_s: float = _NOTE_AGAIN_S,
+    ) -> None:
         self._settings = settings
         self._log = log
         self._open_model = open_model
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self._thread: threading.Thread | None = None
+        self._note_again_s = note_again_s
+        self._closing = threading.Event()
 
     def resume(self) -> None:
         """Go on with a rebuild that the end of a service interrupted; raises nothing."""
@@ -111,7 +122,10 @@ class RebuildJobs:
                 )
             path = self._path_of(model)
             encoder = self._opened(path)
-            running = self._running = _Running(self._log.add(encoder.facts.model_id), actor)
+            with ExitStack() as on_error:
+                on_error.callback(encoder.close)
+                running = self._running = _Running(self._log.add(encoder.facts.model_id), actor)
+                on_error.pop_all()
             self._begin(running, lambda: (path, encoder))
         return Watched(running.job, None)
 
@@ -136,6 +150,7 @@ class RebuildJobs:
     def close(self) -> None:
         """Stop what runs, so that a later start can go on with it, and wait until it has."""
         running, thread = self._running, self._thread
+        self._closing.set()
         if running is not None:
             running.stopped_as = running.stopped_as or "interrupted"
         if thread is not None:
@@ -146,21 +161,37 @@ class RebuildJobs:
         self._thread.start()
 
     def _work(self, running: _Running, find: Callable[[], tuple[Path, Encoder]]) -> None:
-        job_id = running.job.job_id
+        try:
+            running.job = self._ended(running, find)
+            self._note_end(running.job)
+        finally:
+            self._running = None
+
+    def _ended(self, running: _Running, find: Callable[[], tuple[Path, Encoder]]) -> Job:
+        """Rebuild; gives the job as it ended."""
         try:
             path, encoder = find()
             with closing(encoder):
                 message = self._rebuild(running, path, encoder)
-            self._log.end(job_id, "done", message)
+            return replace(running.job, state="done", message=message)
         except RebuildStopped as stopped:
-            self._log.end(job_id, running.stopped_as or "interrupted", str(stopped))
+            state = running.stopped_as or "interrupted"
+            return replace(running.job, state=state, message=str(stopped))
         except Exception as error:
             # Nobody waits for this thread: whatever it is has to be found in the job.
-            _LOG.warning("the rebuild %s failed: %r", job_id, error)
+            _LOG.warning("the rebuild %s failed: %r", running.job.job_id, error)
             said = str(error) if getattr(error, "for_people", False) else "an error of the service"
-            self._log.end(job_id, "failed", said)
-        finally:
-            self._running = None
+            return replace(running.job, state="failed", message=said)
+
+    def _note_end(self, job: Job) -> None:
+        """Write down how a job ended, as soon as the store takes it; else the next start goes on."""
+        while True:
+            try:
+                return self._log.end(job.job_id, job.state, job.message)
+            except GalleryError as error:
+                _LOG.warning("the end of the rebuild %s is not noted yet: %s", job.job_id, error)
+            if self._closing.wait(self._note_again_s):
+                return None
 
     def _rebuild(self, running: _Running, path: Path, encoder: Encoder) -> str:
 

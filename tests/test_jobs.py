@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from gallery import Gallery, JobLog
+from gallery import Gallery, JobLog, StoreUnavailable
+from gallery.jobs import JobState
 from gallery.store import Store
 from model.encoder import OnnxEncoder, open_encoder
 from service.app import create_app
@@ -147,6 +149,44 @@ def test_a_rebuild_is_cancelled_between_batches_and_a_later_one_goes_on(
     jobs.close()
     last = log.latest()[0]
     assert (last.state, last.message) == ("done", "generation 2 is live, 4 samples embedded")
+
+
+class UnwillingLog(JobLog):
+    """A log whose store does not answer when a rebuild ends, and later does."""
+
+    refusals = 0
+
+    def end(self, job_id: str, state: JobState, message: str) -> None:
+        self.refusals += 1
+        if self.refusals < 4:
+            raise StoreUnavailable("gone for a moment")
+        super().end(job_id, state, message)
+
+
+def test_the_end_of_a_rebuild_is_noted_when_the_store_answers_again(
+    with_models: Settings, log: JobLog
+) -> None:
+    with closing(Store.open(with_models.data)) as store:
+        unwilling = UnwillingLog(store)
+        jobs = RebuildJobs(with_models, unwilling, open_encoder, note_again_s=0.01)
+        job_id = jobs.start("b.onnx").job.job_id
+        wait_until(lambda: jobs.get(job_id).job.state == "done")
+        wait_until(lambda: log.get(job_id).state != "running")
+        jobs.close()
+    job = log.get(job_id)
+    assert (unwilling.refusals, job.state) == (4, "done")
+    assert "20 samples embedded" in job.message
+
+
+def test_a_rebuild_whose_end_nobody_notes_does_not_hold_up_the_end_of_the_service(
+    with_models: Settings, log: JobLog
+) -> None:
+    with closing(Store.open(with_models.data)) as store:
+        jobs = RebuildJobs(with_models, UnwillingLog(store), open_encoder, note_again_s=600)
+        job_id = jobs.start("b.onnx").job.job_id
+        wait_until(lambda: jobs.get(job_id).job.state == "done")
+        jobs.close()
+    assert log.get(job_id).state == "running", "the next start finds it"
 
 
 def _may_start(jobs: RebuildJobs) -> bool:
