@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from service import calls, schemas
 from service.calls import Call, WalkSource
 from service.errors import NoKeyError, RefusedError, UnreachableError
+from service.keyring import is_loopback
 
 RETRIES = 2
 """How often a call is sent again when the service asks to come back later."""
@@ -62,7 +63,7 @@ class _Calling(Generic[H, T]):
             NoKeyError: the key cannot be sent.
 
         """
-        self._url = _checked_url(url)
+        self._url, host = url, _checked_host(url)
         self._retries = retries
         self._wait = wait
         self._http: H = self._connected(
@@ -71,6 +72,8 @@ class _Calling(Generic[H, T]):
             params={} if gallery is None else {"gallery": gallery},
             timeout=timeout_s,
             transport=transport,
+            # What is on this machine is not behind the proxy that the environment may name.
+            mounts={f"all://{_in_url(host)}": None} if is_loopback(host) else None,
         )
 
     def _connected(self, **options: Any) -> H:
@@ -234,10 +237,18 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         return _answer(response, call)
 
 
-def _checked_url(url: str) -> str:
+def _checked_host(url: str) -> str:
+    """Take the host out of a URL of HTTP."""
     if not url.startswith(("http://", "https://")):
         raise UnreachableError(f"expected a URL that begins with http:// or https://, got {url!r}")
-    return url
+    try:
+        return httpx.URL(url).host
+    except httpx.InvalidURL as error:
+        raise UnreachableError(f"expected a URL such as http://name:8000, got {url!r}") from error
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _checked_key(key: str) -> str:

@@ -184,7 +184,7 @@ class RebuildJobs:
             return replace(running.job, state="failed", message=said)
 
     def _note_end(self, job: Job) -> None:
-        """Write down how a job ended, as soon as the store takes it; else the next start goes on."""
+        """Write down how a job ended, as soon as the store takes it; else the next start does."""
         while True:
             try:
                 return self._log.end(job.job_id, job.state, job.message)

@@ -1,6 +1,7 @@
 """Both clients: they wait as long as the service asks, and say in words what went wrong."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from service.client import AsyncClient, Client
 from service.errors import NoKeyError, NoWalksError, RefusedError, UnreachableError
 from tests.fakes import walker
+from tests.waiting import free_port
 
 PROBLEM = {"code": "busy", "detail": "come back"}
 PAGE = {"subjects": [], "next": "ann"}
@@ -84,6 +86,42 @@ def test_readiness_is_asked_once() -> None:
     ):
         client.ready()
     assert len(service.requests) == 1
+
+
+def ready_at(url: str) -> None:
+    with Client(url, timeout_s=5) as client:
+        client.ready()
+
+
+def ready_at_from_a_loop(url: str) -> None:
+    async def story() -> None:
+        async with AsyncClient(url, timeout_s=5) as client:
+            await client.ready()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("ask", [ready_at, ready_at_from_a_loop])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_what_is_on_this_machine_is_not_asked_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], None], host: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        for name in ("http_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        with pytest.raises(UnreachableError):
+            ask(f"http://{host}:{free_port()}")
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://x:port"])
+def test_a_url_that_cannot_be_is_said(url: str) -> None:
+    with pytest.raises(UnreachableError, match="expected a URL"):
+        Client(url)
 
 
 def test_the_key_is_in_its_header() -> None:
