@@ -132,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         seeds,
         arguments.output,
         dataset=training_dataset(config.data, config.network.size, RUNS),
-        benchmark=walkers_dataset(BENCHMARK, RUNS, "benchmark"),
+        benchmark=walkers_dataset(BENCHMARK, RUNS, "benchmark", config.network.size),
         deadline=deadline,
         command=_command(arguments),
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.bounds import check_at_least, check_share
+
 Clip = NDArray[np.uint8]
 
 
@@ -31,6 +33,12 @@ class AugmentConfig:
     """Frames are taken up to this many times as far apart as they were recorded."""
     drop: float = 0.3
     """Share of clips in which single frames are missing."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share, and clips slower than they were recorded."""
+        check_share("sampler.augment", self, "mirror", "scale", "erase", "outline", "drop")
+        check_at_least(0, "sampler.augment", self, "shift")
+        check_at_least(1, "sampler.augment", self, "speed")
 
 
 def frame_positions(

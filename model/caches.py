@@ -23,7 +23,7 @@ from model.dataset import (
 )
 from model.errors import ConfigError, DatasetError
 from model.parallel import progress_bar
-from model.silhouettes import PREPROCESSING_ID
+from model.silhouettes import PREPROCESSING_ID, SIZES
 from model.walkers import write_packed
 
 BENCHMARK = WalkersConfig(first=9001, subjects=50)
@@ -38,18 +38,29 @@ VALIDATION = WalkersConfig(
 """The walkers that the decision threshold is measured on."""
 
 
-def walkers_dataset(config: WalkersConfig, folder: Path, label: str) -> Dataset:
-    """Open the cache of these walkers under `folder`, and generate it first when it is new."""
-    path = walkers_cache(config, folder, label)
+def walkers_dataset(
+    config: WalkersConfig, folder: Path, label: str, size: tuple[int, int] = SIZES[0]
+) -> Dataset:
+    """Open the cache of these walkers under `folder`, and generate it first when it is new.
+
+    Raises:
+        DatasetError: no walk is aligned to such a size.
+
+    """
+    path = walkers_cache(config, folder, label, size)
     with _one_maker(path) as made:
         if not made:
-            _generate(config, path)
+            _generate(config, path, size)
     return open_packed(path)
 
 
-def walkers_cache(config: WalkersConfig, folder: Path, label: str) -> Path:
+def walkers_cache(
+    config: WalkersConfig, folder: Path, label: str, size: tuple[int, int] = SIZES[0]
+) -> Path:
     """Say where the cache of these walkers lies: its name holds all that they are made from."""
     made_from = f"{json.dumps(plain(config), sort_keys=True)} {PREPROCESSING_ID}"
+    if size != SIZES[0]:
+        made_from += f" {size}"
     return folder / f"{label}-{_digest(made_from)}"
 
 
@@ -64,7 +75,8 @@ def training_dataset(config: DataConfig, size: tuple[int, int], runs: Path) -> D
     if config.walkers is not None:
         for group in config.walkers:
             _check_unseen(group)
-        return joined([walkers_dataset(g, runs / "cache", "walkers") for g in config.walkers])
+        cache = runs / "cache"
+        return joined([walkers_dataset(g, cache, "walkers", size) for g in config.walkers])
     dataset = packed(Path(config.path or ""), size, runs, config.layout)
     split = chosen_partition(config)
     return split.train(dataset) if split else dataset
@@ -102,7 +114,7 @@ def _of_size(dataset: Dataset, size: tuple[int, int], path: Path) -> Dataset:
     return dataset
 
 
-def _generate(config: WalkersConfig, path: Path) -> None:
+def _generate(config: WalkersConfig, path: Path, size: tuple[int, int]) -> None:
     print(f"generating {config.subjects} walkers into {path}", flush=True)
     with progress_bar(config.subjects, "subject") as advance:
         write_packed(
@@ -111,6 +123,7 @@ def _generate(config: WalkersConfig, path: Path) -> None:
             config.settings,
             conditions=config.conditions,
             views=config.views,
+            size=size,
             workers=os.cpu_count() or 1,
             progress=advance,
         )

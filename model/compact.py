@@ -61,9 +61,9 @@ KINDS = ("pca", "discriminant")
 LEAST_ENERGY = 0.95
 
 
-def learning_dataset(runs: Path) -> Dataset:
+def learning_dataset(runs: Path, size: tuple[int, int]) -> Dataset:
     """Open the walkers that projections are learned on, made under `runs` when they are new."""
-    return joined([walkers_dataset(g, runs / "cache", "projection") for g in LEARNED_ON])
+    return joined([walkers_dataset(g, runs / "cache", "projection", size) for g in LEARNED_ON])
 
 
 def append(model: onnx.ModelProto, projection: Projection) -> onnx.ModelProto:
@@ -134,9 +134,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Learn, measure, and write what is good enough."""
     source = OnnxEncoder.open(arguments.model)
-    terms = terms_of(arguments)
+    terms = terms_of(arguments, source.facts.size)
     batch = source.runtime.batch_frames
-    learned = embed(learning_dataset(RUNS), source.encode, batch_frames=batch)
+    learned = embed(learning_dataset(RUNS, source.facts.size), source.encode, batch_frames=batch)
     kind, dimensions = arguments.kind, arguments.dimensions
     energy = None
     if kind == "pca":

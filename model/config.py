@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from model.bounds import check_at_least, check_positive
 from model.dataset import LAYOUTS, PARTITIONS
 from model.errors import ConfigError
 from model.network import NetworkConfig
@@ -105,8 +106,13 @@ class OptimiserConfig:
             raise ConfigError(
                 f"optimiser.schedule: expected one of {SCHEDULES}, got {self.schedule!r}"
             )
-        if not self.meta_rate > 0:
-            raise ConfigError(f"optimiser.meta_rate: expected more than 0, got {self.meta_rate}")
+        check_positive("optimiser", self, "learning_rate", "meta_rate")
+        check_at_least(0, "optimiser", self, "warm_up", "weight_decay", "clip_norm")
+        if bool(self.steps) != (self.schedule == "step"):
+            raise ConfigError(
+                "optimiser.steps: expected some with the schedule step and none without, got "
+                f"{self.steps} with {self.schedule}"
+            )
 
     def rate(self, iteration: int, iterations: int) -> float:
         """Learning rate of one iteration, counted from 0, of a training of so many."""
@@ -129,6 +135,11 @@ class LossConfig:
     contrastive: float = 0.0
     """Weight of the contrastive loss of whole embeddings, which the paper does not have."""
     temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse weights that would unlearn."""
+        check_at_least(0, "loss", self, "margin", "cross_entropy", "contrastive")
+        check_positive("loss", self, "temperature")
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _asked_for(
     if not arguments.data:
         for embedder in embedders:
             check_benchmark(embedder)
-        dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark")
+        dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark", size)
     else:
         dataset = packed(arguments.data, size, RUNS, arguments.layout)
     if arguments.partition:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.bounds import check_at_least
 from model.errors import ConfigError
 from model.layers import Neck, SeparateLinear, keep_variance
 
@@ -31,6 +32,7 @@ class GaitSetConfig:
 
     def __post_init__(self) -> None:
         """Refuse combinations that no network can be built from."""
+        check_at_least(1, "network", self, "channels", "dimensions")
         if self.kind != "gaitset":
             raise ConfigError(f"network.kind: expected gaitset, got {self.kind!r}")
         rows, columns = self.size[0] // 4, self.size[1] // 4

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.attention import DIMENSIONS, MetaTripleAttention
+from model.bounds import check_at_least
 from model.errors import ConfigError
 from model.layers import Neck, SeparateLinear, keep_variance
 from model.pooling import METHODS, GeneralizedMean, MetaTemporalPooling
@@ -47,6 +48,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse combinations that no network can be built from."""
+        numbers = ("size", "channels", "dimensions", "strips", "reduction", "time_bins", "grid")
+        check_at_least(1, "network", self, *numbers)
         _expect("kind", (self.kind,), ("metagait",))
         _expect("attention", self.attention, DIMENSIONS)
         _expect("attention_stages", self.attention_stages, STAGES)

@@ -48,11 +48,13 @@ class Walks(CalibrationDataReader):  # type: ignore[misc]
         return {"silhouettes": walk[None], "lengths": np.array([len(walk)], np.int64)}
 
 
-def calibration_walks(subjects: range = WALKERS) -> Iterator[NDArray[np.uint8]]:
+def calibration_walks(
+    subjects: range = WALKERS, size: tuple[int, int] = (64, 44)
+) -> Iterator[NDArray[np.uint8]]:
     """Yield a walk of each subject."""
     for subject in subjects:
         condition = CONDITIONS[5 * subject % len(CONDITIONS)]
-        yield packed_walk(subject, condition, VIEWS[subject % len(VIEWS)])
+        yield packed_walk(subject, condition, VIEWS[subject % len(VIEWS)], size=size)
 
 
 def quantise(
@@ -130,10 +132,14 @@ def run(arguments: argparse.Namespace) -> int:
     if source.facts.precision != "float32":
         raise ExportError(f"expected a float32 model, got one in {source.facts.precision}")
     model = onnx.load_from_string(read_model(arguments.model))
-    quantised = quantise(model, calibration_walks(), arguments.form)
+    quantised = quantise(model, calibration_walks(size=source.facts.size), arguments.form)
     facts = replace(source.facts, name=f"{source.facts.name}-int8", precision="int8")
     written = write_variant(
-        quantised, facts, arguments.output, source=source, terms=terms_of(arguments)
+        quantised,
+        facts,
+        arguments.output,
+        source=source,
+        terms=terms_of(arguments, source.facts.size),
     )
     print(f"{arguments.output}: {written.model_id}, {arguments.output.stat().st_size:,} bytes")
     return 0

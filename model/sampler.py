@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.augment import AugmentConfig, augmented, frame_positions
+from model.bounds import check_at_least
 from model.dataset import Dataset, Sample
 from model.distributed import Group
 from model.errors import DatasetError
@@ -25,6 +26,11 @@ class SamplerConfig:
     samples: int = 8
     frames: int = 30
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse batches without a triplet in them."""
+        check_at_least(2, "sampler", self, "subjects", "samples")
+        check_at_least(1, "sampler", self, "frames")
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def _short_of(distance: float) -> float:
 
 def calibrate_on_walkers(encoder: Encoder, runs: Path, target_fpir: float = 0.01) -> Threshold:
     """Calibrate on the project's validation walkers, generated under `runs` when they are new."""
-    dataset = walkers_dataset(VALIDATION, runs, "validation")
+    dataset = walkers_dataset(VALIDATION, runs, "validation", encoder.facts.size)
     batch = encoder.runtime.batch_frames
     return calibrate(encoder.encode, dataset, target_fpir=target_fpir, batch_frames=batch)
 

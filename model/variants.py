@@ -84,9 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def terms_of(arguments: argparse.Namespace) -> Terms:
-    """Read the terms from the command line."""
-    dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark")
+def terms_of(arguments: argparse.Namespace, size: tuple[int, int]) -> Terms:
+    """Read the terms from the command line, for a model that takes silhouettes of a size."""
+    dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark", size)
     if arguments.subjects:
         dataset = dataset.of(subject_range(dataset, arguments.subjects))
     return Terms(Trial(dataset, arguments.casia_a), arguments.calibrate, arguments.anyway)

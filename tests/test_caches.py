@@ -13,7 +13,7 @@ from model.config import DataConfig, WalkersConfig
 from model.dataset import PackedWriter, open_packed
 from model.errors import ConfigError, DatasetError
 from model.silhouettes import PREPROCESSING_ID
-from model.walkers import WalkerSettings
+from model.walkers import WalkerSettings, packed_walk
 from tests.datasets import numbered, walk, write_cache, write_sample
 from tests.layouts import as_archives, tree
 from tests.tiny import noise_dataset
@@ -187,6 +187,21 @@ def test_walkers_are_generated_once(tmp_path: Path) -> None:
     assert [s.name for s in first.samples] == ["0001/nm-01/090", "0002/nm-01/090"]
     assert first.samples == again.samples
     assert cache.stat().st_mtime_ns == stamp
+
+
+def test_walkers_are_made_at_the_size_of_the_network(tmp_path: Path) -> None:
+    few = WalkersConfig(
+        subjects=1, conditions=("nm-01",), views=(90,), settings=WalkerSettings(frames=4)
+    )
+    for size in ((64, 44), (128, 88)):
+        dataset = training_dataset(DataConfig(walkers=(few,)), size, tmp_path)
+        assert dataset.size == size
+        (sample,) = dataset.samples
+        expected = packed_walk(1, "nm-01", 90, few.settings, size=size)
+        np.testing.assert_array_equal(sample.silhouettes(), expected)
+        assert expected.shape == (4, *size)
+    with pytest.raises(DatasetError, match=r"expected a size .* got \(96, 66\)"):
+        training_dataset(DataConfig(walkers=(few,)), (96, 66), tmp_path)
 
 
 def test_a_packed_folder_is_used_as_it_is(tmp_path: Path) -> None:

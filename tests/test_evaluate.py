@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from model.caches import BENCHMARK, walkers_cache
 from model.config import DataConfig, TrainConfig
-from model.dataset import Dataset, Sample, layout_of, pack
+from model.dataset import Dataset, PackedWriter, Sample, layout_of, pack
 from model.distances import flat_distances, part_distances
 from model.embed import Embedder, embed, encode_with, gei_embedder, open_embedder
 from model.errors import DatasetError, ModelFileError
+from model.evaluate import chosen_dataset, subject_range
 from model.evaluate import configure as configure_evaluate
 from model.evaluate import run as run_evaluate
-from model.evaluate import subject_range
 from model.evaluation import evaluate
 from model.gei import gait_energy_image
 from model.network import MetaGait, NetworkConfig
@@ -197,6 +198,18 @@ def test_two_models_are_compared_search_by_search() -> None:
     )
     assert len(sentences) == 6
     assert better.values()["differences"][0]["rank-1"]["value"] == 1.0
+
+
+def test_the_benchmark_has_the_size_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    large = (128, 88)
+    with PackedWriter(walkers_cache(BENCHMARK, Path("runs"), "benchmark", large), large) as writer:
+        writer.add(("9001", "nm-01", "000"), np.zeros((2, *large), np.uint8))
+        writer.finish()
+    dataset, _ = chosen_dataset(parse(Path("any.onnx")), [replace(BY_ROWS, size=large)])
+    assert (dataset.size, len(dataset.samples)) == (large, 1)
 
 
 def test_subjects_are_chosen_by_their_ends() -> None:

@@ -90,6 +90,11 @@ def test_the_embeddings_of_integers_are_near(
     assert 0 < np.linalg.norm(got - expected) < 0.1 * np.linalg.norm(expected)
 
 
+def test_the_walks_that_set_the_scales_have_the_size_of_the_model() -> None:
+    (walk,) = calibration_walks(range(1, 2), (128, 88))
+    assert walk.shape[1:] == (128, 88)
+
+
 def test_a_model_without_the_blocks_is_not_quantised(integers: onnx.ModelProto) -> None:
     with pytest.raises(ExportError, match="without any"):
         quantise(integers, calibration_walks(range(1, 2)), "plain")

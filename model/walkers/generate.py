@@ -104,10 +104,15 @@ def render_walks(
 
 
 def packed_walk(
-    subject: int, condition: str, view: int, settings: WalkerSettings | None = None
+    subject: int,
+    condition: str,
+    view: int,
+    settings: WalkerSettings | None = None,
+    *,
+    size: tuple[int, int] = (64, 44),
 ) -> NDArray[np.uint8]:
-    """Return one aligned walk uint8 `[T, 64, 44]`, as training and the service see it."""
-    return align(render_walk(subject, condition, view, settings)).silhouettes
+    """Return one aligned walk uint8 `[T, H, W]`, as training and the service see it."""
+    return align(render_walk(subject, condition, view, settings), size).silhouettes
 
 
 def check_walk(condition: str, views: Sequence[int]) -> None:

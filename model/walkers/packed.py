@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 from model.dataset.packed import PackedWriter
 from model.errors import ConfigError, DatasetError
 from model.parallel import mapped
-from model.silhouettes import align
+from model.silhouettes import SIZES, align
 from model.walkers.generate import check_walk, render_walks
 from model.walkers.settings import CONDITIONS, VIEWS, WalkerSettings
-
-_SIZE = (64, 44)
 
 Progress = Callable[[int], None]
 """Called with the number of a subject whose walks are on the disk."""
@@ -36,21 +34,26 @@ def write_packed(
     *,
     conditions: Sequence[str] = CONDITIONS,
     views: Sequence[int] = VIEWS,
+    size: tuple[int, int] = SIZES[0],
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Write the aligned walks of `subjects` as a cache folder `path`.
+    """Write the walks of `subjects`, aligned to a size, as a cache folder `path`.
 
     Raises:
         ConfigError: a subject, condition or view that does not exist, or no worker.
-        DatasetError: `path` exists.
+        DatasetError: `path` exists, or the size is none of `SIZES`.
 
     """
     _check(subjects, conditions, views, workers)
     make = partial(
-        _aligned_walks, conditions=tuple(conditions), views=tuple(views), settings=settings
+        _aligned_walks,
+        conditions=tuple(conditions),
+        views=tuple(views),
+        settings=settings,
+        size=size,
     )
-    with PackedWriter(path, _SIZE) as writer:
+    with PackedWriter(path, size) as writer:
         for subject, walks in zip(subjects, mapped(make, subjects, workers), strict=True):
             for (condition, view), silhouettes in walks.items():
                 writer.add((f"{subject:04d}", condition, f"{view:03d}"), silhouettes)
@@ -105,10 +108,15 @@ def _check(subjects: range, conditions: Sequence[str], views: Sequence[int], wor
 
 
 def _aligned_walks(
-    subject: int, *, conditions: Sequence[str], views: Sequence[int], settings: WalkerSettings
+    subject: int,
+    *,
+    conditions: Sequence[str],
+    views: Sequence[int],
+    settings: WalkerSettings,
+    size: tuple[int, int],
 ) -> dict[tuple[str, int], NDArray[np.uint8]]:
     return {
-        (condition, view): align(masks, _SIZE).silhouettes
+        (condition, view): align(masks, size).silhouettes
         for condition in conditions
         for view, masks in render_walks(subject, condition, views, settings).items()
     }

@@ -1,0 +1,43 @@
+"""Bounds of the numbers in a configuration, so that a wrong one is named before anything runs."""
+
+from model.errors import ConfigError
+
+
+def check_at_least(least: float, where: str, config: object, *keys: str) -> None:
+    """Check that fields, or each number of them where they hold several, are `least` or more.
+
+    Raises:
+        ConfigError: one is not; it is named with `where`, its place in the configuration.
+
+    """
+    for key in keys:
+        value = getattr(config, key)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(number >= least for number in numbers):  # so NaN is refused as well
+            raise ConfigError(f"{where}.{key}: expected at least {least:g}, got {value}")
+
+
+def check_share(where: str, config: object, *keys: str) -> None:
+    """Check that fields are shares.
+
+    Raises:
+        ConfigError: one lies outside 0 to 1.
+
+    """
+    for key in keys:
+        value = getattr(config, key)
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{where}.{key}: expected a share from 0 to 1, got {value}")
+
+
+def check_positive(where: str, config: object, *keys: str) -> None:
+    """Check that fields are above zero.
+
+    Raises:
+        ConfigError: one is not.
+
+    """
+    for key in keys:
+        value = getattr(config, key)
+        if not value > 0:
+            raise ConfigError(f"{where}.{key}: expected more than 0, got {value}")
