@@ -14,7 +14,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
 
 from gallery.ciphers import Vault
-from gallery.errors import NotScrubbed, RebuildRefused, StoreError, StoreFull, StoreUnavailable
+from gallery.errors import (
+    InvalidText,
+    NotScrubbed,
+    RebuildRefused,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 
 FILE_NAME = "metagait.db"
 
@@ -262,6 +269,8 @@ def _in_our_words() -> Iterator[None]:
         if _code(error) == _POSTGRES_NO_PRIVILEGE:
             raise _translated(error) from error
         raise  # our own bug, not the database's state
+    except exc.DataError as error:  # PostgreSQL takes no text with NUL, not even to look for it
+        raise InvalidText(f"expected what the database can hold, got: {error.orig}") from error
     except exc.DBAPIError as error:
         raise _translated(error) from error
     except exc.TimeoutError as error:

@@ -7,6 +7,7 @@ GalleryError
 │   ├── InvalidSilhouettes   silhouettes that are not uint8 [T, H, W]
 │   ├── InvalidMetadata      metadata that is no small JSON object
 │   ├── InvalidKey           an API key with a name, scope, rate or end that cannot be used
+│   ├── InvalidText          a name or id that the database can neither hold nor look for
 │   ├── InvalidLimit         a number of results below one
 │   ├── InvalidConsent       a consent without a basis, or that expires at no certain moment
 │   ├── InvalidCapture       a capture time that is no certain moment
@@ -72,6 +73,10 @@ class InvalidMetadata(InvalidInput):
 
 class InvalidKey(InvalidInput):
     """The API key would have a name, scope, rate or end that cannot be used."""
+
+
+class InvalidText(InvalidInput):
+    """The database can neither hold the text nor look for it: PostgreSQL knows no NUL."""
 
 
 class InvalidLimit(InvalidInput):

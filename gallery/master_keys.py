@@ -108,6 +108,7 @@ def rotate(database: Database, new: MasterKey) -> int:
         old = vault_of(connection).master
         if old is None:
             raise WrongMasterKey("expected the present master key to rotate from, got none")
+        database.migrate_alone(connection)  # nobody makes a gallery meanwhile, and enrols in it
         for gallery in list(connection.scalars(select(galleries.c.id))):
             lock(connection, gallery)
         sealed = select(subjects).where(subjects.c.wrapped_key.is_not(None))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from threading import Lock
 
 from gallery import erasing
 from gallery.current import Current
@@ -20,8 +21,10 @@ class Scrubber:
         self._store = store
         self._current = current
         self._forget_others = forget_others
-        # A process that was killed while it erased may have left some.
-        self._must_scrub = True
+        # Counted, because somebody may erase while another's erasure is being scrubbed. The first
+        # is owed at once: a process that was killed while it erased may have left some.
+        self._owed, self._done = 1, 0
+        self._counting, self._turn = Lock(), Lock()
 
     def finish(self, erased: erasing.Erased) -> Erasure:
         """Let the index follow, scrub, look for what was erased, and keep the receipt.
@@ -38,19 +41,28 @@ class Scrubber:
 
     def _proven(self, erased: erasing.Erased) -> Erasure:
         self._current.catch_up()
-        self.scrub()
-        files = "pending" if self._must_scrub else self._store.database.erased_bytes
+        files = self._store.database.erased_bytes if self.scrub() else "pending"
         proof = erasing.prove(self._store, self._current, erased, files)
         return erasing.finish(self._store, erased, proof)
 
     def owe(self) -> None:
         """Note that something was taken away that is to be scrubbed."""
-        self._must_scrub = True
+        with self._counting:
+            self._owed += 1
 
-    def scrub(self) -> None:
-        """Scrub where it is still to be done."""
-        # Somebody may be reading the write-ahead log, or answer from an older index: then the next
-        # write or start does it.
-        if self._must_scrub:
-            others_forgot = self._forget_others()
-            self._must_scrub = not (self._store.database.scrub() and others_forgot)
+    def scrub(self) -> bool:
+        """Scrub where it is still to be done; False where it was not possible.
+
+        Somebody may be reading the write-ahead log, or answer from an older index: then the next
+        write or start does it.
+        """
+        if self._done == self._owed:
+            return True
+        with self._turn:
+            owed = self._owed
+            if self._done < owed:
+                others_forgot = self._forget_others()
+                if not (self._store.database.scrub() and others_forgot):
+                    return False
+                self._done = owed
+        return True

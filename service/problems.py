@@ -84,6 +84,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     gallery.RebuildRefused: Kind(409, "rebuild_refused", "The gallery is being rebuilt"),
     gallery.InvalidGalleryName: Kind(422, "invalid_gallery_name", "Not a name for a gallery"),
     gallery.InvalidConsent: Kind(422, "invalid_consent", "The consent cannot be used"),
+    gallery.InvalidText: Kind(422, "invalid_text", "The database cannot hold the text"),
     gallery.InvalidCapture: Kind(422, "invalid_capture", "The capture time cannot be used"),
     gallery.ReceiptNotFound: Kind(404, "receipt_not_found", "No such receipt"),
     gallery.SubjectNotFound: Kind(404, "subject_not_found", "No such subject"),

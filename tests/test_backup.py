@@ -187,6 +187,7 @@ def test_a_damaged_backup_is_a_sentence_and_restores_nothing(tmp_path):
         with pytest.raises(BackupError, match="expected"):
             restored(path, target)
         assert main(["restore", str(path), "--data", str(tmp_path / "by command")]) == 2
+        assert not (tmp_path / "by command" / "metagait.db").exists(), name
     restored(tmp_path / "backup", tmp_path / "new altered")
 
 

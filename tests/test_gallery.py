@@ -10,6 +10,8 @@ from gallery import (
     IndexChoice,
     InvalidEmbedding,
     InvalidLimit,
+    InvalidText,
+    NotFound,
     SampleNotFound,
     SilhouettesNotKept,
     SubjectNotFound,
@@ -128,6 +130,14 @@ def test_the_largest_embeddings_that_pass_the_door_are_found(tmp_path, kind):
     assert (nearest.subject, nearest.distance) == ("anna", 0)
     assert [one.subject for one in others] == ["carl", "ben"]
     assert others[1].distance == pytest.approx(2 * EMBEDDING_LARGEST * LENGTH**0.5)
+    gallery.close()
+
+
+def test_ids_that_no_database_holds_are_the_caller_s_mistake(location):
+    gallery = open_gallery(location)
+    for ask in (gallery.subject, gallery.erase_subject, gallery.silhouettes, gallery.receipt):
+        with pytest.raises((NotFound, InvalidText), match="expected"):
+            ask("anna\0")
     gallery.close()
 
 

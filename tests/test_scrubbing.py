@@ -2,6 +2,7 @@
 
 import argparse
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from gallery.master_keys import read_master_key, write_master_key
 from gallery.packing import pack_silhouettes
 from gallery.rebuild import rebuild as rebuild_with
 from gallery.schema import samples, subjects
+from gallery.scrubbing import Scrubber
 from gallery.store import Store
 from tests.rebuilding import OLD, enroll, new_encoder, open_gallery, walk
 
@@ -112,3 +114,30 @@ def test_the_master_key_says_so_when_what_it_took_away_may_be_left(folder, tmp_p
     open_gallery(folder, OLD, read_master_key(new_file)).close()  # the start that the error names
     assert not in_files(folder, old)
     assert run(*rotate, new_file) == 0
+
+
+def test_an_erasure_during_the_scrub_of_another_is_scrubbed_for_itself():
+    scrubs = []
+
+    def scrub():
+        scrubs.append(len(scrubs))
+        if len(scrubs) == 1:
+            scrubber.owe()  # another thread's, which this scrub came too early for
+        return True
+
+    store = SimpleNamespace(database=SimpleNamespace(scrub=scrub))
+    scrubber = Scrubber(store, None, lambda: True)
+    assert scrubber.scrub()
+    assert scrubber.scrub()
+    assert len(scrubs) == 2
+    assert scrubber.scrub()
+    assert len(scrubs) == 2, "nothing was left to do"
+
+
+def test_what_could_not_be_scrubbed_is_tried_again():
+    answers = [False, True]
+    store = SimpleNamespace(database=SimpleNamespace(scrub=lambda: answers.pop(0)))
+    scrubber = Scrubber(store, None, lambda: True)
+    assert not scrubber.scrub()
+    assert scrubber.scrub()
+    assert answers == []

@@ -1,7 +1,8 @@
 """`metagait restore FILE`: fill an empty data folder, or an empty database, from a backup."""
 
 import argparse
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from gallery.backup import check, restore
@@ -29,10 +30,27 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.file} is whole: {manifest.tables['samples']} samples.")
         return 0
     manifest = check(arguments.file)  # before a folder is made for it
-    with closing(_empty(place_of(arguments))) as database:
+    place = place_of(arguments)
+    with _nothing_left(place), closing(_empty(place)) as database:
         restore(arguments.file, database, takes_over=arguments.takes_over)
     print(f"Restored {manifest.tables['samples']} samples from {arguments.file}.")
     return 0
+
+
+@contextmanager
+def _nothing_left(place: Place) -> Iterator[None]:
+    """Take away a database without tables, which a restore that failed leaves in the data folder.
+
+    It would keep the next one from the folder, and a service would begin an empty gallery in it.
+    """
+    was_there = place.database is not None or (place.data / FILE_NAME).exists()
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            for path in place.data.glob(f"{FILE_NAME}*"):
+                path.unlink()
+        raise
 
 
 def _empty(place: Place) -> Database:
