@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, func, make_url, select
 
 from gallery.ciphers import Vault
 from gallery.errors import (
@@ -29,6 +29,14 @@ FILE_NAME = "metagait.db"
 _BUSY_SECONDS = 30
 # Seconds that a scrub waits for readers; who could not scrub tries again later.
 _SCRUB_SECONDS = 2
+# Seconds, and milliseconds, in which a server that cannot be reached any more is given up.
+_SERVER_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
 _WRITES, _VAULT = "metagait_writes", "metagait_vault"
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -225,7 +233,7 @@ def _engine(location: str, vault: Vault) -> Engine:
         is_sqlite = url.get_backend_name() == "sqlite"
         engine = create_engine(
             url,
-            connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {},
+            connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else _patience(url),
             execution_options={_VAULT: vault},
             # A server that was restarted is found again by the next request.
             pool_pre_ping=not is_sqlite,
@@ -246,6 +254,13 @@ def _engine(location: str, vault: Vault) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _patience(url: URL) -> dict[str, int]:
+    """How long a server may say nothing, where its URL does not; libpq would wait for ever."""
+    if not url.get_driver_name().startswith("psycopg"):
+        return {}
+    return {name: value for name, value in _SERVER_PATIENCE.items() if name not in url.query}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-from gallery import ApiKey, is_secret_of, parse_key
+from gallery import ApiKey, StoreUnavailable, is_secret_of, parse_key
 from service.errors import AuthenticationError, RateLimitedError
 
 FRESH_S = 2.0
 """Seconds for which the keys that were read last are believed."""
+WAIT_S = 5.0
+"""Seconds that a request waits for the keys; a store that hangs would hold every one of them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class KeyRing:
         read: Callable[[], tuple[ApiKey, ...]],
         *,
         open_without_keys: bool,
+        wait_s: float = WAIT_S,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -65,6 +68,7 @@ class KeyRing:
         Args:
             read: reads every key there is.
             open_without_keys: lets anybody in for as long as there is no key.
+            wait_s: how long a request waits for the keys to be read.
             clock: seconds, for rates and for how fresh the keys are.
             today: the time at which keys expire.
 
@@ -76,7 +80,8 @@ class KeyRing:
         self._keys: Mapping[str, ApiKey] = {}
         self._buckets: dict[str, _Bucket] = {}
         self._read_at = -math.inf
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._wait_s = wait_s
 
     async def admit(self, authorization: str | None) -> Caller:
         """Find whose request it is, by its Authorization header.
@@ -95,14 +100,32 @@ class KeyRing:
         return Caller(key.name, key.key_id, key.scopes, key.galleries)
 
     async def _refresh(self) -> None:
-        async with self._reading:
-            if self._clock() - self._read_at < FRESH_S:
-                return
+        """Read the keys unless they are fresh; whoever comes meanwhile shares one reading."""
+        if self._clock() - self._read_at < FRESH_S:
+            return
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_keys(), name="keys")
+            # Told to whoever waits; when nobody does any more, nobody has to hear of it.
+            self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await asyncio.shield(self._reading)
+        except TimeoutError as error:
+            # Not the keys of before: one of them may have been revoked.
+            raise StoreUnavailable(
+                f"expected the API keys within {self._wait_s:g} seconds, got no answer"
+            ) from error
+
+    async def _read_keys(self) -> None:
+        began = self._clock()
+        try:
             keys = await asyncio.to_thread(self._read)
-            self._keys = {key.key_id: key for key in keys}
-            kept = self._buckets.keys() & self._keys.keys()
-            self._buckets = {key_id: self._buckets[key_id] for key_id in kept}
-            self._read_at = self._clock()
+        finally:
+            self._reading = None
+        self._keys = {key.key_id: key for key in keys}
+        kept = self._buckets.keys() & self._keys.keys()
+        self._buckets = {key_id: self._buckets[key_id] for key_id in kept}
+        self._read_at = began
 
     def _authenticated(self, authorization: str | None) -> ApiKey:
         scheme, _, text = (authorization or "").partition(" ")

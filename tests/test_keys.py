@@ -1,6 +1,7 @@
 """Keys, from making to revoking: how they are kept, and whom the key ring admits."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from gallery import ApiKey, InvalidKey, KeyNotFound, KeyStore, TooManyKeys, parse_key
+from gallery import (
+    ApiKey,
+    InvalidKey,
+    KeyNotFound,
+    KeyStore,
+    StoreUnavailable,
+    TooManyKeys,
+    parse_key,
+)
 from service.errors import AuthenticationError, RateLimitedError
 from service.keyring import FRESH_S, LOCAL, KeyRing
 
@@ -125,6 +134,42 @@ def test_a_flood_of_wrong_keys_does_not_reach_the_store(keys: Keys) -> None:
         with pytest.raises(AuthenticationError):
             keys.admit(f"mg_{number:012x}_{'0' * 64}")
     assert keys.reads == 1
+
+
+def test_a_store_that_hangs_holds_nobody_and_is_asked_once(keys: Keys) -> None:
+    key, text = keys.store.create("camera", ["read"])
+    free, reads = threading.Event(), []
+
+    def read() -> tuple[ApiKey, ...]:
+        reads.append(free.wait(20))
+        return keys.store.all()
+
+    async def story() -> None:
+        ring = KeyRing(read, open_without_keys=False, wait_s=0.5)
+        asking = (ring.admit(f"Bearer {text}") for _ in range(20))
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
+        free.set()
+        admitted = await ring.admit(f"Bearer {text}")
+        assert admitted.key_id == key.key_id
+        assert reads == [True]
+
+    asyncio.run(story())
+
+
+def test_a_store_that_fails_is_asked_again_by_the_next_request(keys: Keys) -> None:
+    key, text = keys.store.create("camera", ["read"])
+    failures = [StoreUnavailable("gone for a moment")]
+
+    def read() -> tuple[ApiKey, ...]:
+        if failures:
+            raise failures.pop()
+        return keys.store.all()
+
+    ring = KeyRing(read, open_without_keys=False)
+    with pytest.raises(StoreUnavailable, match="gone for a moment"):
+        asyncio.run(ring.admit(f"Bearer {text}"))
+    assert asyncio.run(ring.admit(f"Bearer {text}")).key_id == key.key_id
 
 
 def test_a_rate_is_kept_and_says_when_to_come_back(keys: Keys) -> None:

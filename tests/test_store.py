@@ -1,4 +1,5 @@
 import traceback
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from gallery import (
     StoreUnavailable,
 )
 from gallery.checks import METADATA_MAX_BYTES, check_silhouettes, check_subject, metadata_text
+from gallery.database import Database
 from gallery.generations import Model
 from gallery.index import ExactIndex
 from gallery.packing import (
@@ -206,6 +208,13 @@ def test_a_server_that_cannot_be_reached_is_a_sentence_without_the_password(url)
     shown = "".join(traceback.format_exception(caught.value))
     assert "s3cret" not in str(caught.value)
     assert "s3cret" not in shown
+
+
+def test_a_server_is_not_waited_for_without_end_unless_its_url_says_so(postgres_url):
+    for more, seconds in (("", "10"), ("&connect_timeout=3", "3")):
+        with closing(Database(postgres_url + more)) as database, database.reading() as connection:
+            known = connection.connection.dbapi_connection.info.get_parameters()
+        assert (known["connect_timeout"], known["tcp_user_timeout"]) == (seconds, "30000")
 
 
 def test_a_url_without_a_driver_is_a_sentence():
