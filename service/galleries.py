@@ -102,10 +102,13 @@ class Galleries:
 
     async def close(self, *, drain_s: float) -> None:
         """Finish what is in work in every gallery, and close those that were opened here."""
-        for known in self._opened.values():
-            await _close(known, drain_s)
-        await asyncio.gather(*self._leaving)
-        await self.own.close(drain_s=drain_s)
+        closings = [_close(known, drain_s) for known in self._opened.values()]
+        # Together: the time to drain is promised once, however many galleries there are.
+        ended = await asyncio.gather(
+            *closings, *self._leaving, self.own.close(drain_s=drain_s), return_exceptions=True
+        )
+        for error in filter(None, ended):
+            raise error
 
     async def _opened_now(self, name: str) -> _Opened:
         stack = ExitStack()

@@ -1,5 +1,7 @@
 """The audit log: what it records, that it finds every tampering, and that searches do not wait."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +12,7 @@ from gallery import AuditBroken, Gallery
 from gallery import audit as log
 from gallery.schema import audit, galleries
 from gallery.store import Store
+from metagait import main
 
 LENGTH = 8
 
@@ -169,3 +172,23 @@ def test_galleries_have_logs_of_their_own(location):
         assert connection.scalar(select(galleries.c.audit_number).where(galleries.c.id == 1)) == 2
     other.close()
     store.close()
+
+
+def test_the_command_compares_what_was_kept_of_every_gallery(tmp_path, capsys):
+    filled(tmp_path, 2).close()
+    for name, rows in (("empty", 0), ("lab", 1)):
+        with closing(Store.open(tmp_path, name)) as store, store.database.writing() as connection:
+            log.append(connection, store.gallery_id, [log.Entry("enrol", "enrolled")] * rows)
+    verify = ["audit", "verify", "--data", str(tmp_path)]
+    assert main(verify) == 0
+    heads = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
+    assert [head.split(":")[:2] for head in heads] == [["empty", "0"], ["lab", "1"], ["main", "2"]]
+    kept = [word for head in heads for word in ("--head", head)]
+    assert main([*verify, *kept]) == 0
+    assert main([*verify, "--head", heads[2].removeprefix("main:")]) == 0
+    for wrong in (heads[1].replace("lab", "main"), heads[2].replace(":2:", ":3:"), "lab:1:"):
+        assert main([*verify, *kept, "--head", wrong]) == 2
+        assert "with the hash that was kept" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*verify, "--head", "9f3a"])
+    assert "expected GALLERY:ROWS:HASH" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """Several galleries on one store: over HTTP, by command, and what one never learns of another."""
 
 import argparse
+import asyncio
 import time
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -26,6 +29,7 @@ from gallery.store import Store
 from model.encoder import OnnxEncoder
 from service.app import create_app
 from service.client import Client
+from service.galleries import Galleries as ServedGalleries
 from service.settings import Settings
 from tests.caller import Caller, calling
 from tests.fakes import npy, walker
@@ -254,6 +258,40 @@ def test_an_encrypted_gallery_refuses_an_index_that_writes_plain_files(tmp_path:
             with pytest.raises(InvalidSetting, match=f"got {kind}, which writes embeddings as"):
                 change_settings(store, {"index_kind": kind})
         assert change_settings(store, {"index_kind": "exact"}).index_kind == "exact"
+
+
+class SlowToClose:
+    """A gallery that is served, and closes only while all others do."""
+
+    def __init__(self, settings: Settings, others: asyncio.Barrier) -> None:
+        self.rooms = SimpleNamespace(settings=settings)
+        self._others = others
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Any]:
+        yield self.rooms
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def close(self, *, drain_s: float) -> None:
+        async with asyncio.timeout(drain_s), self._others:
+            pass
+
+
+def test_all_galleries_drain_together(settings: Settings) -> None:
+    async def story() -> None:
+        barrier = asyncio.Barrier(3)
+
+        def opened(*_: object) -> Any:
+            return SlowToClose(settings, barrier)
+
+        served = ServedGalleries(opened(), cast(Any, None), opened)
+        for name in ("lab", "gate"):
+            await served.find(name)
+        await served.close(drain_s=20)
+
+    asyncio.run(story())
 
 
 def test_the_client_names_a_gallery(url: str, settings: Settings) -> None:

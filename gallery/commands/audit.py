@@ -1,15 +1,18 @@
 """`metagait audit`: check that the log of who did what is whole, or write it out.
 
-metagait audit verify                     follow the chain to its end; status 2 when it is broken
-metagait audit verify --head 812:9f3a…    and compare with what an earlier run printed
-metagait audit export > audit.jsonl       one JSON object a row, oldest first
+metagait audit verify                        follow every chain to its end; status 2 on a fault
+metagait audit verify --head main:812:9f3a…  and compare with what an earlier run printed
+metagait audit export > audit.jsonl          one JSON object a row, oldest first
 """
 
 import argparse
 import json
+import re
+from collections.abc import Sequence
 from contextlib import closing
+from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from gallery.audit import Verified, export, hash_at, verify
 from gallery.commands.place import configure_place, place_of
@@ -18,11 +21,31 @@ from gallery.schema import galleries
 from gallery.store import Store
 
 
+class _Head(NamedTuple):
+    """The last row of a log as `verify` printed it."""
+
+    gallery: str | None
+    rows: int
+    hash: str
+
+
+def _head(text: str) -> _Head:
+    found = re.fullmatch(r"(?:(.+):)?([0-9]{1,18}):([0-9a-f]*)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected GALLERY:ROWS:HASH, got {text!r}")
+    return _Head(found[1], int(found[2]), found[3])
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what to do with the log."""
     parser.add_argument("action", choices=("verify", "export"))
     parser.add_argument(
-        "--head", metavar="ROWS:HASH", help="what `verify` printed earlier and was kept elsewhere"
+        "--head",
+        type=_head,
+        action="append",
+        default=[],
+        metavar="GALLERY:ROWS:HASH",
+        help="what `verify` printed earlier and was kept elsewhere; once for each gallery",
     )
     configure_place(parser)
 
@@ -34,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             _export(store)
         else:
             for verified in _verified(store, arguments.head):
-                head = f"{verified.rows}:{verified.head}"
+                head = f"{verified.gallery}:{verified.rows}:{verified.head}"
                 print(f"The log of {verified.gallery} is whole. Keep this elsewhere: {head}")
     return 0
 
@@ -45,16 +68,22 @@ def _export(store: Store) -> None:
             print(json.dumps(row, ensure_ascii=False))
 
 
-def _verified(store: Store, head: str | None) -> list[Verified]:
+def _verified(store: Store, heads: Sequence[_Head]) -> list[Verified]:
     with store.database.reading() as connection:
         names = list(connection.scalars(select(galleries.c.name).order_by(galleries.c.name)))
         found = [verify(connection, name) for name in names]
-        if head is not None:
-            number, _colon, digest = head.partition(":")
-            known = hash_at(connection, store.name, int(number) if number.isdecimal() else 0)
-            if known != digest:
-                raise AuditBroken(
-                    f"expected row {number} of the log of {store.name} with the hash that was kept,"
-                    f" got {known or 'no such row'}"
-                )
+        for head in heads:
+            _compare(connection, head, store.name)
     return found
+
+
+def _compare(connection: Connection, head: _Head, own: str) -> None:
+    """See that a row of a log has the hash that was kept; one without a name is of `own`."""
+    gallery = head.gallery or own
+    # A log without rows has no hash.
+    known = hash_at(connection, gallery, head.rows) if head.rows else ""
+    if known != head.hash:
+        raise AuditBroken(
+            f"expected row {head.rows} of the log of {gallery} with the hash that was kept, "
+            f"got {known or 'no such row'}"
+        )
