@@ -124,7 +124,7 @@ class Observer:
     def _look_at(self, outline: Outline) -> None:
         height = outline.box[3]
         if height:
-            grey = 0.0 if outline.is_mask else _grey(outline.lit)
+            grey = 0.0 if outline.is_mask else grey_share(outline.lit)
             self._seen.append((_is_truncated(outline), height, _has_other(outline), grey))
 
 
@@ -152,7 +152,8 @@ def _has_other(outline: Outline) -> bool:
     return bool(heights[-2] > _OTHER_BODY * heights[-1])
 
 
-def _grey(lit: NDArray[np.uint8]) -> float:
+def grey_share(lit: NDArray[np.uint8]) -> float:
+    """Share of the pixels of a picture that are not black which are neither body nor background."""
     low, high = _GREY
     # OpenCV is three times as quick as numpy, which makes and counts truth values.
     between = cv2.countNonZero(cv2.inRange(lit, low + 1, high - 1))

@@ -144,6 +144,26 @@ def test_a_tree_that_is_no_grid_misses_nothing(tmp_path: Path) -> None:
     assert packed_tree(tmp_path / "raw", tmp_path / "packed").report == Report()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: 255 - frame, "black on white?"),
+        (lambda frame: (frame == 0).astype(np.uint8), "black on white?"),
+        (lambda frame: np.where(frame > 0, 160, 60).astype(np.uint8), "photographs?"),
+        (lambda frame: frame, ""),
+        (lambda frame: frame // 255, ""),
+        # Cut out to the body, which then touches the edge of the picture.
+        (lambda frame: frame[18:58, 30:50], ""),
+    ],
+)
+def test_what_does_not_look_like_silhouettes_is_listed(
+    change: Callable[[np.ndarray], np.ndarray], said: str, tmp_path: Path
+) -> None:
+    write_sample(tmp_path / "raw", "ann/walk/front", [change(frame) for frame in walk()])
+    report = packed_tree(tmp_path / "raw", tmp_path / "packed").report
+    assert report.doubtful == ((f"ann/walk/front ({said})",) if said else ())
+
+
 def test_frames_without_leading_zeros_are_in_order(tmp_path: Path) -> None:
     folder = tmp_path / "raw" / "ann" / "walk" / "front"
     folder.mkdir(parents=True)

@@ -334,6 +334,14 @@ def test_the_command_converts_and_sends_others_to_the_right_door(
         assert f"try {root}\n" in capsys.readouterr().err
 
 
+def test_pickles_of_black_bodies_on_white_are_listed(tmp_path: Path) -> None:
+    write_pickle(tmp_path / "pkl", "001/nm-01/000", standing())
+    write_pickle(tmp_path / "pkl", "001/nm-01/090", 255 - standing())
+    layout = opengait()
+    report = pack(layout.scan(tmp_path / "pkl"), tmp_path / "packed", (64, 44), layout=layout)
+    assert report.doubtful == ("001/nm-01/090 (black on white?)",)
+
+
 def test_what_ou_mvlp_lacks_is_told_of_its_pickles(tmp_path: Path) -> None:
     write_pickle(tmp_path, "00001/00/000", standing())
     assert grid_of_tree(tmp_path) == OU_MVLP

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.dataset.layouts import Layout, is_opengait
-from model.dataset.raw import AlignedWalk, Scan
+from model.dataset.raw import AlignedWalk, Scan, doubt
 from model.dataset.report import Findings, Grid
 from model.dataset.trees import SubjectFolders, scan_tree
 from model.dataset.unpickle import MAX_BYTES, load_array
@@ -71,6 +71,8 @@ class SubjectPickles:
             if not len(shown):
                 findings.empty.append(f"{name} (no body in {len(frames)} pictures)")
                 continue
+            if why := doubt(frames):
+                findings.doubtful.append(f"{name} ({why})")
             if len(shown) < len(frames):
                 dropped = len(frames) - len(shown)
                 findings.partial.append(f"{name} ({dropped} of {len(frames)} frames: empty)")

@@ -6,7 +6,7 @@ yields the walks that can be used and writes down everything else.
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from model.dataset.report import Findings, Place
 from model.errors import DatasetError, SilhouetteError
+from model.quality import Bounds, grey_share
 from model.silhouettes import align
 
 MAX_PICTURE_BYTES = 32 * 1024**2
@@ -79,10 +80,29 @@ class Pictures:
         except SilhouetteError:
             findings.empty.append(f"{name} (no body in {len(frames)} pictures)")
             return
+        if why := doubt(frames):
+            findings.doubtful.append(f"{name} ({why})")
         if reasons := ", ".join(walk.report.dropped):
             dropped = walk.report.received - walk.report.used
             findings.partial.append(f"{name} ({dropped} of {len(frames)} frames: {reasons})")
         yield self.place, walk.silhouettes
+
+
+def doubt(frames: Sequence[NDArray[np.uint8]]) -> str:
+    """Say why most frames uint8 `[h, w]` do not look like silhouettes; nothing where they do."""
+    if 2 * sum(map(_is_lit_around, frames)) > len(frames):
+        return "black on white?"
+    return "photographs?" if 2 * sum(map(_is_grey, frames)) > len(frames) else ""
+
+
+def _is_lit_around(frame: NDArray[np.uint8]) -> bool:
+    """Whether most of the edge is white; a body that was cut out touches it here and there."""
+    edge = np.concatenate([frame[0], frame[-1], frame[:, 0], frame[:, -1]])
+    return bool(2 * np.count_nonzero(edge > (127 if frame.max() > 1 else 0)) > len(edge))
+
+
+def _is_grey(frame: NDArray[np.uint8]) -> bool:
+    return grey_share(frame) > Bounds().grey
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:

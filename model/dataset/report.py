@@ -37,6 +37,8 @@ class Report:
     """Files and samples that could not be read; left out."""
     partial: tuple[str, ...] = ()
     """Samples with some frames that show no whole body; used without those frames."""
+    doubtful: tuple[str, ...] = ()
+    """Samples that do not look like white bodies on black; used."""
     ignored: tuple[str, ...] = ()
     """Files and folders that the layout has no place for."""
 
@@ -72,7 +74,11 @@ class Report:
         return cls(**{kind: tuple(names) for kind, names in content.items()})
 
 
-_WORDS = {"missing_subjects": "missing subjects", "partial": "with frames that show no whole body"}
+_WORDS = {
+    "missing_subjects": "missing subjects",
+    "partial": "with frames that show no whole body",
+    "doubtful": "that do not look like silhouettes",
+}
 
 
 @dataclass
@@ -82,6 +88,7 @@ class Findings:
     empty: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     partial: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
     def add(self, other: "Findings") -> None:
@@ -89,6 +96,7 @@ class Findings:
         self.empty += other.empty
         self.broken += other.broken
         self.partial += other.partial
+        self.doubtful += other.doubtful
         self.ignored += other.ignored
 
     def report(self, lengths: Mapping[Place, int], grid: Grid | None = None) -> Report:
@@ -112,6 +120,7 @@ class Findings:
             short=tuple(_short(lengths)),
             broken=tuple(self.broken),
             partial=tuple(self.partial),
+            doubtful=tuple(self.doubtful),
             ignored=tuple(self.ignored),
         )
 
