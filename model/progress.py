@@ -22,6 +22,8 @@ class Figures:
     """Share of triplets that still violate the margin."""
     distance: float
     """Mean Euclidean distance within the batch."""
+    contrastive: float = 0.0
+    """0 where the configuration has none."""
 
 
 class Progress:
@@ -75,7 +77,8 @@ class Progress:
         print(
             f"{iteration:>6}/{self._iterations} {rate:5.2f} it/s, {minutes:5.1f} min left, "
             f"loss {latest.loss:.4f} triplet {latest.triplet:.4f} "
-            f"ce {latest.cross_entropy:.4f} nonzero {latest.nonzero:.3f} "
+            f"ce {latest.cross_entropy:.4f} contrastive {latest.contrastive:.4f} "
+            f"nonzero {latest.nonzero:.3f} "
             f"distance {latest.distance:.3f}",
             flush=True,
         )

@@ -151,6 +151,7 @@ class Training:
         weight = self.config.loss.cross_entropy
         entropy = cross_entropy(self.classifier(embedding), labels) if weight else torch.zeros(())
         loss = triplet.loss + weight * entropy
+        contrastive = torch.zeros(())
         if self.config.loss.contrastive:
             contrastive = contrastive_loss(embedding, labels, self.config.loss.temperature)
             loss = loss + self.config.loss.contrastive * contrastive
@@ -160,6 +161,7 @@ class Training:
             cross_entropy=float(entropy.detach()),
             nonzero=float(triplet.nonzero_share),
             distance=float(triplet.mean_distance),
+            contrastive=float(contrastive.detach()),
         )
 
     def _precision(self) -> AbstractContextManager[object]:

@@ -154,6 +154,11 @@ def test_curves_read_a_log_and_refuse_another_file(run_folder: Path, tmp_path: P
     figure = draw_curves({"one": log, "two": log})
     assert [axes.get_ylabel() for axes in figure.axes][1] == "cross-entropy, nats"
     np.testing.assert_allclose(figure.axes[2].get_lines()[0].get_ydata(), 50.0)
+    contrastive = {**log, "contrastive": [1.0] * len(log["iteration"])}
+    labels = [axes.get_ylabel() for axes in draw_curves({"one": log, "two": contrastive}).axes]
+    assert labels[2:] == [
+        "contrastive loss, nats", "hard triplets, %", "mean distance in a batch", ""
+    ]  # fmt: skip
     (tmp_path / "other.txt").write_text("hello\n[1]\n")
     with pytest.raises(DatasetError, match=r"lines of a training .* got none"):
         read_log(tmp_path / "other.txt")

@@ -15,7 +15,7 @@ import torch
 
 from metagait import main
 from model.checkpoint import load_checkpoint, load_network
-from model.config import DataConfig, OptimiserConfig, TrainConfig, plain
+from model.config import DataConfig, LossConfig, OptimiserConfig, TrainConfig, plain
 from model.dataset import Dataset, Sample
 from model.errors import ConfigError, TrainingError
 from model.gaitset import GaitSet, GaitSetConfig
@@ -239,15 +239,20 @@ def test_another_folder_trains_the_same_half(tmp_path: Path, monkeypatch) -> Non
     assert [one.config.data.path for one in halves] == ["here", "here"]
 
 
-def test_log_and_metrics(dataset: Dataset, tmp_path: Path) -> None:
-    train(TINY, dataset, tmp_path)
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_log_and_metrics(weight: float, dataset: Dataset, tmp_path: Path) -> None:
+    config = replace(TINY, loss=LossConfig(contrastive=weight))
+    train(config, dataset, tmp_path)
     entry = json.loads((tmp_path / "log.jsonl").read_text())
     checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
     assert entry["iteration"] == 6
-    assert entry["loss"] == pytest.approx(entry["triplet"] + entry["cross_entropy"])
+    assert entry["loss"] == pytest.approx(
+        entry["triplet"] + entry["cross_entropy"] + weight * entry["contrastive"]
+    )
+    assert bool(entry["contrastive"]) == bool(weight)
     assert checkpoint.metrics["loss"] == entry["loss"]
-    assert checkpoint.config == TINY
-    assert json.loads((tmp_path / "config.json").read_text()) == plain(TINY)
+    assert checkpoint.config == config
+    assert json.loads((tmp_path / "config.json").read_text()) == plain(config)
 
 
 def test_scalars_for_tensorboard(dataset: Dataset, tmp_path: Path) -> None:

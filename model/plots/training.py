@@ -14,6 +14,7 @@ from model.plots.style import colour, drawing
 _PANELS = (
     ("triplet", "triplet loss", 1.0),
     ("cross_entropy", "cross-entropy, nats", 1.0),
+    ("contrastive", "contrastive loss, nats", 1.0),
     ("nonzero", "hard triplets, %", 100.0),
     ("distance", "mean distance in a batch", 1.0),
 )
@@ -41,16 +42,23 @@ def read_log(path: Path) -> Log:
 
 def draw_curves(logs: Mapping[str, Log]) -> Figure:
     """Draw losses, hard triplets and distances over the iterations, a colour for each training."""
-    with drawing(2, 2, 4.8, sharex=True) as (figure, panels):
-        for axes, (key, title, factor) in zip(panels.flat, _PANELS, strict=True):
+    # A training without a contrastive loss, or of before it was logged, has no curve of it.
+    has_one = any(np.nan_to_num(log["contrastive"]).any() for log in logs.values())
+    shown = [panel for panel in _PANELS if has_one or panel[0] != "contrastive"]
+    rows = (len(shown) + 1) // 2
+    with drawing(rows, 2, 2.4 * rows, sharex=True) as (figure, panels):
+        for axes in panels.flat[len(shown) :]:
+            axes.set_axis_off()
+        for axes, (key, title, factor) in zip(panels.flat, shown, strict=False):
             for place, (name, log) in enumerate(logs.items()):
                 values = factor * np.array(log[key])
                 axes.plot(log["iteration"], values, color=colour(place), label=name, linewidth=1.3)
             axes.set(ylabel=title)
             # Room above, so that a line that never falls does not lie on the frame.
             axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
-        for axes in panels[1]:
+        for axes in panels.flat[len(shown) - 2 : len(shown)]:
             axes.set_xlabel("iteration")
+            axes.tick_params(labelbottom=True)
         if len(logs) > 1:
             handles, names = panels[0, 0].get_legend_handles_labels()
             figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)))
