@@ -25,6 +25,7 @@ from model.config import WalkersConfig, load_config
 from model.dataset import PackedWriter
 from model.encoder import SHIPPED_MODEL, OnnxEncoder
 from model.manifest import manifest_of
+from model.quantise import WALKERS
 from model.walkers import packed_walk
 
 ROOT = Path(__file__).parent.parent
@@ -118,6 +119,20 @@ def test_every_population_can_be_drawn(step: str) -> None:
         assert 3 <= len(made) <= group.settings.frames
 
 
+def test_nobody_is_in_two_populations() -> None:
+    trained = {
+        number
+        for path in (ROOT / "model" / "configs").glob("*.yaml")
+        if path.stem != "ablation"
+        for group in load_config(path).data.walkers or ()
+        for number in group.numbers
+    }
+    learned, scaled = {n for group in LEARNED_ON for n in group.numbers}, {*WALKERS}
+    judged = [{*BENCHMARK.numbers}, {*VALIDATION.numbers}]
+    for one, other in itertools.combinations([trained | scaled, learned, *judged], 2):
+        assert one.isdisjoint(other)
+
+
 @pytest.mark.slow
 def test_make_weights_ends_with_the_files_that_ship(
     few_people: Path, capsys: pytest.CaptureFixture[str]
@@ -149,5 +164,6 @@ def test_make_weights_ends_with_the_files_that_ship(
         assert ours.training.walkers == ((1, 400), (401, 700))
     table = (few_people / "table.md").read_text(encoding="utf-8")
     facts = OnnxEncoder.open(few_people / "metagait.onnx", threads=1).facts
-    assert table.count(f"| {facts.model_id}, flattened L2 |") == 3
+    # A line for each kind of probe, and one over all of them.
+    assert table.count(f"| {facts.model_id}, flattened L2 |") == 4
     assert "Open set" in table

@@ -88,11 +88,11 @@ class Pictures:
         yield self.place, walk.silhouettes
 
 
-def doubt(frames: Sequence[NDArray[np.uint8]]) -> str:
+def doubt(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> str:
     """Say why most frames uint8 `[h, w]` do not look like silhouettes; nothing where they do."""
-    if 2 * sum(map(_is_lit_around, frames)) > len(frames):
+    if 2 * sum(_is_lit_around(frame) for frame in frames) > len(frames):
         return "black on white?"
-    return "photographs?" if 2 * sum(map(_is_grey, frames)) > len(frames) else ""
+    return "photographs?" if 2 * sum(_is_grey(frame) for frame in frames) > len(frames) else ""
 
 
 def _is_lit_around(frame: NDArray[np.uint8]) -> bool:
