@@ -6,6 +6,7 @@ erasure, and kept nowhere: so the receipt names nobody, and still its holder can
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 from gallery import audit
 from gallery.contents import STORED_EMBEDDINGS, embeddings_from
 from gallery.current import Current
-from gallery.errors import ReceiptNotFound
+from gallery.errors import ReceiptNotFound, StoreUnavailable, WrongMasterKey
 from gallery.finding import find_sample, find_subject
 from gallery.generations import Head, lock, now, read_head, record
 from gallery.records import Erasure, Proof, Receipt
@@ -36,6 +37,7 @@ from gallery.store import Store
 
 # Embeddings of the erased that are searched for afterwards; each is a whole search.
 _PROBES = 8
+_LOG = logging.getLogger("metagait.gallery")
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,12 @@ def _erase(
 def _probes(connection: Connection, head: Head, rows: Sequence[int]) -> NDArray[np.float32]:
     of_rows = STORED_EMBEDDINGS.where(embeddings.c.sample.in_(rows[:_PROBES]))
     found = connection.execute(of_rows.where(embeddings.c.generation == head.generation)).all()
-    return embeddings_from(connection, found, head.model.embedding_length)
+    try:
+        return embeddings_from(connection, found, head.model.embedding_length)
+    except (StoreUnavailable, WrongMasterKey) as error:
+        # Damaged, or under a key that this process has not: nothing of that keeps anybody here.
+        _LOG.warning("what is erased can be looked for by its rows alone: %s", error)
+        return np.empty((0, head.model.embedding_length), np.float32)
 
 
 def _describe(

@@ -161,6 +161,16 @@ def test_a_process_from_before_a_rotation_seals_nobody_with_the_old_key(location
     gallery.close()
 
 
+def test_a_process_from_before_a_rotation_can_still_erase(location):
+    gallery = open_gallery(location)
+    enroll(gallery, "anna", 1)
+    with closing(Database(location, Vault(KEY))) as database:
+        rotate(database, OTHER)
+    receipt = gallery.erase_subject("anna").receipt
+    assert (receipt.key_destroyed, receipt.proof.rows, receipt.proof.indexed) == (True, 0, 0)
+    gallery.close()
+
+
 def test_a_process_without_a_key_enrols_nobody_plain_once_the_store_has_one(location):
     plain = open_gallery(location, None)
     enroll(plain, "anna", 1)

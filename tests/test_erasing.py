@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from gallery import Consent, Gallery, ReceiptNotFound
 from gallery.indexes.choose import IndexChoice
 from gallery.packing import pack_silhouettes
-from gallery.schema import receipts
+from gallery.schema import embeddings, receipts
 
 LENGTH = 64
 
@@ -74,6 +74,14 @@ def test_one_sample_is_erased_and_the_subject_with_the_last(gallery):
     gallery.erase_sample(samples[1].sample_id)
     last = gallery.erase_sample(samples[2].sample_id)
     assert (last.receipt.subject_erased, last.receipt.proof.found) == (True, 0)
+    assert [summary.subject for summary in gallery.subjects()] == ["ben"]
+
+
+def test_who_cannot_be_read_any_more_can_be_erased_all_the_same(gallery):
+    with gallery._store.database.writing() as connection:
+        connection.execute(update(embeddings).values(vector=b"damaged"))
+    proof = gallery.erase_subject("anna").receipt.proof
+    assert (proof.rows, proof.searches, proof.indexed) == (0, 0, 0)
     assert [summary.subject for summary in gallery.subjects()] == ["ben"]
 
 
