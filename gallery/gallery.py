@@ -5,7 +5,7 @@ about people is listed, read and erased in `gallery.people`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -119,10 +119,9 @@ class Gallery(People):
 
     def close(self) -> None:
         """Close the index and the store; nothing is left to be written."""
-        self._searches.close()
-        self._scrubber.scrub()
-        self._current.close()
-        self._store.close()
+        with closing(self._store), closing(self._current):
+            self._searches.close()
+            self._scrubber.scrub()
 
     def enroll(
         self,

@@ -4,12 +4,15 @@ import argparse
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
+from gallery import Gallery, Model, StoreUnavailable
 from gallery.commands import masterkey, rebuild, settings
 from gallery.database import Database
 from gallery.errors import NotScrubbed
+from gallery.index import ExactIndex
 from gallery.master_keys import read_master_key, write_master_key
 from gallery.packing import pack_silhouettes
 from gallery.rebuild import rebuild as rebuild_with
@@ -141,3 +144,16 @@ def test_what_could_not_be_scrubbed_is_tried_again():
     assert not scrubber.scrub()
     assert scrubber.scrub()
     assert answers == []
+
+
+def test_a_gallery_whose_last_scrub_fails_leaves_nothing_open(tmp_path):
+    def gone():
+        raise StoreUnavailable("expected a database")
+
+    model = Model(OLD.facts.model_id, OLD.facts.embedding_length)
+    index = ExactIndex(model.embedding_length)
+    gallery = Gallery(Store.open(tmp_path), model, index, gone)
+    index.add(np.array([1]), np.ones((1, model.embedding_length), np.float32))
+    with pytest.raises(StoreUnavailable, match="expected a database"):
+        gallery.close()
+    assert len(index) == 0, "closed, and its memory given back"
