@@ -167,7 +167,7 @@ class Gallery(People):
         if sealed:
             self._scrubber.owe()
         self._current.catch_up()
-        self._scrubber.scrub()
+        self._scrubber.scrub(wait=False)
         return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
 
     def enrolled_before(

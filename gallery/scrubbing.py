@@ -50,19 +50,23 @@ class Scrubber:
         with self._counting:
             self._owed += 1
 
-    def scrub(self) -> bool:
+    def scrub(self, *, wait: bool = True) -> bool:
         """Scrub where it is still to be done; False where it was not possible.
 
         Somebody may be reading the write-ahead log, or answer from an older index: then the next
-        write or start does it.
+        write or start does it. Without `wait` a scrub is also left to the thread that is at one.
         """
         if self._done == self._owed:
             return True
-        with self._turn:
+        if not self._turn.acquire(blocking=wait):
+            return False
+        try:
             owed = self._owed
             if self._done < owed:
                 others_forgot = self._forget_others()
                 if not (self._store.database.scrub() and others_forgot):
                     return False
                 self._done = owed
-        return True
+            return True
+        finally:
+            self._turn.release()

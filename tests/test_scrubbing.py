@@ -1,6 +1,7 @@
 """What a command took away, and a reader of the write-ahead log that keeps it from being cut."""
 
 import argparse
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
@@ -135,6 +136,20 @@ def test_an_erasure_during_the_scrub_of_another_is_scrubbed_for_itself():
     assert len(scrubs) == 2
     assert scrubber.scrub()
     assert len(scrubs) == 2, "nothing was left to do"
+
+
+def test_an_enrolment_leaves_a_scrub_to_the_thread_that_is_at_it():
+    asked = []
+
+    def scrub():
+        with ThreadPoolExecutor(1) as another:
+            asked.append(another.submit(scrubber.scrub, wait=False).result(timeout=60))
+        return True
+
+    store = SimpleNamespace(database=SimpleNamespace(scrub=scrub))
+    scrubber = Scrubber(store, None, lambda: True)
+    assert scrubber.scrub()
+    assert asked == [False]
 
 
 def test_what_could_not_be_scrubbed_is_tried_again():
