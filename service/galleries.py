@@ -60,6 +60,9 @@ class Galleries:
         """
         if name is None or name == self.own_name:
             return self.own
+        if (known := self._opened.get(name)) is not None:
+            return known.serving
+        # To fill an index may take minutes; who asks for another gallery does not wait for it.
         async with self._one_at_a_time:
             known = self._opened.get(name)
             if known is None:

@@ -59,5 +59,5 @@ def _add_headers(headers: MutableHeaders, path: str) -> None:
     for name, value in _HEADERS.items():
         headers[name] = value
     headers["Content-Security-Policy"] = _PAGE_POLICY
-    if not path.startswith("/web/"):
-        headers["Cache-Control"] = "no-store"
+    # The files of the page are asked for again each time, or an old script meets a new service.
+    headers["Cache-Control"] = "no-cache" if path.startswith("/web/") else "no-store"

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -290,6 +291,30 @@ def test_all_galleries_drain_together(settings: Settings) -> None:
         for name in ("lab", "gate"):
             await served.find(name)
         await served.close(drain_s=20)
+
+    asyncio.run(story())
+
+
+def test_who_asks_for_an_open_gallery_does_not_wait_for_another_to_open(settings: Settings) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def opened(_rooms: object, name: str, _stack: object) -> Any:
+        if name == "vast":
+            begun.set()
+            assert free.wait(60)
+        return SlowToClose(settings, asyncio.Barrier(1))
+
+    async def story() -> None:
+        served = ServedGalleries(opened(None, "own", None), cast(Any, None), opened)
+        await served.find("lab")
+        opening = asyncio.create_task(served.find("vast"))
+        await asyncio.to_thread(begun.wait, 60)
+        try:
+            async with asyncio.timeout(5):
+                await served.find("lab")
+        finally:
+            free.set()
+        await opening
 
     asyncio.run(story())
 

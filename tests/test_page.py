@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from gallery import Gallery, KeyStore
 from model.encoder import Threshold
@@ -165,6 +165,49 @@ def test_an_answer_never_stands_beside_another_walk(page: Page, encoder: FakeEnc
         encoder.free.set()
     page.wait_for_timeout(300)
     expect(answer).not_to_contain_text("Ada")
+    take_sample(page, "Ada", "Tuesday")
+    encoder.free.clear()
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    take_sample(page, "Dan", "a stranger")
+    with page.expect_response("**/enroll"):
+        encoder.free.set()
+    expect(page.locator("#count")).to_have_text("1 person, 2 walks", timeout=PATIENCE_MS)
+    expect(answer).not_to_contain_text("Ada")
+
+
+def test_the_walk_that_was_chosen_last_is_the_one_that_is_enrolled(page: Page) -> None:
+    held: list[Route] = []
+    # Playwright keeps a note on its handler, which a built-in one does not take.
+    page.route("**/preview", lambda route: held.append(route))  # noqa: PLW0108
+    with page.expect_request("**/preview"):
+        page.get_by_role("group", name="Ada", exact=True).get_by_text("Monday").click()
+    page.unroute("**/preview")
+    take_sample(page, "Ben", "Monday")
+    with page.expect_response("**/preview"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    expect(page.locator(".tile.probe .caption")).to_contain_text("Ben, Monday")
+    expect(page.locator("#subject")).to_have_value("Ben")
+
+
+def test_the_name_of_the_walk_before_is_not_left_for_the_next(page: Page) -> None:
+    take_sample(page, "Ada", "Monday")
+    page.locator("#files").set_input_files(WEB / "samples" / "ben-nm-01.npz")
+    caption = page.locator(".tile.probe .caption")
+    expect(caption).to_contain_text("ben-nm-01.npz", timeout=PATIENCE_MS)
+    expect(page.locator("#subject")).to_have_value("")
+
+
+def test_a_walk_that_is_nearer_to_somebody_else_is_doubted_aloud(page: Page) -> None:
+    enrol(page, "Ada", "Monday")
+    enrol(page, "Ben", "Monday")
+    take_sample(page, "Ada", "Tuesday")
+    page.locator("#subject").fill("Ben")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    verdict = page.locator(".verdict.inconclusive")
+    expect(verdict).to_contain_text("Enrolled as Ben.", timeout=PATIENCE_MS)
+    expect(verdict).to_contain_text("nearer to Ada")
+    picture(page, "doubt-light")
 
 
 @pytest.mark.parametrize("encoder", ["strict"], indirect=True)

@@ -247,7 +247,8 @@ def test_the_page_loads_nothing_from_elsewhere(client: Caller) -> None:
     assert "//" not in page.text.replace("<!doctype", "")
     for name in ("app.js", "style.css", "icon.svg"):
         assert f"/web/{name}" in page.text
-        assert client.get(f"/web/{name}").status_code == 200
+        file = client.get(f"/web/{name}")
+        assert (file.status_code, file.headers["cache-control"]) == (200, "no-cache")
 
 
 def test_the_documentation_describes_every_route(client: Caller) -> None:

@@ -141,6 +141,13 @@ export function showIdentified(root, answer, onShow) {
   root.replaceChildren(verdict(answer), ...cards(answer, onShow), notes(answer));
 }
 
+// Told by the service when a name may have been mixed up.
+function doubt({ subject, conflict }) {
+  if (!conflict) return [];
+  const words = `But it is nearer to ${conflict.subject} (distance ${conflict.distance.toFixed(2)}) than to the other walks of ${subject} (${conflict.own_distance.toFixed(2)}): a mixed-up name, or one person under two?`;
+  return [element("p", { className: "because", textContent: words })];
+}
+
 export function showEnrolled(root, answer) {
   const words = answer.duplicate
     ? `This walk of ${answer.subject} was enrolled before.`
@@ -149,9 +156,10 @@ export function showEnrolled(root, answer) {
   root.replaceChildren(
     element(
       "div",
-      { className: "verdict match" },
+      { className: `verdict ${answer.conflict ? "inconclusive" : "match"}` },
       element("p", { className: "words", textContent: words }),
       element("p", { className: "because", textContent: used }),
+      ...doubt(answer),
     ),
   );
 }

@@ -12,6 +12,7 @@ import { Walk } from "./walk.js";
 
 const player = new Player();
 let files = [];
+let wanted = null; // what was chosen last, while it is not seen yet
 
 function report(error) {
   find("message").textContent = error?.message ?? "";
@@ -74,11 +75,14 @@ async function choose(chosen, name) {
   find("actions").hidden = true;
   find("quality").hidden = true;
   files = [];
+  wanted = chosen;
   // Who the walk before was says nothing about this one.
   find("answer").replaceChildren();
+  find("subject").value = "";
   await run(async () => {
     const seen = await api.preview(chosen);
     const walk = await Walk.of(seen);
+    if (wanted !== chosen) return;
     player.load(walk, name ?? (chosen.length === 1 ? chosen[0].name : `${chosen.length} pictures`));
     files = chosen;
     showQuality(seen.quality);
@@ -90,7 +94,7 @@ function chooseSample(file, person, words) {
   return run(async () => {
     const sample = await api.sampleFile(file);
     await choose([sample], `${person}, ${words}`);
-    find("subject").value = person;
+    if (files[0] === sample) find("subject").value = person;
   });
 }
 
@@ -104,7 +108,9 @@ const identify = () => run(async () => {
 });
 
 const enroll = () => run(async () => {
-  showEnrolled(find("answer"), await api.enroll(files, find("subject").value.trim()));
+  const probe = files;
+  const answer = await api.enroll(probe, find("subject").value.trim());
+  if (files === probe) showEnrolled(find("answer"), answer);
   await people.refresh();
 });
 

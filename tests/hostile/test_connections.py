@@ -98,6 +98,19 @@ def test_what_never_ends_is_ended(
         assert is_closed(connection)
 
 
+def test_what_is_no_http_after_an_answer_is_no_fault_of_ours(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connected(serve(Patience())) as connection:
+        connection.sendall(
+            b"GET /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        assert answer(connection)[0] == 200
+        connection.sendall(b"ZZZ\r\n")
+        assert is_closed(connection)
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_a_json_body_that_comes_too_slowly_is_refused(serve: Serve) -> None:
     with connected(serve(HASTY)) as connection:
         connection.sendall(HALF_A_JSON)
