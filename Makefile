@@ -23,7 +23,7 @@ serve: $(VENV)/.serving
 demo: $(VENV)/.serving
 	$(BIN)/python -m service.demo
 
-# The weights that ship, from nothing, in about four hours: `demo` on easy walkers, `varied` on varied ones, then both
+# The weights that ship, from nothing, in four hours or more: `demo` on easy walkers, `varied` on varied ones, then both
 # kinds; the last layer; the int8 file; the table of the card. CASIA_A=FOLDER measures on these people as well.
 # tests/test_make_weights.py runs these very lines with few iterations and few people.
 weights: $(VENV)/.complete
