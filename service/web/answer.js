@@ -163,3 +163,37 @@ export function showEnrolled(root, answer) {
     ),
   );
 }
+
+const FILES = {
+  overwritten: "In the files it is overwritten.",
+  vacuumed: "The database server has freed its place.",
+  pending: "Somebody still reads the database's log; it is cut with the next write or start.",
+};
+
+// What was looked for afterwards; null when nothing could be.
+function looked(proof) {
+  if (!proof) return "It could not be looked for afterwards; the service's log says why.";
+  const left = proof.rows + proof.found + proof.indexed;
+  return `${left || "Nothing"} of it was found afterwards. ${FILES[proof.files]}`;
+}
+
+// The salt is told this once: with it the receipt shows later whose it is.
+export function showErased(root, { subject, samples, salt, receipt }) {
+  const walks = samples === 1 ? "1 walk" : `${samples} walks`;
+  const kept = Object.entries({ "subject id": subject, receipt: receipt.receipt_id, salt });
+  const rows = kept.flatMap(([name, value]) => [
+    element("dt", { textContent: name }),
+    element("dd", { textContent: value }),
+  ]);
+  const words = "The receipt names nobody. To show later whose it is takes all three, and the salt is told only now:";
+  root.replaceChildren(
+    element(
+      "div",
+      { className: "verdict no_match" },
+      element("p", { className: "words", textContent: `Erased ${walks} of ${subject}.` }),
+      element("p", { className: "because", textContent: looked(receipt.proof) }),
+    ),
+    element("p", { className: "note", textContent: words }),
+    element("dl", { className: "receipt" }, ...rows),
+  );
+}

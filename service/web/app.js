@@ -1,7 +1,7 @@
 // Wires the page: a walk is chosen, played, enrolled or asked about; people are listed and erased.
 
 import * as api from "./api.js";
-import { showEnrolled, showIdentified } from "./answer.js";
+import { showEnrolled, showErased, showIdentified } from "./answer.js";
 import { asked, find } from "./elements.js";
 import { hasKey, wireKey } from "./key.js";
 import { People } from "./people.js";
@@ -53,11 +53,20 @@ const besideProbe = (candidate) => run(async () => {
   if (files === probe) player.beside(walk, candidate.subject);
 });
 
+// Nothing of whoever was erased stays to be seen; the walk that the caller chose is the caller's.
+const showErasure = (erased) => {
+  if (files.length) player.alone();
+  else player.clear();
+  showErased(find("answer"), erased);
+  find("answers").scrollIntoView({ block: "nearest" });
+};
+
 const people = new People({
   list: find("people"),
   more: find("more"),
   count: find("count"),
   onShow: showSample,
+  onErased: showErasure,
   onError: report,
   confirm: async (question) => {
     find("question").textContent = question;

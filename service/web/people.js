@@ -9,8 +9,8 @@ const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 export class People {
   #next = null;
 
-  constructor({ list, more, count, onShow, onError, confirm }) {
-    Object.assign(this, { list, more, count, onShow, onError, confirm });
+  constructor({ list, more, count, onShow, onErased, onError, confirm }) {
+    Object.assign(this, { list, more, count, onShow, onErased, onError, confirm });
     more.addEventListener("click", () => this.#guard(() => this.#loadPage()));
   }
 
@@ -88,7 +88,7 @@ export class People {
 
   async #erase(question, act) {
     if (!(await this.confirm(question))) return;
-    await act();
+    this.onErased(await act());
     await this.refresh();
   }
 

@@ -47,6 +47,12 @@ export class Player {
     if (this.loaded) this.#show(this.#position);
   }
 
+  // Shows nothing any more.
+  clear() {
+    this.#walks = [];
+    this.#build();
+  }
+
   toggle() {
     if (this.loaded) this.#setPlaying(!this.#playing);
   }
