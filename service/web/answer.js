@@ -1,6 +1,6 @@
 // Shows who it is: the decision in words, and a card for every candidate.
 
-import { element } from "./elements.js";
+import { counted, element } from "./elements.js";
 import { because, faults } from "./reasons.js";
 
 const STEPS = ["decode", "align", "queue", "encode", "search"];
@@ -179,7 +179,6 @@ function looked(proof) {
 
 // The salt is told this once: with it the receipt shows later whose it is.
 export function showErased(root, { subject, samples, salt, receipt }) {
-  const walks = samples === 1 ? "1 walk" : `${samples} walks`;
   const kept = Object.entries({ "subject id": subject, receipt: receipt.receipt_id, salt });
   const rows = kept.flatMap(([name, value]) => [
     element("dt", { textContent: name }),
@@ -190,7 +189,7 @@ export function showErased(root, { subject, samples, salt, receipt }) {
     element(
       "div",
       { className: "verdict no_match" },
-      element("p", { className: "words", textContent: `Erased ${walks} of ${subject}.` }),
+      element("p", { className: "words", textContent: `Erased ${counted(samples, "walk", "walks")} of ${subject}.` }),
       element("p", { className: "because", textContent: looked(receipt.proof) }),
     ),
     element("p", { className: "note", textContent: words }),

@@ -16,3 +16,5 @@ export function asked(dialog) {
     dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
   });
 }
+
+export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;

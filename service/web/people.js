@@ -1,10 +1,8 @@
 // The gallery: a card a person, page by page, with every walk to look at and a way to erase it.
 
 import * as api from "./api.js";
-import { element } from "./elements.js";
+import { counted, element } from "./elements.js";
 import { Walk } from "./walk.js";
-
-const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
 export class People {
   #next = null;
