@@ -8,7 +8,8 @@
         print((await client.identify(silhouettes)).decision)
 
 A walk is a file that the service reads, a folder of pictures, a list of pictures, or an array. A
-service that is busy (429 or 503) is asked again after the time that it names.
+service that is busy (429 or 503), or at work on the same request (409), is asked again after the
+time that it names.
 """
 
 import asyncio
@@ -261,9 +262,11 @@ def _checked_key(key: str) -> str:
 
 def _wait_s(response: httpx.Response, call: Call[Any], attempt: int, retries: int) -> float | None:
     """Seconds to wait before the call is sent again; None when it is not to be."""
-    if response.status_code not in _COME_BACK or not call.may_repeat or attempt == retries:
-        return None
     asked = response.headers.get("retry-after", "")
+    # A 409 names a time while its first request is in work, and none when it will never do.
+    comes_back = response.status_code in _COME_BACK or (response.status_code == 409 and asked)
+    if not comes_back or not call.may_repeat or attempt == retries:
+        return None
     # A date is allowed as well; this service never names one.
     return min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else 1.0
 

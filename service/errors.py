@@ -15,7 +15,8 @@ ServiceError
 │   ├── TooManyFramesError       the walk is longer than the model or the service takes
 │   ├── TooFewFramesError        the walk is too short to be one
 │   ├── PoorQualityError         the walk is too poor to be enrolled
-│   ├── IdempotencyError         an Idempotency-Key that came with another body, or is in work
+│   ├── IdempotencyError         an Idempotency-Key that came with another body
+│   ├── InWorkError              the first request with an Idempotency-Key is still in work
 │   ├── AuthenticationError      no API key, or none that is live
 │   ├── MissingScopeError        the key was not made for this
 │   ├── ForeignGalleryError      the key was made for other galleries
@@ -109,7 +110,13 @@ class PoorQualityError(RequestError):
 
 
 class IdempotencyError(RequestError):
-    """The Idempotency-Key came with another body before, or its first request is in work."""
+    """The Idempotency-Key came with another body before."""
+
+
+class InWorkError(RequestError):
+    """The first request with this Idempotency-Key is still in work; come back in a moment."""
+
+    retry_after_s = 1
 
 
 class AuthenticationError(RequestError):

@@ -2,11 +2,10 @@
 
 A caller that lost the answer sends the request again; the first answer comes back. Kept are a
 digest of the request and the answer to it as JSON: ids, distances and counts, no silhouettes and no
-embedding. The answers are this process's own, for an hour, at most a thousand and 16 MB of them; an
-erasure forgets them all.
+embedding. The answers are this process's own, for an hour, at most a thousand and 16 MB of them;
+where there are more, those go first of which one caller has the most. An erasure forgets them all.
 """
 
-import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -16,7 +15,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from service.errors import IdempotencyError
+from service.errors import IdempotencyError, InWorkError
 from service.uploads import Upload
 
 KEPT = 1000
@@ -29,13 +28,28 @@ B = TypeVar("B", bound=BaseModel)
 @dataclass(frozen=True)
 class _Answer:
     digest: str
-    text: bytes | None
-    """None while the first request is in work."""
+    text: bytes
     at: float
 
-    @property
-    def size(self) -> int:
-        return len(self.text or b"")
+
+class _Shelf:
+    """What is kept for one caller, oldest first."""
+
+    def __init__(self) -> None:
+        self.answers: OrderedDict[Hashable, _Answer] = OrderedDict()
+        self.bytes = 0
+
+    def put(self, name: Hashable, answer: _Answer) -> None:
+        self.answers[name] = answer
+        self.bytes += len(answer.text)
+
+    def drop_oldest(self) -> None:
+        _, answer = self.answers.popitem(last=False)
+        self.bytes -= len(answer.text)
+
+    def drop_until(self, at: float) -> None:
+        while self.answers and next(iter(self.answers.values())).at <= at:
+            self.drop_oldest()
 
 
 class Answers:
@@ -43,54 +57,69 @@ class Answers:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
-        self._bytes = 0
+        self._shelves: dict[Hashable, _Shelf] = {}
+        self._in_work: dict[tuple[Hashable, Hashable], str] = {}
+        """Digests of requests that are not answered yet; there are no more than callers wait."""
+        self._erasures = 0
 
     async def once(
-        self, name: Hashable, digest: str, body: type[B], work: Callable[[], Awaitable[B]]
+        self,
+        caller: Hashable,
+        name: Hashable,
+        digest: str,
+        body: type[B],
+        work: Callable[[], Awaitable[B]],
+        *,
+        keep: Callable[[B], bool],
     ) -> B:
-        """Do the work, or give the answer that it had under this name; a failure is not kept.
+        """Do the work, or give the answer that a caller's request had under this name.
+
+        A failure is not kept, nor an answer that `keep` does not want.
 
         Raises:
-            IdempotencyError: the name came with another request, or its work is not done yet.
+            IdempotencyError: the name came with another request.
+            InWorkError: it came with this one, whose work is not done yet.
 
         """
-        self._forget_old()
-        known = self._answers.get(name)
-        if known is not None:
-            return body.model_validate_json(_same(known, digest))
-        self._keep(name, _Answer(digest, None, self._clock()))
+        self._make_room()
+        if (known := self._known(caller, name, digest)) is not None:
+            return body.model_validate_json(known)
+        begun, erasures = (caller, name), self._erasures
+        self._in_work[begun] = digest
         try:
             answer = await work()
-        except (Exception, asyncio.CancelledError):
-            self._forget(name)
-            raise
-        if name in self._answers:
-            self._forget(name)
-            self._keep(name, _Answer(digest, answer.model_dump_json().encode(), self._clock()))
+        finally:
+            del self._in_work[begun]
+        if self._erasures == erasures and keep(answer):
+            shelf = self._shelves.setdefault(caller, _Shelf())
+            shelf.put(name, _Answer(digest, answer.model_dump_json().encode(), self._clock()))
         return answer
 
     def clear(self) -> None:
-        """Forget everything, because somebody was erased."""
-        self._answers.clear()
-        self._bytes = 0
+        """Forget everything, and what is in work when it is done: somebody was erased."""
+        self._shelves.clear()
+        self._erasures += 1
 
-    def _keep(self, name: Hashable, answer: _Answer) -> None:
-        self._answers[name] = answer
-        self._bytes += answer.size
+    def _known(self, caller: Hashable, name: Hashable, digest: str) -> bytes | None:
+        if (begun := self._in_work.get((caller, name))) is not None:
+            _require_same(begun, digest)
+            raise InWorkError("the first request with this Idempotency-Key is still in work")
+        shelf = self._shelves.get(caller)
+        kept = None if shelf is None else shelf.answers.get(name)
+        if kept is None:
+            return None
+        _require_same(kept.digest, digest)
+        return kept.text
 
-    def _forget(self, name: Hashable) -> None:
-        answer = self._answers.pop(name, None)
-        self._bytes -= 0 if answer is None else answer.size
-
-    def _forget_old(self) -> None:
+    def _make_room(self) -> None:
         oldest = self._clock() - SECONDS
-        while self._answers:
-            name, answer = next(iter(self._answers.items()))
-            fits = len(self._answers) < KEPT and self._bytes <= KEPT_BYTES
-            if fits and answer.at > oldest:
-                return
-            self._forget(name)
+        for shelf in self._shelves.values():
+            shelf.drop_until(oldest)
+        self._shelves = {caller: shelf for caller, shelf in self._shelves.items() if shelf.answers}
+        while sum(len(shelf.answers) for shelf in self._shelves.values()) >= KEPT:
+            max(self._shelves.values(), key=lambda shelf: len(shelf.answers)).drop_oldest()
+        while sum(shelf.bytes for shelf in self._shelves.values()) > KEPT_BYTES:
+            max(self._shelves.values(), key=lambda shelf: shelf.bytes).drop_oldest()
 
 
 def digest_of(upload: Upload) -> str:
@@ -108,11 +137,8 @@ def digest_of(upload: Upload) -> str:
     return digest.hexdigest()
 
 
-def _same(known: _Answer, digest: str) -> bytes:
-    if known.digest != digest:
+def _require_same(known: str, digest: str) -> None:
+    if known != digest:
         raise IdempotencyError(
             "expected the request that this Idempotency-Key came with, got another"
         )
-    if known.text is None:
-        raise IdempotencyError("the first request with this Idempotency-Key is still in work")
-    return known.text

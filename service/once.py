@@ -14,16 +14,17 @@ from service.rooms import RoomsHere
 from service.uploads import Upload
 
 B = TypeVar("B", bound=BaseModel)
-Name = tuple[str | None, str, int, str]
-"""The id of the caller's key, the gallery, how often somebody was erased from it, by whichever
-process, and the caller's own name for the request."""
+Name = tuple[str, int, str]
+"""The gallery, how often somebody was erased from it, by whichever process, and the caller's own
+name for the request."""
 IdempotencyKey = Annotated[
     str | None,
     Header(
         min_length=1,
         max_length=128,
         description="your own name for this request: sent again with the same content within an "
-        "hour, the first answer comes back; with other content, or to another path, it is a 409",
+        "hour, the first answer comes back; with other content, or to another path, or while the "
+        "first is in work, it is a 409",
     ),
 ]
 
@@ -31,27 +32,47 @@ IdempotencyKey = Annotated[
 class Once:
     """Works on a request, unless it was answered already under its key."""
 
-    def __init__(self, answers: Answers, name: Name | None, target: str) -> None:
+    def __init__(
+        self, answers: Answers, caller: str | None, name: Name | None, target: str
+    ) -> None:
         self._answers = answers
+        self._caller = caller
         self._name = name
         self._target = target
 
-    async def upload(self, upload: Upload, body: type[B], work: Callable[[], Awaitable[B]]) -> B:
-        """Do the work for an upload, or give the `body` that it was answered with."""
+    async def upload(
+        self,
+        upload: Upload,
+        body: type[B],
+        work: Callable[[], Awaitable[B]],
+        *,
+        keep: Callable[[B], bool] = lambda _: True,
+    ) -> B:
+        """Do the work for an upload, or give the `body` that it was answered with.
+
+        An answer that `keep` does not want is worked out again when it is asked for again.
+        """
         if self._name is None:
             return await work()
         digest = await asyncio.to_thread(digest_of, upload)
-        return await self._once(digest, body, work)
+        return await self._once(digest, body, work, keep)
 
     async def words(self, wanted: BaseModel, body: type[B], work: Callable[[], Awaitable[B]]) -> B:
         """Do the work for a JSON body, or give the `body` that it was answered with."""
         digest = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
-        return await self._once(digest, body, work)
+        return await self._once(digest, body, work, lambda _: True)
 
-    async def _once(self, digest: str, body: type[B], work: Callable[[], Awaitable[B]]) -> B:
+    async def _once(
+        self,
+        digest: str,
+        body: type[B],
+        work: Callable[[], Awaitable[B]],
+        keep: Callable[[B], bool],
+    ) -> B:
         if self._name is None:
             return await work()
-        return await self._answers.once(self._name, f"{self._target} {digest}", body, work)
+        asked = f"{self._target} {digest}"
+        return await self._answers.once(self._caller, self._name, asked, body, work, keep=keep)
 
 
 async def once_of(
@@ -63,8 +84,9 @@ async def once_of(
         # An answer names people: no erasure is survived by one, not by that of another replica
         # either, nor by one whose own answer was an error.
         erasures = await rooms.ask(rooms.gallery.erasures)
-        name = (caller.key_id, rooms.settings.gallery, erasures, idempotency_key)
-    return Once(rooms.answers, name, f"{request.method} {request.url.path}?{request.url.query}")
+        name = (rooms.settings.gallery, erasures, idempotency_key)
+    target = f"{request.method} {request.url.path}?{request.url.query}"
+    return Once(rooms.answers, caller.key_id, name, target)
 
 
 OnceHere = Annotated[Once, Depends(once_of)]

@@ -27,6 +27,8 @@ _EXTRA_HEADERS: Mapping[int, Mapping[str, str]] = {
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1"},
 }
+# Of `request_in_work` alone.
+_SOME_HEADERS: Mapping[int, tuple[str, ...]] = {409: ("Retry-After",)}
 _HEADERS = {
     "WWW-Authenticate": "the scheme that is asked for",
     "Retry-After": "seconds after which to send the request again",
@@ -60,6 +62,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     errors.TooFewFramesError: Kind(422, "too_few_frames", "The walk is too short"),
     errors.PoorQualityError: Kind(422, "poor_quality", "The walk is too poor to enrol"),
     errors.IdempotencyError: Kind(409, "idempotency_conflict", "The Idempotency-Key is taken"),
+    errors.InWorkError: Kind(409, "request_in_work", "The same request is in work"),
     errors.AuthenticationError: Kind(401, "unauthenticated", "No live API key"),
     errors.MissingScopeError: Kind(403, "missing_scope", "The key was not made for this"),
     errors.ForeignGalleryError: Kind(403, "foreign_gallery", "The key is for other galleries"),
@@ -219,7 +222,7 @@ def _documented(status: int) -> dict[str, Any]:
     }
     headers = {
         name: {"description": _HEADERS[name], "schema": {"type": "string"}}
-        for name in _EXTRA_HEADERS.get(status, {})
+        for name in (*_EXTRA_HEADERS.get(status, {}), *_SOME_HEADERS.get(status, ()))
     }
     return described | ({"headers": headers} if headers else {})
 

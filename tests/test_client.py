@@ -61,6 +61,13 @@ def test_a_busy_service_is_asked_again(ask: Ask, statuses: Sequence[int]) -> Non
 
 
 @BOTH
+def test_the_answer_to_a_request_in_work_is_waited_for(ask: Ask) -> None:
+    assert ask(Service(409, 200)) == "ann"
+    with pytest.raises(RefusedError, match="409"):
+        ask(Service(409, 200, after=None))
+
+
+@BOTH
 @pytest.mark.parametrize(("statuses", "retries"), [((503,) * 3, 2), ((503,), 0), ((422,), 2)])
 def test_a_refusal_is_told_in_the_end(ask: Ask, statuses: Sequence[int], retries: int) -> None:
     service = Service(*statuses)

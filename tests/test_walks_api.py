@@ -1,9 +1,7 @@
 """Beyond one walk in a form: bare files, batches, windows, quality, ids of requests."""
 
-import io
 import json
 import logging
-from contextlib import closing
 from typing import Any
 
 import httpx
@@ -13,13 +11,10 @@ from numpy.typing import NDArray
 
 from gallery import Gallery, KeyStore
 from service.app import create_app
-from service.idempotency import KEPT_BYTES, SECONDS, Answers, digest_of
 from service.logs import JsonLines
 from service.packed import MEDIA_TYPE, pack
 from service.probes import split
-from service.problems import Problem
 from service.settings import Settings
-from service.uploads import Upload
 from tests.caller import Caller, calling
 from tests.fakes import FakeEncoder, npy, walker, zipped_walk
 from tests.waiting import wait_until
@@ -166,51 +161,6 @@ def test_a_wild_request_id_is_replaced(client: Caller, wild: str) -> None:
     assert len(made) == 32
 
 
-KEY = {"idempotency-key": "order 66"}
-
-
-def test_an_enrolment_sent_twice_is_answered_once(client: Caller, encoder: FakeEncoder) -> None:
-    first, second = (enroll(client, "ann", walker(10), headers=KEY) for _ in range(2))
-    assert first.status_code == second.status_code == 201
-    assert first.json() == second.json()
-    assert len(encoder.batches) == 1
-    other = enroll(client, "ann", walker(11), headers=KEY)
-    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
-    other = enroll(client, "ben", walker(10), headers=KEY)
-    assert other.status_code == 409
-    client.delete("/subjects/ann")
-    again = enroll(client, "ann", walker(10), headers=KEY)
-    assert (again.status_code, again.json()["duplicate"]) == (201, False)
-
-
-@pytest.mark.parametrize(
-    ("path", "data"),
-    [("/identify", {}), ("/identify/batch", {}), ("/verify", {"subject": "ann"})],
-)
-def test_a_question_sent_twice_is_worked_on_once(
-    client: Caller, encoder: FakeEncoder, path: str, data: dict[str, str]
-) -> None:
-    enroll(client, "ann", walker(10))
-
-    def ask(build: int, **more: Any) -> Any:
-        return client.post(path, data={**data, **more}, files=sequence(walker(build)), headers=KEY)
-
-    first, second = ask(10), ask(10)
-    assert (first.status_code, len(encoder.batches)) == (200, 2)
-    assert first.json() == second.json()
-    # The same key for another walk, another field, another path.
-    others = [
-        ask(11),
-        ask(10, metadata='{"view": 90}'),
-        enroll(client, "b", walker(9), headers=KEY),
-    ]
-    assert [other.json()["code"] for other in others] == ["idempotency_conflict"] * 3
-    # An answer names people, so none outlives an erasure.
-    enroll(client, "ben", walker(20))
-    client.delete("/subjects/ben")
-    assert ask(11).status_code == 200
-
-
 def test_a_batch_is_dropped_when_its_caller_hangs_up(url: str, encoder: FakeEncoder) -> None:
     encoder.free.clear()
     files = [("sequence", ("walk", npy(walker(10))))] * 12
@@ -223,81 +173,6 @@ def test_a_batch_is_dropped_when_its_caller_hangs_up(url: str, encoder: FakeEnco
         # Whoever asks next is answered after the walks that were with the encoder, and no others.
         assert client.post("/identify", files=sequence(walker(10))).status_code == 200
     assert sum(len(batch) for batch in encoder.batches) < 6
-
-
-def test_no_answer_outlives_an_erasure_by_another_process(
-    client: Caller, gallery: Gallery, settings: Settings
-) -> None:
-    enroll(client, "ann", walker(10))
-    before = client.post("/identify", files=sequence(walker(10)), headers=KEY).json()
-    assert [one["subject"] for one in before["candidates"]] == ["ann"]
-    status = gallery.status()
-    other = Gallery.open(
-        settings.data, model_id=status.model_id, embedding_length=status.embedding_length
-    )
-    with closing(other):
-        other.erase_subject("ann")
-    after = client.post("/identify", files=sequence(walker(10)), headers=KEY).json()
-    assert after["candidates"] == []
-
-
-@pytest.mark.parametrize("key", ["", "x" * 129])
-def test_an_idempotency_key_has_bounds(client: Caller, key: str) -> None:
-    answer = client.post("/identify", files=sequence(walker(9)), headers={"idempotency-key": key})
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-
-
-def test_a_failure_is_not_kept(client: Caller, encoder: FakeEncoder) -> None:
-    encoder.failure = RuntimeError("no")
-    assert enroll(client, "ann", walker(10), headers=KEY).status_code == 500
-    encoder.failure = None
-    assert enroll(client, "ann", walker(10), headers=KEY).status_code == 201
-
-
-def test_answers_are_forgotten_by_age_and_number() -> None:
-    import asyncio
-
-    now = [0.0]
-    answers = Answers(clock=lambda: now[0])
-    done: list[str] = []
-
-    async def ask(name: str, size: int = 1) -> None:
-        async def work() -> Problem:
-            done.append(name)
-            return Problem(
-                type="", title="", status=1, code="", detail="x" * size, request_id=None,
-                reasons=None, errors=None,
-            )  # fmt: skip
-
-        await answers.once(name, "digest", Problem, work)
-
-    async def story() -> None:
-        await ask("old")
-        await ask("old")
-        now[0] += SECONDS
-        await ask("old")
-        for number in range(1000):
-            await ask(f"{number}")
-        await ask("old")
-
-        await ask("large", KEPT_BYTES + 1)
-        await ask("old")
-        assert done.count("large") == 1
-        await ask("large")
-
-    asyncio.run(story())
-    assert done.count("old") == 4
-    assert done.count("large") == 2
-
-
-def test_the_digest_tells_fields_and_files_apart() -> None:
-    def upload(data: bytes, **fields: str) -> str:
-        return digest_of(Upload(sequence=io.BytesIO(data), fields=fields))
-
-    seen = {upload(b"x"), upload(b"y"), upload(b"x", subject="a"), upload(b"x", subject="b")}
-    seen.add(digest_of(Upload(frames=(io.BytesIO(b"x"), io.BytesIO(b"")))))
-    assert len(seen) == 5
-    assert upload(b"x", a="1", b="2") == upload(b"x", b="2", a="1")
 
 
 def test_a_log_line_names_route_and_key_id_and_nobody(

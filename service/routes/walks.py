@@ -125,7 +125,10 @@ async def identify_batch(arrived: ArrivalHere) -> schemas.IdentifiedBatch:
     async def work() -> schemas.IdentifiedBatch:
         return await _identify_each(arrived, files, wanted)
 
-    return await arrived.once.upload(upload, schemas.IdentifiedBatch, work)
+    # Sent again, a batch of which a walk found no room, or us at fault, has another try.
+    return await arrived.once.upload(
+        upload, schemas.IdentifiedBatch, work, keep=lambda batch: not batch.may_be_asked_again
+    )
 
 
 @router.post(

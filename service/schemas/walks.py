@@ -151,6 +151,11 @@ class IdentifiedBatch(Body):
 
     items: tuple[BatchItem, ...]
 
+    @property
+    def may_be_asked_again(self) -> bool:
+        """Whether a walk failed that might not the next time; it is no part of the body."""
+        return any(item.problem and item.problem.status >= 500 for item in self.items)
+
 
 class Verified(Body):
     """Answer to a verification: is this walk the subject's?"""
