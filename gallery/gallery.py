@@ -5,7 +5,7 @@ about people is listed, read and erased in `gallery.people`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -102,19 +102,14 @@ class Gallery(People):
         cls, store: Store, model: Model, index: VectorIndex | IndexChoice | None = None
     ) -> Self:
         """Fill an index from a store; both are closed with the gallery, and on an error."""
-        try:
+        with ExitStack() as opened:
+            opened.callback(store.close)
             gallery = cls(store, model, *opened_index(index, store, model))
-        except BaseException:
-            store.close()
-            raise
-        try:
+            opened.callback(gallery._current.close)
             store.adopt(model)
             gallery._current.catch_up()
             gallery._scrubber.scrub()
-        except BaseException:
-            gallery._current.close()
-            store.close()
-            raise
+            opened.pop_all()
         return gallery
 
     def close(self) -> None:

@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
-from gallery import Gallery
+from gallery import Gallery, IndexUnavailable
+from gallery.generations import Model
 from gallery.index import ExactIndex
 from gallery.sharing import SharedLock
+from gallery.store import Store
 
 LENGTH = 8
 
@@ -32,6 +35,24 @@ for number in range(int(sys.argv[2]), 1_000_000):
 
 def open_gallery(folder, index=None):
     return Gallery.open(folder, model_id="model-a", embedding_length=LENGTH, index=index)
+
+
+class SickIndex(ExactIndex):
+    """Neither begins nor ends."""
+
+    def begin(self, name, retired=()):
+        raise IndexUnavailable("expected to begin")
+
+    def close(self):
+        raise IndexUnavailable("expected to end")
+
+
+def test_an_index_that_fails_twice_leaves_no_store_open(tmp_path):
+    store, closed = Store.open(tmp_path), []
+    event.listen(store.database.engine, "close", lambda *_: closed.append(True))
+    with pytest.raises(IndexUnavailable, match="expected to end"):
+        Gallery.over(store, Model("model-a", LENGTH), SickIndex(LENGTH))
+    assert closed
 
 
 class WatchedIndex(ExactIndex):
