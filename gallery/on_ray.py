@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
@@ -94,7 +95,7 @@ class RayWorkers:
             RebuildFailed: not every worker opened the model.
 
         """
-        self._ray = _ray()
+        self._ray = _ray(address)
         _connect(self._ray, address, None if workers is None else workers * threads)
         try:
             cpus = self._ray.cluster_resources().get("CPU", 1)
@@ -186,9 +187,13 @@ class RayWorkers:
             raise RebuildFailed(f"expected workers with the model {model_id}, got {found}")
 
 
-def _ray() -> Any:
+def _ray(address: str) -> Any:
     # Nothing is told to anybody of who rebuilds what where.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == LOCAL:
+        # Read when Ray is imported. Without clusters, on whatever system, it listens on loopback
+        # alone; the address that `init` can be told is no use, it takes a loopback one for none.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
         import ray.exceptions
@@ -204,13 +209,20 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
     try:
         _knock(address)
         if address == LOCAL:
-            ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, **quiet)
+            started = ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, **quiet)
+            _require_loopback(started.address_info["node_ip_address"])
         else:
             ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         with suppress(Exception):
             ray.shutdown()
         raise RebuildRefused(f"expected a Ray cluster at {address}, got: {error}") from error
+
+
+def _require_loopback(address: str) -> None:
+    """Refuse a local Ray that others can reach: what it is sent, it unpickles and runs."""
+    if not ip_address(address).is_loopback:
+        raise RuntimeError(f"one of this machine that listens at {address}, for others as well")
 
 
 def _knock(address: str) -> None:

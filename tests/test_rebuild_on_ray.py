@@ -1,7 +1,12 @@
 """A rebuild spread over two worker processes of Ray."""
 
-from contextlib import closing
+import os
+import sys
+from contextlib import closing, suppress
 from functools import partial
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,12 +33,18 @@ on_ray = pytest.mark.slow
 FACTOR = b"-3.0"  # the fake model's file
 
 
+def skip_without_ray():
+    """Not by importing it: what it is told by its environment it reads then."""
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed: the extra 'ray'")
+
+
 @pytest.fixture
 def spread(tmp_path):
     """Opens two workers that do something while they embed."""
     opened = []
 
-    pytest.importorskip("ray", reason="Ray is not installed: the extra 'ray'")
+    skip_without_ray()
 
     def open_with(during, **changes):
         (tmp_path / "new.onnx").write_bytes(FACTOR)
@@ -62,7 +73,7 @@ def stored(folder):
 
 @on_ray
 def test_it_embeds_as_one_process_does_to_the_bit(tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed: the extra 'ray'")
+    skip_without_ray()
     for name in ("one", "spread"):
         (tmp_path / name).mkdir()
         with closing(
@@ -134,6 +145,43 @@ def test_batches_come_back_in_order_and_are_not_all_on_the_way_at_once(spread):
         assert batch.rows == [place]
         np.testing.assert_array_equal(vectors, new_encoder().encode([walk_of(place)]))
         assert len(asked) - place <= 4 * workers.workers + 1
+
+
+@on_ray
+def test_on_this_machine_it_listens_on_loopback_alone(spread):
+    spread(nothing)
+    addresses = [address for pid in _family(os.getpid()) for address in _listening(pid)]
+    assert len(addresses) > 3
+    assert {ip_address(one).is_loopback for one in addresses} == {True}
+
+
+def _family(pid):
+    """A process and all its descendants."""
+    children = [
+        int(child)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    ]
+    return {pid, *(one for child in children for one in _family(child))}
+
+
+def _listening(pid):
+    """The addresses, v6 ones as v4 where they are mapped, on which a process listens."""
+    with suppress(FileNotFoundError):
+        mine = {os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()}
+        for kind in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == "0A" and f"socket:[{words[9]}]" in mine:
+                    yield _address(words[1].partition(":")[0])
+
+
+def _address(digits):
+    """Read an address as /proc has it: words of 32 bits, each in this machine's order."""
+    words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
+    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    found = ip_address(packed)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 @on_ray
