@@ -2,6 +2,8 @@
 
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
@@ -16,8 +18,10 @@ from gallery.generations import Model
 from gallery.master_keys import encrypt_plain, rotate, write_master_key
 from gallery.next_generation import next_walks
 from gallery.packing import pack_silhouettes, unpack_silhouettes
+from gallery.preparing import find_or_make_gallery
 from gallery.schema import embeddings, silhouettes, subjects
 from gallery.store import Store
+from tests.waiting import wait_until
 
 LENGTH = 64
 KEY, OTHER = MasterKey(bytes(range(32))), MasterKey(bytes(range(1, 33)))
@@ -144,6 +148,42 @@ def test_rotation_takes_the_old_key_s_place_and_touches_no_content(location):
         open_gallery(location)
     gallery = open_gallery(location, OTHER)
     assert gallery.verify("anna", embedding(1)).distance == 0
+    gallery.close()
+
+
+class WaitingKey:
+    """A master key that takes its time over the first subject's key."""
+
+    def __init__(self, key):
+        self.fingerprint, self._key = key.fingerprint, key
+        self.entered, self.free = threading.Event(), threading.Event()
+
+    def rewrap(self, wrapped, slot, old):
+        self.entered.set()
+        assert self.free.wait(60)
+        return self._key.rewrap(wrapped, slot, old)
+
+
+def waiting_locks(database):
+    with database.reading() as connection:
+        ungranted = text("SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted")
+        return connection.scalar(ungranted)
+
+
+def test_on_a_server_nobody_makes_a_gallery_while_a_rotation_is_under_way(postgres_url):
+    gallery, slow = open_gallery(postgres_url), WaitingKey(OTHER)
+    enroll(gallery, "anna", 1)
+    with closing(Database(postgres_url, Vault(KEY))) as database, ThreadPoolExecutor(2) as threads:
+        rotation = threads.submit(rotate, database, slow)
+        try:
+            assert slow.entered.wait(60)
+            making = threads.submit(find_or_make_gallery, database, "lab")
+            wait_until(lambda: making.done() or waiting_locks(database))
+            assert not making.done(), "who enrols in it now is sealed with the old key"
+        finally:
+            slow.free.set()
+        assert rotation.result(60) == 1
+        assert making.result(60)[1]
     gallery.close()
 
 
