@@ -83,10 +83,22 @@ class Current:
 
     @contextmanager
     def still(self) -> Iterator[Head | None]:
-        """Catch up, then hold the index still; gives what it agrees with, None when nothing."""
-        self.catch_up()
-        with self._searching.shared():
-            yield self._seen
+        """Catch up, then hold the index still; gives what it agrees with, None when nothing.
+
+        Raises:
+            ModelMismatch: another model's generation is live, and the index can answer no more.
+
+        """
+        try:
+            self.catch_up()
+            with self._searching.shared():
+                yield self._seen
+        except IndexUnavailable:
+            # What it holds is in doubt: the next request starts it over.
+            self._seen = None
+            # Where another generation answers, its index lets go of what this one's has outside.
+            require_model(self._store.head(), self.model)
+            raise
 
     @contextmanager
     def searchable(self) -> Iterator[Head]:
@@ -104,12 +116,7 @@ class Current:
                     "it; the next request starts it over"
                 )
             require_model(seen, self.model)
-            try:
-                yield seen
-            except IndexUnavailable:
-                # What it holds is in doubt: the next request starts it over.
-                self._seen = None
-                raise
+            yield seen
 
     def nearest(
         self, embedding: NDArray[np.float32], limit: int, samples_of_a_subject: int = 1

@@ -46,13 +46,14 @@ def walk(seed):
     return np.random.default_rng(seed).integers(0, 256, (frames, 8, 6), dtype=np.uint8)
 
 
-def open_gallery(folder, encoder, master_key=None):
+def open_gallery(folder, encoder, master_key=None, index=None):
     facts = encoder.facts
     return Gallery.open(
         folder,
         model_id=facts.model_id,
         embedding_length=facts.embedding_length,
         master_key=master_key,
+        index=index,
     )
 
 

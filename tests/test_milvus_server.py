@@ -8,13 +8,17 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from gallery import Gallery, IndexUnavailable
+from gallery import Gallery, IndexUnavailable, ModelMismatch
 from gallery.backup import back_up, restore
 from gallery.database import Database
+from gallery.generations import names
 from gallery.indexes.milvus import INDEX_TYPES, MilvusIndex
 from gallery.indexes.newest import KEPT_S
+from gallery.rebuild import rebuild
+from gallery.store import Store
 from tests.indexes import LENGTH, Clock, check, fill, vectors
 from tests.milvus import PATIENCE_S, Relay
+from tests.rebuilding import OLD, assert_finds, enroll, new_encoder, open_gallery, walk
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.milvus
@@ -62,6 +66,35 @@ def index_of(milvus_server):
 
 def whom(gallery, number):
     return [one.subject for one in gallery.identify(PROBES[number], limit=1)]
+
+
+def test_a_replica_of_the_old_model_learns_of_a_rebuild_when_its_collection_goes(
+    milvus_server, tmp_path
+):
+    prefix, encoder = f"t{uuid4().hex}", new_encoder()
+
+    def replica(encoder):
+        index = MilvusIndex(encoder.facts.embedding_length, milvus_server.url, prefix=prefix)
+        return open_gallery(tmp_path, encoder, index=index)
+
+    old = replica(OLD)
+    for seed in (1, 2):
+        enroll(old, OLD, seed)
+    with closing(Store.open(tmp_path)) as store:
+        rebuild(store, encoder)
+    assert_finds(old, OLD, [1, 2])
+    new = replica(encoder)
+    with pytest.raises(ModelMismatch, match="one embedded by model-new"):
+        old.identify(OLD.encode([walk(1)])[0])
+    assert_finds(new, encoder, [1, 2])
+    for gallery in (old, new):
+        gallery.close()
+    MilvusIndex(6, milvus_server.url, prefix=prefix).begin("end", retired=_named(tmp_path))
+
+
+def _named(folder):
+    with closing(Store.open(folder)) as store, store.database.reading() as connection:
+        return [names(connection, store.gallery_id, store.head().generation)[0]]
 
 
 def answers_again(gallery):

@@ -5,7 +5,15 @@ from contextlib import closing
 
 import pytest
 
-from gallery import Gallery, RebuildFailed, RebuildRefused, StoreUnavailable, WrongMasterKey
+from gallery import (
+    Gallery,
+    IndexUnavailable,
+    ModelMismatch,
+    RebuildFailed,
+    RebuildRefused,
+    StoreUnavailable,
+    WrongMasterKey,
+)
 from gallery.commands.rebuild import configure, run
 from gallery.index import ExactIndex
 from gallery.master_keys import write_master_key
@@ -66,7 +74,13 @@ class Keeping(ExactIndex):
     def begin(self, name, retired=()):
         self._kept.difference_update(retired)
         self._kept.add(name)
+        self._name = name
         return super().begin(name)
+
+    def search(self, vector, k):
+        if self._name not in self._kept:
+            raise IndexUnavailable(f"expected {self._name}, which is gone")
+        return super().search(vector, k)
 
 
 def test_an_index_elsewhere_hears_of_a_generation_that_was_dropped_meanwhile(tmp_path, store):
@@ -88,6 +102,29 @@ def test_an_index_elsewhere_hears_of_a_generation_that_was_dropped_meanwhile(tmp
     assert len(kept - {first}) == len(kept) == 1
     assert rebuild(store, OLD).embedded == 23, "nothing was left of it"
     assert drop_others(store) == 1
+
+
+def enroll_again(gallery, embedding):
+    gallery.enroll("s3", embedding, silhouettes=walk(60))
+
+
+@pytest.mark.parametrize("ask", [Gallery.identify, enroll_again])
+def test_a_replica_whose_generation_another_let_go_of_says_which_model_answers(
+    tmp_path, store, ask
+):
+    encoder, kept = new_encoder(), set()
+    old = open_gallery(tmp_path, OLD, index=Keeping(4, kept))
+    rebuild(store, encoder)
+    assert_finds(old, OLD, range(23))
+    new = open_gallery(tmp_path, encoder, index=Keeping(6, kept))
+    with pytest.raises(ModelMismatch, match="one embedded by model-new"):
+        ask(old, OLD.encode([walk(60)])[0])
+    assert_finds(new, encoder, range(23))
+    kept.clear()
+    with pytest.raises(IndexUnavailable, match="which is gone"):  # nobody else's doing
+        new.identify(encoder.encode([walk(3)])[0])
+    old.close()
+    new.close()
 
 
 def test_dropping_a_generation_that_is_being_built_stops_its_rebuild(store):
