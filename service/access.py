@@ -5,6 +5,7 @@ A route without a row, or one that is not guarded, keeps the service from starti
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -23,12 +24,13 @@ from service.errors import (
     ForeignGalleryError,
     InvalidFieldError,
     MissingScopeError,
+    UnsupportedFormatError,
     UploadTimeoutError,
     UploadTooLargeError,
 )
 from service.keyring import LOCAL, Caller, is_loopback
 from service.problems import answer_to, responses
-from service.receive import TEXT_FIELDS
+from service.receive import TEXT_FIELDS, check_coding
 from service.rooms import rooms_of
 
 Scope = Literal["identify", "enroll", "read", "erase", "review", "admin"]
@@ -74,6 +76,7 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
 _OF_NO_GALLERY = frozenset({"list_galleries", "metrics"})
 """Operations that say of each gallery only what the caller's key may see."""
 
+_JSON = re.compile(r"application/(.+\+)?json")
 JSON_BYTES = 64 * 1024
 """Size of a body that is no upload."""
 # Not operations: the files of the web page, and what FastAPI adds by itself.
@@ -208,10 +211,12 @@ async def _with_body(request: Request) -> Request:
     """Receive a JSON body, of so many bytes and in so many seconds, before FastAPI reads it.
 
     Raises:
+        UnsupportedFormatError: it is compressed, or not of a type of JSON.
         UploadTooLargeError, UploadTimeoutError: beyond the limits.
         ClientDisconnect: the caller left.
 
     """
+    check_coding(request)
     body, seconds = bytearray(), rooms_of(request).settings.upload_timeout_s
     try:
         async with asyncio.timeout(seconds):
@@ -221,6 +226,12 @@ async def _with_body(request: Request) -> Request:
                     raise UploadTooLargeError(f"expected a body of at most {JSON_BYTES:,} bytes")
     except TimeoutError as error:
         raise UploadTimeoutError(f"expected the whole body within {seconds:g} seconds") from error
+
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and not _JSON.fullmatch(kind):
+        raise UnsupportedFormatError(
+            f"expected a body of application/json, got {kind[:80] or 'no content type'!r}"
+        )
 
     async def receive() -> Message:
         return {"type": "http.request", "body": bytes(body), "more_body": False}

@@ -16,11 +16,14 @@ import uvicorn
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.problems import Kind, answer
+
 # Longer than proxies keep an idle connection, so that they never send into one that just closed.
 KEEP_ALIVE_S = 75
 REFUSED_AT_A_TIME = 128
 """Connections beyond the number that are told so; more are closed without a word."""
 _TOO_MANY = "too_many_connections"
+_NO_HTTP = Kind(400, "bad_request", "Bad Request")
 
 _Owed = Literal["head", "body", "nothing"]
 
@@ -99,9 +102,15 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; after an answer that has begun, only by closing."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            super().send_400_response(msg)
-        else:
-            self.transport.close()
+            problem = answer(_NO_HTTP, "expected a request of HTTP/1.1, got what is none")
+            headers = [*problem.raw_headers, (b"connection", b"close")]
+            for event in (
+                h11.Response(status_code=problem.status_code, headers=headers),
+                h11.Data(data=bytes(problem.body)),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """Wait for the caller to read, but not for ever; asyncio's interface."""

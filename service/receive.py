@@ -48,10 +48,7 @@ async def received(
         BusyError: the bodies that are in work already leave no room for this one.
 
     """
-    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
-        raise UnsupportedFormatError(
-            f"expected a body as it is, got one under the content encoding {coding[:40]!r}"
-        )
+    check_coding(request)
     kind = request.headers.get("content-type", "").lower()
     is_raw = kind.partition(";")[0].strip() in RAW_TYPES
     if not is_raw and not kind.startswith("multipart/form-data"):
@@ -71,6 +68,14 @@ async def received(
         yield upload
     finally:
         await close()
+
+
+def check_coding(request: Request) -> None:
+    """Refuse a body that was compressed on the way; raises UnsupportedFormatError."""
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise UnsupportedFormatError(
+            f"expected a body as it is, got one under the content encoding {coding[:40]!r}"
+        )
 
 
 async def _receive_raw(request: Request, chunks: AsyncGenerator[bytes, None]) -> Received:

@@ -24,6 +24,8 @@ from service.video_worker import HEAD, TOO_MUCH
 
 VIDEO_BYTES = 32 * 1024 * 1024
 _CHUNK = 1024 * 1024
+_BOXES = 10_000
+"""More than a walk has where each frame is a fragment; to count them takes some milliseconds."""
 
 
 def is_video(head: bytes) -> bool:
@@ -36,7 +38,7 @@ def frames_of(file: IO[bytes], size: int, limits: Limits) -> Iterator[NDArray[np
 
     Raises:
         UploadTooLargeError: more bytes than a video of silhouettes has.
-        DamagedUploadError: no video, or one that takes too much memory, or half of
+        DamagedUploadError: no video, or one that is cut short, takes too much memory, or half of
             `limits.video_s` on the processor.
         TimeoutError: it is not decoded after `limits.video_s`, which is the machine's fault.
         FrameTooLargeError, TooManyFramesError: beyond the limits.
@@ -44,7 +46,42 @@ def frames_of(file: IO[bytes], size: int, limits: Limits) -> Iterator[NDArray[np
     """
     if size > VIDEO_BYTES:
         raise UploadTooLargeError(f"expected a video of at most {VIDEO_BYTES:,} bytes")
+    _require_whole(file, size)
     return _frames(file, limits)
+
+
+def _require_whole(file: IO[bytes], size: int) -> None:
+    """Refuse a file that says it is longer: a decoder shows what is there and is content."""
+    end = _claimed_end(file, size)
+    file.seek(0)
+    if end > size:
+        raise DamagedUploadError(
+            f"expected a video of at least {end:,} bytes, as it says itself, got {size:,}: it was "
+            "cut short"
+        )
+
+
+def _claimed_end(file: IO[bytes], size: int) -> int:
+    """Tell where a video says that it ends; 0 when it does not say."""
+    file.seek(0)
+    if (head := file.read(8))[:4] == b"RIFF":
+        length = int.from_bytes(head[4:], "little")
+        # Who writes into a pipe cannot come back to fill the length in.
+        return 0 if length in (0, 0xFFFFFFFF) else 8 + length
+    end = 0
+    for _ in range(_BOXES):
+        if end + 8 > size:
+            return end
+        file.seek(end)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:], "big")
+        # A box of length 0 goes on to the end of the file, and shorter ones are none.
+        if length < 8:
+            return 0
+        end += length
+    raise DamagedUploadError(f"expected a video of at most {_BOXES:,} boxes, got more")
 
 
 def _frames(file: IO[bytes], limits: Limits) -> Iterator[NDArray[np.uint8]]:

@@ -149,6 +149,39 @@ def test_what_only_begins_as_a_video_is_damaged(keep: float) -> None:
         read(data)
 
 
+@pytest.mark.parametrize("keep", [0.6, 1.0])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "flags"),
+    [(".avi", "FFV1", ""), (".mp4", "mp4v", "faststart"), (".mp4", "mp4v", "frag_keyframe")],
+)
+def test_a_video_that_is_cut_is_damaged_also_where_it_can_be_decoded(
+    monkeypatch: pytest.MonkeyPatch, suffix: str, codec: str, flags: str, keep: float
+) -> None:
+    monkeypatch.setenv("OPENCV_FFMPEG_WRITER_OPTIONS", f"movflags;{flags}" if flags else "")
+    whole = video(WALK, suffix, codec)
+    assert len(read(whole)) == len(WALK)
+    with pytest.raises(DamagedUploadError, match="cut short"):
+        read(whole[: int(keep * len(whole)) - 1])
+
+
+def test_what_a_file_says_of_its_length_may_be_left_out() -> None:
+    whole = video(WALK)
+    assert len(read(whole[:4] + bytes(4) + whole[8:])) == len(WALK)
+    assert len(read(video(WALK, ".mp4", "mp4v") + bytes(100))) == len(WALK)
+
+
+@pytest.mark.parametrize("length", [b"\xff" * 4, b"\0\0\0\x01mdat" + b"\xff" * 8])
+def test_a_box_beyond_every_file_is_refused(length: bytes) -> None:
+    with pytest.raises(DamagedUploadError, match="cut short"):
+        read(b"\0\0\0\x10ftypisom\0\0\0\0" + length + bytes(20))
+
+
+def test_a_video_of_nothing_but_boxes_is_damaged() -> None:
+    boxes = b"\0\0\0\x08free" * 20_000
+    with pytest.raises(DamagedUploadError, match="boxes"):
+        read(b"\0\0\0\x10ftypisom\0\0\0\0" + boxes)
+
+
 def test_a_decoder_that_takes_too_long_is_ended() -> None:
     with pytest.raises(TimeoutError):
         read(video(WALK), replace(LIMITS, video_s=0))

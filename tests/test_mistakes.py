@@ -85,6 +85,28 @@ def test_a_compressed_body_is_refused_as_such(client: Caller) -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"content-encoding": "gzip", "content-type": "application/json"}, "encoding 'gzip'"),
+        ({"content-type": "text/plain"}, "application/json, got 'text/plain'"),
+        ({}, "application/json, got 'no content type'"),
+    ],
+)
+def test_words_that_are_no_json_are_told_what_is(
+    client: Caller, headers: dict[str, str], told: str
+) -> None:
+    response = client.post("/calibrate", content=b'{"target_fpir": 0.1}', headers=headers)
+    check_problem(response, 415, "unsupported_format")
+    assert told in response.json()["detail"]
+    kinds = ("application/json; charset=utf-8", "application/merge-patch+json", "Application/JSON")
+    for kind in kinds:
+        taken = client.post(
+            "/calibrate", content=b'{"target_fpir": 0.1}', headers={"content-type": kind}
+        )
+        check_problem(taken, 409, "calibration_refused")
+
+
+@pytest.mark.parametrize(
     "host", ["evil.example:8000", "127.0.0.1.evil.example", "10.0.0.5", "[bad"]
 )
 def test_without_keys_another_name_than_this_machine_s_opens_nothing(

@@ -98,6 +98,31 @@ def test_what_never_ends_is_ended(
         assert is_closed(connection)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"HELO there\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX Y: z\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Big: " + b"x" * 100_000,
+        b"POST /identify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        b"Content-Type: application/zip\r\n\r\nZZZ\r\n",
+    ],
+    ids=["words", "TLS", "no host", "bent header", "giant header", "bent chunk"],
+)
+def test_what_is_no_http_is_a_problem_too(serve: Serve, sent: bytes) -> None:
+    with connected(serve(Patience())) as connection:
+        connection.sendall(sent)
+        status, headers, body = answer(connection)
+        assert is_closed(connection)
+    assert (status, headers["content-type"]) == (400, "application/problem+json")
+    assert headers["connection"] == "close"
+    problem = json.loads(body)
+    assert (problem["status"], problem["code"]) == (400, "bad_request")
+    assert problem["detail"].startswith("expected")
+
+
 def test_what_is_no_http_after_an_answer_is_no_fault_of_ours(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
