@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from gallery import Gallery
 from service.app import create_app
@@ -17,6 +19,12 @@ from tests.milvus import MilvusServer, NoMilvusError, lite, real
 from tests.postgres import NoPostgresError, Server, serving
 
 _WITHOUT = pytest.StashKey[str]()
+
+# No test decides by speed: a busy machine takes seconds to make what an idle one makes at once.
+hypothesis_settings.register_profile(
+    "metagait", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("metagait")
 
 
 @pytest.fixture(autouse=True, scope="session")
