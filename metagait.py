@@ -34,6 +34,7 @@ COMMANDS = {
     "plot": ("model.plots.command", "draw pictures of models and trainings"),
     "export": ("model.export", "write a checkpoint as ONNX, or an ONNX file in another form"),
     "quantise": ("model.quantise", "write an ONNX file with its convolutions in 8-bit integers"),
+    "halve": ("model.halve", "write an ONNX file that convolves in 16-bit floats, for a GPU"),
     "compact": (
         "model.compact",
         "write an ONNX file whose embeddings are projected to fewer numbers",

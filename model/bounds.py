@@ -1,4 +1,6 @@
-"""Bounds of the numbers in a configuration, so that a wrong one is named before anything runs."""
+"""Bounds of the numbers that people give, so that a wrong one is named before anything runs."""
+
+import argparse
 
 from model.errors import ConfigError
 
@@ -41,3 +43,14 @@ def check_positive(where: str, config: object, *keys: str) -> None:
         value = getattr(config, key)
         if not value > 0:
             raise ConfigError(f"{where}.{key}: expected more than 0, got {value}")
+
+
+def share(text: str) -> float:
+    """Read an argument that lies between 0 and 1, neither included."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+    return value

@@ -37,15 +37,20 @@ def walks(folder: Path, size: tuple[int, int] = (64, 44)) -> Iterator[tuple[Key,
         DatasetError: the folder holds none.
 
     """
-    paths = sorted(folder.glob("*/*_*.zip"))
-    if not paths:
-        raise DatasetError(f"expected <subject>/<view>_<pass>.zip of CASIA-A in {folder}, got none")
-    for path in paths:
+    for path in walk_files(folder):
         view, number = path.stem.split("_")
         with zipfile.ZipFile(path) as archive:
             pictures = [archive.read(name) for name in sorted(archive.namelist())]
         walk = align([_decoded(picture, path) for picture in pictures], size).silhouettes
         yield (path.parent.name, view, int(number)), walk
+
+
+def walk_files(folder: Path) -> list[Path]:
+    """List the files of the walks; raises DatasetError where there are none."""
+    paths = sorted(folder.glob("*/*_*.zip"))
+    if not paths:
+        raise DatasetError(f"expected <subject>/<view>_<pass>.zip of CASIA-A in {folder}, got none")
+    return paths
 
 
 def _decoded(picture: bytes, path: Path) -> Walk:

@@ -88,7 +88,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         content = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its parsers meet in a foreign file
-        raise ModelFileError(f"expected a checkpoint in {path}, got: {error}") from error
+        # Some of them say nothing, as the one at the end of an empty file.
+        said = str(error) or type(error).__name__
+        raise ModelFileError(f"expected a checkpoint in {path}, got: {said}") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ModelFileError(f"expected a file of format {FORMAT} in {path}, got another one")
     config = build(TrainConfig, content.pop("config"))

@@ -1,6 +1,6 @@
 """`metagait compact`: an exported model whose embeddings are projected to fewer numbers.
 
-    metagait compact model/weights/metagait.onnx metagait-512.onnx --dimensions 512
+    metagait compact base.onnx metagait-512.onnx --dimensions 512
     metagait compact base.onnx metagait.onnx --kind discriminant --dimensions 256
 
 The projection is learned on walkers whom no shipped training has seen, and becomes the last layer
@@ -18,16 +18,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from model.bounds import share
 from model.caches import walkers_dataset
 from model.config import WalkersConfig
 from model.dataset import Dataset, joined
 from model.embed import embed
-from model.encoder import OnnxEncoder
 from model.errors import ExportError
 from model.evaluate import RUNS
 from model.manifest import read_model
 from model.projection import Projection, discriminants, principal_components
-from model.variants import add_arguments, terms_of, write_variant
+from model.variants import add_arguments, opened_source, terms_of, write_variant
 from model.walkers import WalkerSettings
 
 _WALKS = WalkersConfig(
@@ -71,31 +71,35 @@ def append(model: onnx.ModelProto, projection: Projection) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph, dimensions = copy.graph, len(projection.rows)
+    # A model that ends in a projection already keeps it, under its name.
+    names = {tensor.name.partition(".")[::2] for tensor in graph.initializer}
+    earlier = sum(first.startswith("compact") and last == "rows" for first, last in names)
+    layer = f"compact{earlier or ''}"
     for node in graph.node:
         for place, name in enumerate(node.output):
             if name == "embedding":
-                node.output[place] = "compact.full"
+                node.output[place] = f"{layer}.full"
     bias = -projection.rows @ projection.offset
     arrays = {
-        "compact.rows": projection.rows,
-        "compact.bias": bias.astype(np.float32),
-        "compact.flat": np.array([0, projection.rows.shape[1]]),
-        "compact.shape": np.array([0, 1, dimensions]),
+        f"{layer}.rows": projection.rows,
+        f"{layer}.bias": bias.astype(np.float32),
+        f"{layer}.flat": np.array([0, projection.rows.shape[1]]),
+        f"{layer}.shape": np.array([0, 1, dimensions]),
     }
     if projection.unit:
-        arrays["compact.axis"] = np.array([1])
+        arrays[f"{layer}.axis"] = np.array([1])
     graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
     graph.node.extend(
         [
-            helper.make_node("Reshape", ["compact.full", "compact.flat"], ["compact.flattened"]),
+            helper.make_node("Reshape", [f"{layer}.full", f"{layer}.flat"], [f"{layer}.flattened"]),
             helper.make_node(
                 "Gemm",
-                ["compact.flattened", "compact.rows", "compact.bias"],
-                ["compact.projected"],
+                [f"{layer}.flattened", f"{layer}.rows", f"{layer}.bias"],
+                [f"{layer}.projected"],
                 transB=1,
             ),
-            *_scaled(projection.unit),
-            helper.make_node("Reshape", ["compact.scaled", "compact.shape"], ["embedding"]),
+            *_scaled(layer, unit=projection.unit),
+            helper.make_node("Reshape", [f"{layer}.scaled", f"{layer}.shape"], ["embedding"]),
         ]
     )
     walks = graph.output[0].type.tensor_type.shape.dim[0].dim_param
@@ -106,12 +110,13 @@ def append(model: onnx.ModelProto, projection: Projection) -> onnx.ModelProto:
     return copy
 
 
-def _scaled(unit: bool) -> list[onnx.NodeProto]:
+def _scaled(layer: str, *, unit: bool) -> list[onnx.NodeProto]:
+    given, scaled, length = f"{layer}.projected", f"{layer}.scaled", f"{layer}.length"
     if not unit:
-        return [helper.make_node("Identity", ["compact.projected"], ["compact.scaled"])]
+        return [helper.make_node("Identity", [given], [scaled])]
     return [
-        helper.make_node("ReduceL2", ["compact.projected", "compact.axis"], ["compact.length"]),
-        helper.make_node("Div", ["compact.projected", "compact.length"], ["compact.scaled"]),
+        helper.make_node("ReduceL2", [given, f"{layer}.axis"], [length]),
+        helper.make_node("Div", [given, length], [scaled]),
     ]
 
 
@@ -125,7 +130,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the model (default: the source's, and the kind)")
     parser.add_argument(
         "--energy",
-        type=float,
+        type=share,
         default=LEAST_ENERGY,
         help="least share of the energy that pca keeps on benchmark walkers (default %(default)s)",
     )
@@ -133,7 +138,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Learn, measure, and write what is good enough."""
-    source = OnnxEncoder.open(arguments.model)
+    source = opened_source(arguments)
+    check_dimensions(arguments.kind, arguments.dimensions, source.facts.embedding_length)
     terms = terms_of(arguments, source.facts.size)
     batch = source.runtime.batch_frames
     learned = embed(learning_dataset(RUNS, source.facts.size), source.encode, batch_frames=batch)
@@ -158,6 +164,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"{arguments.output}: {written.model_id}, {arguments.output.stat().st_size:,} bytes")
     return 0
+
+
+def check_dimensions(kind: str, dimensions: int, length: int) -> None:
+    """Raise ExportError where embeddings of `length` numbers cannot be projected to so many."""
+    people = sum(group.subjects for group in LEARNED_ON)
+    # Between so many people lie one direction fewer.
+    most = length if kind == "pca" else min(length, people - 1)
+    if not 1 <= dimensions <= most:
+        raise ExportError(
+            f"expected 1 to {most} dimensions from embeddings of {length} numbers, got {dimensions}"
+        )
 
 
 def check_energy(energy: float, learned: float, least: float) -> None:

@@ -8,7 +8,7 @@ ModelError
 ├── ConfigError       a training configuration with a wrong or unknown key
 ├── DatasetError      a dataset folder that cannot be read as the layout says
 ├── TrainingError     a training whose loss is no number any more
-└── ExportError       an exported file that does not agree with its network
+└── ExportError       a model file that cannot be written, or is not what it was made from
 """
 
 
@@ -47,4 +47,4 @@ class TrainingError(ModelError):
 
 
 class ExportError(ModelError):
-    """The exported file does not agree with the network it came from."""
+    """The model file cannot be written, or gives other embeddings than what it was made from."""

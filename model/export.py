@@ -9,7 +9,6 @@ Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `emb
 """
 
 import argparse
-import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,13 +19,14 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from model.bounds import share
 from model.checkpoint import load_checkpoint, load_network
 from model.embed import Encode
 from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder, Threshold
 from model.errors import ExportError
 from model.facts import TrainedOn
 from model.graph import FORMS, Form, rewrite
-from model.manifest import read_model, write_manifest
+from model.manifest import check_place, read_model, write_checked
 from model.networks import Network
 from model.provenance import trained_on
 from model.silhouettes import PREPROCESSING_ID
@@ -96,20 +96,15 @@ def rewrite_onnx(source: Path, path: Path, form: Form) -> ModelFacts:
 def write_model(
     model: onnx.ModelProto, facts: ModelFacts, path: Path, check: Callable[[Path], object]
 ) -> ModelFacts:
-    """Write a model with its facts to `path` and its manifest, or nothing when `check` raises."""
+    """Write a model with its facts to `path` and its manifest, or nothing when `check` raises.
+
+    Raises:
+        ExportError: it cannot be written there.
+
+    """
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | {METADATA_KEY: facts.to_json()})
-    content = model.SerializeToString()
-    digest = hashlib.sha256(content).hexdigest()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        unfinished.write_bytes(content)
-        check(unfinished)
-        unfinished.replace(path)
-        write_manifest(path, digest)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    digest = write_checked(path, model.SerializeToString(), check)
     return ModelFacts.from_json(facts.to_json(), digest)
 
 
@@ -169,11 +164,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate", action="store_true", help="measure a threshold on validation walkers"
     )
-    parser.add_argument("--fpir", type=float, default=0.01, help="wanted FPIR of the threshold")
+    parser.add_argument(
+        "--fpir", type=share, default=0.01, help="wanted FPIR of the threshold (default 0.01)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and calibrate on the exported file when asked to."""
+    check_place(arguments.output)
     facts = _rewritten(arguments) if arguments.model.suffix == ".onnx" else _exported(arguments)
     if arguments.calibrate:
         facts = _calibrated(facts, arguments.output, arguments.fpir)

@@ -15,6 +15,7 @@ METADATA_KEY = "metagait"
 """Key of the ONNX metadata under which the facts stand as JSON."""
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
+FLOAT16 = "float16"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,12 @@ class ModelFacts:
 
     @classmethod
     def from_json(cls, text: str, digest: str) -> "ModelFacts":
-        """Read what `to_json` wrote; raises KeyError, TypeError or ValueError on anything else."""
+        """Read what `to_json` wrote.
+
+        Raises:
+            AttributeError, KeyError, RecursionError, TypeError, ValueError: it is anything else.
+
+        """
         facts: dict[str, Any] = json.loads(text)
         threshold = facts.pop("threshold")
         comparison = facts.pop("comparison", None)
@@ -160,7 +166,7 @@ def read_facts(text: str | None, content: bytes, path: Path) -> ModelFacts:
         raise ModelFileError(f"{path} is not a model that metagait exported: it holds no facts")
     try:
         facts = ModelFacts.from_json(text, hashlib.sha256(content).hexdigest())
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ModelFileError(f"the facts inside {path} cannot be read: {error!r}") from error
     if facts.preprocessing_id != PREPROCESSING_ID:
         raise ModelFileError(

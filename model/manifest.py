@@ -1,4 +1,4 @@
-"""The bytes of a model file, checked before anything interprets them.
+"""The bytes of a model file: checked before anything interprets them, written whole or not at all.
 
 Beside a model `NAME.onnx` stands `NAME.onnx.sha256`, one line as `sha256sum` writes and checks it.
 A file that differs from its line was damaged or replaced, and is not loaded; a file without one is
@@ -6,9 +6,11 @@ known by its own digest alone, which is in its id.
 """
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-from model.errors import ModelFileError
+from model.errors import ExportError, ModelFileError
 
 SUFFIX = ".sha256"
 # A key of TensorProto.external_data (onnx.proto): tag and length, the word, the next tag.
@@ -46,9 +48,66 @@ def manifest_of(path: Path) -> Path:
     return path.with_name(path.name + SUFFIX)
 
 
-def write_manifest(path: Path, digest: str) -> None:
-    """Write the manifest of a model file whose SHA-256 is `digest`, 64 hex digits."""
-    manifest_of(path).write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+def check_place(path: Path) -> None:
+    """Make the folder of a model file to come, and see that it can be written there.
+
+    Raises:
+        ExportError: it cannot, or its name is not that of a model file.
+
+    """
+    if path.suffix != ".onnx":
+        raise ExportError(f"expected the name of an .onnx file to write, got {path}")
+    unfinished = _unfinished(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(0, "Is a directory")
+        unfinished.touch()
+        unfinished.unlink()
+    except OSError as error:
+        raise ExportError(f"expected to write {path}, got: {error.strerror}") from error
+
+
+def write_checked(path: Path, content: bytes, check: Callable[[Path], object]) -> str:
+    """Write a model file and its manifest, or nothing when `check` of the written file raises.
+
+    Wherever it is cut off, what stands at `path` is the file before or the new one, whole, and no
+    manifest of another one is beside it.
+
+    Returns:
+        The SHA-256 of the content, 64 hex digits.
+
+    Raises:
+        ExportError: the file cannot be written.
+
+    """
+    check_place(path)
+    digest = hashlib.sha256(content).hexdigest()
+    unfinished, manifest = _unfinished(path), manifest_of(path)
+    try:
+        _write_through(unfinished, content)
+        check(unfinished)
+        manifest.unlink(missing_ok=True)
+        unfinished.replace(path)
+        _write_through(unfinished, f"{digest}  {path.name}\n".encode())
+        unfinished.replace(manifest)
+    except OSError as error:
+        raise ExportError(f"expected to write {path}, got: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return digest
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(path.name + ".unfinished")
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Write a file so that it is on the disk before it takes the place of another one."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _expected(path: Path) -> str | None:

@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from model.encoder import OnnxEncoder
 from model.errors import ExportError
 from model.graph import FORMS, GRAPH_KEY, Form, rewrite
 from model.manifest import read_model
 from model.narrow import move_early
-from model.variants import add_arguments, terms_of, write_variant
+from model.variants import add_arguments, opened_source, terms_of, write_variant
 from model.walkers import CONDITIONS, VIEWS, packed_walk
 
 WALKERS = range(1, 25)
@@ -128,18 +127,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Quantise, measure, and write what is good enough."""
-    source = OnnxEncoder.open(arguments.model)
+    source = opened_source(arguments)
     if source.facts.precision != "float32":
         raise ExportError(f"expected a float32 model, got one in {source.facts.precision}")
+    terms = terms_of(arguments, source.facts.size)
     model = onnx.load_from_string(read_model(arguments.model))
     quantised = quantise(model, calibration_walks(size=source.facts.size), arguments.form)
     facts = replace(source.facts, name=f"{source.facts.name}-int8", precision="int8")
-    written = write_variant(
-        quantised,
-        facts,
-        arguments.output,
-        source=source,
-        terms=terms_of(arguments, source.facts.size),
-    )
+    written = write_variant(quantised, facts, arguments.output, source=source, terms=terms)
     print(f"{arguments.output}: {written.model_id}, {arguments.output.stat().st_size:,} bytes")
     return 0

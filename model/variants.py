@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from model.caches import BENCHMARK, walkers_dataset
-from model.casia_a import CROSS, EVERY, SAME, figures, walks
+from model.casia_a import CROSS, EVERY, SAME, figures, walk_files, walks
 from model.dataset import Dataset
 from model.distances import flat_distances
 from model.embed import embed
@@ -23,6 +23,7 @@ from model.errors import ExportError
 from model.evaluate import RUNS, subject_range
 from model.export import write_model
 from model.facts import Comparison, ModelFacts
+from model.manifest import check_place
 from model.protocols import CASIA_B, closed_set
 from model.threshold import calibrate_on_walkers
 
@@ -84,8 +85,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def opened_source(arguments: argparse.Namespace) -> OnnxEncoder:
+    """Open the source of a variant, once it is sure that the variant can be written.
+
+    Raises:
+        ExportError: the output cannot be written, or would replace the source.
+        DatasetError: `--casia-a` names no folder of CASIA-A.
+        ModelFileError: the source is no model file of ours.
+
+    """
+    check_place(arguments.output)
+    if arguments.output.resolve() == arguments.model.resolve():
+        raise ExportError(
+            f"expected another file than {arguments.model} to write, whose parameters are in no "
+            "other"
+        )
+    if arguments.casia_a is not None:
+        walk_files(arguments.casia_a)
+    return OnnxEncoder.open(arguments.model)
+
+
 def terms_of(arguments: argparse.Namespace, size: tuple[int, int]) -> Terms:
-    """Read the terms from the command line, for a model that takes silhouettes of a size."""
+    """Read the terms from the command line, for a model that takes silhouettes of a size.
+
+    Raises:
+        DatasetError: `--subjects` names none of the benchmark walkers.
+
+    """
     dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark", size)
     if arguments.subjects:
         dataset = dataset.of(subject_range(dataset, arguments.subjects))

@@ -79,7 +79,12 @@ def open_encoder(path: Path, choice: EngineChoice | None = None) -> Encoder:
     if choice.measured == "openvino":
         reference.close()
         return rival
-    return quicker(reference, rival)
+    try:
+        return quicker(reference, rival)
+    except RuntimeError as error:  # of OpenVINO, of whatever it cannot compute
+        _LOG.warning("OpenVINO is installed but does not run here: %s", error)
+        rival.close()
+        return reference
 
 
 def quicker(

@@ -1,5 +1,6 @@
 """ONNX Runtime: the engine that is always there, on CPU, CUDA or TensorRT."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from model.engines.threads import Mode, Threads
 from model.engines.walks import CLOSED, padded
 from model.errors import EncodeError, ModelFileError, ProviderError
 from model.facts import (
+    FLOAT16,
     FLOAT32,
     METADATA_KEY,
     SHIPPED_MODEL,
@@ -29,6 +31,7 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+_LOG = logging.getLogger("metagait.engines")
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(int64)": "int64", "tensor(float)": "float32"}
 
 
@@ -41,8 +44,9 @@ class OnnxEncoder:
         self._session: onnxruntime.InferenceSession | None = session
         provider: str = session.get_providers()[0]
         self.facts = _of_this_provider(facts, provider)
+        precision = _precision(facts, provider)
         self.runtime = Runtime(
-            "onnxruntime", provider, facts.precision, threads.of_a_call, threads.callers
+            "onnxruntime", provider, precision, threads.of_a_call, threads.callers
         )
 
     @classmethod
@@ -85,6 +89,8 @@ class OnnxEncoder:
         running = session.get_providers()[0]
         if provider != "auto" and running != wanted:
             raise ProviderError(f"expected {wanted} to run {path}, but {running} would")
+        if running != wanted:
+            _LOG.warning("%s was expected to run %s, but %s does", wanted, path, running)
         metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         facts = read_facts(metadata.get(METADATA_KEY), content, Path(path))
         check_interface(_interface(session), facts, Path(path))
@@ -109,6 +115,16 @@ def _of_this_provider(facts: ModelFacts, provider: str) -> ModelFacts:
     if facts.precision == FLOAT32 or provider == PROVIDERS["cpu"]:
         return facts
     return facts.computed_in(provider.removesuffix("ExecutionProvider").lower())
+
+
+def _precision(facts: ModelFacts, provider: str) -> str:
+    if facts.precision != FLOAT16 or provider != PROVIDERS["cpu"]:
+        return facts.precision
+    _LOG.warning(
+        "%s asks for %s, which this processor has no kernels for: it computes in %s, in more time "
+        "than for the file that it was made from", facts.model_id, FLOAT16, FLOAT32,
+    )  # fmt: skip
+    return FLOAT32
 
 
 def _choose(provider: str) -> str:

@@ -17,6 +17,7 @@ from model.engines.walks import CLOSED, padded
 from model.errors import EncodeError, ModelFileError, ProviderError
 from model.facts import (
     BFLOAT16,
+    FLOAT16,
     FLOAT32,
     METADATA_KEY,
     ModelFacts,
@@ -39,9 +40,12 @@ def is_installed() -> bool:
 def _load() -> Any:
     if not is_installed():
         return None
-    import openvino
+    try:
+        import openvino
 
-    return openvino.Core()
+        return openvino.Core()
+    except (ImportError, RuntimeError) as error:
+        raise ProviderError(f"OpenVINO is installed but cannot be loaded: {error}") from error
 
 
 class OpenVinoEncoder:
@@ -173,7 +177,8 @@ def _qualified(facts: ModelFacts, precision: str) -> ModelFacts:
 
 
 def _runtime(facts: ModelFacts, precision: str, threads: Threads) -> Runtime:
-    narrow = precision if facts.precision == FLOAT32 else facts.precision
+    # Its hint decides for all numbers that are not integers; half ones of the file are no more.
+    narrow = precision if facts.precision in (FLOAT32, FLOAT16) else facts.precision
     return Runtime("openvino", DEVICE, narrow, threads.of_a_call, threads.callers)
 
 

@@ -73,6 +73,12 @@ def form_of(model: onnx.ModelProto) -> Form:
     return described.form if described else "plain"
 
 
+def frames_of(model: onnx.ModelProto) -> str | None:
+    """Name the value that the stem of a rewritten model reads; None where there are no blocks."""
+    described = _described(model)
+    return described.stem.frames if described and described.stem and described.blocks else None
+
+
 def _properties(model: onnx.ModelProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
