@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from model.averaging import Weights
 from model.checkpoint import load_checkpoint
 from model.errors import ModelFileError
+from model.manifest import read_model
 from model.networks import Network
 
 
@@ -41,7 +42,9 @@ def start_from(path: Path, network: Network) -> None:
 
 def _from_onnx(path: Path) -> Weights:
     try:
-        graph = onnx.load(path, load_external_data=False).graph
+        graph = onnx.load_from_string(read_model(path)).graph
         return {i.name: torch.tensor(numpy_helper.to_array(i)) for i in graph.initializer}
+    except ModelFileError:
+        raise
     except Exception as error:  # onnx.load raises whatever its parsers meet in a foreign file
         raise ModelFileError(f"expected an ONNX model in {path}, got: {error}") from error

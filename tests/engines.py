@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model.encoder import Encoder, EngineChoice, OnnxEncoder, open_encoder
 from model.errors import ProviderError
 from model.export import export_onnx, write_model
+from model.halve import halve
 from model.network import MetaGait, NetworkConfig
 from model.quantise import quantise
 from tests.fakes import THRESHOLD
@@ -24,7 +25,8 @@ class Engine(NamedTuple):
     choice: EngineChoice
     runs: tuple[str, str, str]
     tolerance: float = 1e-4
-    quantised: bool = False
+    file: str = "float32"
+    """The precision that the file asks for."""
 
 
 CPU = EngineChoice(engine="onnxruntime", provider="cpu", threads=1)
@@ -41,8 +43,22 @@ ENGINES = {
     "onnxruntime-tensorrt": Engine(
         replace(CPU, provider="tensorrt"), ("onnxruntime", "TensorrtExecutionProvider", "float32")
     ),
-    "onnxruntime-int8": Engine(
-        CPU, ("onnxruntime", "CPUExecutionProvider", "int8"), 0.1, quantised=True
+    "onnxruntime-int8": Engine(CPU, ("onnxruntime", "CPUExecutionProvider", "int8"), 0.1, "int8"),
+    # A processor computes such a file in float32; only its parameters are rounded.
+    "onnxruntime-float16": Engine(
+        CPU, ("onnxruntime", "CPUExecutionProvider", "float32"), 0.02, "float16"
+    ),
+    "onnxruntime-cuda-float16": Engine(
+        replace(CPU, provider="cuda"),
+        ("onnxruntime", "CUDAExecutionProvider", "float16"),
+        0.02,
+        "float16",
+    ),
+    "onnxruntime-tensorrt-float16": Engine(
+        replace(CPU, provider="tensorrt"),
+        ("onnxruntime", "TensorrtExecutionProvider", "float16"),
+        0.02,
+        "float16",
     ),
     "openvino-float32": Engine(VINO, ("openvino", "CPU", "float32")),
     "openvino-float32-throughput": Engine(
@@ -51,7 +67,8 @@ ENGINES = {
     "openvino-bfloat16": Engine(
         replace(VINO, precision="bfloat16"), ("openvino", "CPU", "bfloat16"), 0.05
     ),
-    "openvino-int8": Engine(VINO, ("openvino", "CPU", "int8"), 0.1, quantised=True),
+    "openvino-int8": Engine(VINO, ("openvino", "CPU", "int8"), 0.1, "int8"),
+    "openvino-float16": Engine(VINO, ("openvino", "CPU", "float32"), 0.02, "float16"),
 }
 
 
@@ -78,6 +95,13 @@ def quantised_file(source: Path, path: Path) -> Path:
     facts = replace(OnnxEncoder.open(source, threads=1).facts, precision="int8")
     walks = iter([walk(9, seed) for seed in range(3)])
     write_model(quantise(onnx.load(source), walks, "shifted"), facts, path, lambda _: None)
+    return path
+
+
+def halved_file(source: Path, path: Path) -> Path:
+    """Put the features of an exported network into 16 bits."""
+    facts = replace(OnnxEncoder.open(source, threads=1).facts, precision="float16")
+    write_model(halve(onnx.load(source), "shifted"), facts, path, lambda _: None)
     return path
 
 

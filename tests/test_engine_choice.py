@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from model.encoder import METADATA_KEY, EngineChoice, ModelFacts, Runtime, open_encoder
 from model.engines.choosing import quicker, trial_walk
+from model.engines.open_vino import OpenVinoEncoder
 from model.engines.threads import Threads
+from model.errors import ProviderError
 from model.facts import read_facts
 from tests.engines import CPU, VINO, installed, tiny_file
 
@@ -48,6 +50,37 @@ def test_an_int8_file_is_comparable_on_one_engine_only(model: Path, tmp_path: Pa
     assert other.runtime.precision == "int8"
     assert other.facts.model_id == plain.facts.model_id.replace("tiny-", "tiny-openvino-")
     assert open_encoder(path, EngineChoice(threads=1)).runtime.engine == "onnxruntime"
+
+
+def test_a_float16_file_runs_in_float32_on_a_processor_and_says_so(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = with_facts(model, tmp_path / "float16.onnx", precision="float16")
+    assert open_encoder(path, CPU).runtime.precision == "float32"
+    assert "asks for float16, which this processor has no kernels for" in caplog.text
+    assert installed(VINO, path).runtime.precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [("encode", RuntimeError("no kernel")), ("_open", ProviderError("no library"))],
+)
+def test_an_engine_that_does_not_work_is_no_rival(
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+    error: Exception,
+) -> None:
+    installed(VINO, model).close()
+
+    def fail(*_given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(OpenVinoEncoder, broken, fail)
+    with closing(open_encoder(model, EngineChoice(threads=1))) as encoder:
+        assert encoder.runtime.engine == "onnxruntime"
+    assert f"OpenVINO is installed but does not run here: {error}" in caplog.text
 
 
 class Timed:

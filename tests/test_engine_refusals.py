@@ -144,6 +144,21 @@ def test_gpus_are_those_of_the_driver_and_none_without_one() -> None:
     assert nvidia.gpus(lambda _: Driver(2, counted=3)) == 0
 
 
+@pytest.mark.parametrize("error", [ImportError("libtbb.so.12"), RuntimeError("no plugins.xml")])
+def test_a_wheel_that_cannot_be_loaded_is_named(
+    model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    installed(VINO, model).close()
+    import openvino
+
+    def core() -> None:
+        raise error
+
+    monkeypatch.setattr(openvino, "Core", core)
+    with pytest.raises(ProviderError, match=f"installed but cannot be loaded: {error}"):
+        open_encoder(model, VINO)
+
+
 def test_a_missing_wheel_and_a_cpu_without_bfloat16_are_named(model: Path) -> None:
     with pytest.raises(ProviderError, match="extra 'openvino' installs"):
         OpenVinoEncoder.open(model, load=lambda: None)

@@ -3,9 +3,10 @@
 What this machine lacks is skipped by name; `python -m pytest -rs` lists it.
 """
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,17 @@ from model.encoder import Encoder, open_encoder
 from model.errors import EncodeError
 from model.export import embed_one
 from model.network import MetaGait
-from tests.engines import ENGINES, Engine, installed, quantised_file, tiny_file, tiny_network, walk
+from service.batcher import Batcher, Encoded
+from tests.engines import (
+    ENGINES,
+    Engine,
+    halved_file,
+    installed,
+    quantised_file,
+    tiny_file,
+    tiny_network,
+    walk,
+)
 
 CALLERS = 8
 Opened = tuple[Encoder, Engine]
@@ -30,8 +41,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def integers(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return quantised_file(plain, tmp_path_factory.mktemp("integers") / "int8.onnx")
+def files(plain: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A file that asks for each precision."""
+    folder = tmp_path_factory.mktemp("files")
+    return {
+        "float32": plain,
+        "float16": halved_file(plain, folder / "float16.onnx"),
+        "int8": quantised_file(plain, folder / "int8.onnx"),
+    }
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
@@ -45,9 +62,8 @@ def network() -> MetaGait:
 
 
 @pytest.fixture(scope="module")
-def model(engine: Engine, request: pytest.FixtureRequest) -> Path:
-    path: Path = request.getfixturevalue("integers" if engine.quantised else "plain")
-    return path
+def model(engine: Engine, files: dict[str, Path]) -> Path:
+    return files[engine.file]
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +94,22 @@ def test_an_engine_agrees_with_the_network_in_any_company(
         np.testing.assert_allclose(row, encoder.encode([one])[0], atol=engine.tolerance)
 
 
-def test_every_length_keeps_its_memory_and_its_answer(opened: Opened, network: MetaGait) -> None:
+@pytest.fixture(scope="module")
+def of_every_length(network: MetaGait) -> dict[int, NDArray[np.float32]]:
+    """What torch gives: each length up to 40, then every remainder of the graph's windows."""
+    lengths = [*range(1, 41), *range(41, 300, 23), 299, 300]
+    return {frames: embed_one(network, walk(frames)) for frames in lengths}
+
+
+def test_every_length_has_its_answer(
+    opened: Opened, of_every_length: dict[int, NDArray[np.float32]]
+) -> None:
     encoder, engine = opened
-    for frames in [*range(1, 40), 299, 300]:
+    for frames, expected in of_every_length.items():
         (embedding,) = encoder.encode([walk(frames)])
-        assert np.isfinite(embedding).all()
-    np.testing.assert_allclose(
-        encoder.encode([walk(4)])[0], embed_one(network, walk(4)), atol=engine.tolerance
-    )
+        np.testing.assert_allclose(
+            embedding, expected, atol=engine.tolerance, err_msg=f"{frames} frames"
+        )
 
 
 def test_eight_callers_get_each_their_own_answer(opened: Opened) -> None:
@@ -102,6 +126,41 @@ def test_eight_callers_get_each_their_own_answer(opened: Opened) -> None:
         for expected, answers in zip(alone, callers.map(call, range(CALLERS)), strict=True):
             for answer in answers:
                 np.testing.assert_allclose(answer, expected, atol=engine.tolerance / 10)
+
+
+def test_callers_who_leave_take_nothing_from_those_who_stay(opened: Opened) -> None:
+    """Before their call has begun, and while it is in work."""
+    encoder, engine = opened
+    walks = [walk(5 + seed, seed) for seed in range(CALLERS)]
+    alone = [encoder.encode([one])[0] for one in walks]
+    begun: list[int] = []
+
+    def encode(some: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        begun.append(len(some))
+        return encoder.encode(some)
+
+    async def scene() -> list[Encoded | BaseException]:
+        batcher = Batcher(encode, batch_frames=64, queue_walks=CALLERS, wait_s=60)
+        batcher.start()
+        calls = [asyncio.create_task(batcher.embed(one)) for one in walks]
+        while not begun:
+            await asyncio.sleep(0)
+        for leaving in calls[::2]:
+            leaving.cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        await batcher.close()
+        return answers
+
+    for number, answer in enumerate(asyncio.run(scene())):
+        if number % 2 == 0:
+            assert isinstance(answer, asyncio.CancelledError)
+        else:
+            assert isinstance(answer, Encoded)
+            np.testing.assert_allclose(
+                answer.embedding, alone[number], atol=max(engine.tolerance / 10, 1e-4)
+            )
+    assert sum(begun) <= CALLERS
+    np.testing.assert_allclose(encoder.encode([walks[0]])[0], alone[0], atol=engine.tolerance / 10)
 
 
 def test_an_answer_is_not_overwritten_by_the_next(opened: Opened) -> None:

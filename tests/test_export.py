@@ -123,6 +123,8 @@ def test_foreign_unreadable_and_outdated_facts_are_refused(exported: Path, tmp_p
     for metadata, says in [
         (None, "holds no facts"),
         ("{", "cannot be read"),
+        ("5", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
         ('{"threshold": null}', "cannot be read"),
         (old, "expects preprocessing 'another-1'"),
     ]:

@@ -17,7 +17,7 @@ from model.compact import append
 from model.config import WalkersConfig
 from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ExportError
-from model.export import export_onnx
+from model.export import export_onnx, write_model
 from model.facts import Comparison, ModelFacts, Threshold
 from model.network import MetaGait, NetworkConfig
 from model.projection import Projection, principal_components
@@ -119,6 +119,19 @@ def test_a_compact_model_gives_the_projected_embedding(
     np.testing.assert_allclose(after.encode(walks), project(full), atol=1e-5)
     assert after.facts.comparison is not None
     assert after.facts.comparison.kept_energy == 0.5
+
+
+def test_a_compact_model_can_be_made_more_compact(source: Path, tmp_path: Path) -> None:
+    before = OnnxEncoder.open(source, threads=1)
+    first, second = replace(projection(64 * 3, 20), unit=True), projection(20, 7)
+    model = append(append(onnx.load(source), first), second)
+    onnx.checker.check_model(model, full_check=True)
+    path = tmp_path / "twice.onnx"
+    write_model(model, replace(before.facts, parts=1, dimensions=7), path, lambda _: None)
+    walk = packed_walk(501, "nm-01", 90)[:9]
+    expected = second(first(before.encode([walk])))
+    got = OnnxEncoder.open(path, threads=1).encode([walk])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("count", "length"), [(40, 90), (90, 40)])
