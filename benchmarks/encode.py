@@ -16,7 +16,8 @@ convolutions alone reach of it stands below each table (benchmarks/convolutions.
 rank-1 (NM, BG, CL between different views) the worst of the three loses against that reference;
 what agrees with it within 1e-4 is not asked and loses none.
 `--clock processor` counts processor time instead, for one thread on a machine that is not quiet.
-`--provider cuda --batch 64` does the same on a GPU, with what torch can do there beside.
+`--provider cuda --batch 64` does the same on a GPU, with what torch can do there beside; to compile
+takes torch minutes, and `--without compiled` leaves out every row with that word in its name.
 """
 
 import argparse
@@ -82,6 +83,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=1, help="walks in a call (1)")
     parser.add_argument("--provider", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--without", nargs="+", default=[], metavar="WORD", help="leave rows out")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--evaluate", type=int, default=0, metavar="SUBJECTS")
     parser.add_argument("--output", type=Path, default=Path("docs/encode.md"))
@@ -134,8 +136,12 @@ def heat_of(
 ) -> Heat:
     """Open everything that runs on so many threads."""
     contestants = [
-        *of_torch(config, torch.device(given.provider), threads),
-        *of_engines(given.models, given.provider, threads),
+        contestant
+        for contestant in (
+            *of_torch(config, torch.device(given.provider), threads),
+            *of_engines(given.models, given.provider, threads),
+        )
+        if not any(word in contestant.name for word in given.without)
     ]
     dense = kernels(threads) if given.provider == "cpu" else []
     return Heat(threads, contestants, dense, walks, given.batch)
@@ -173,6 +179,7 @@ def command(given: argparse.Namespace) -> str:
     """Say how the page is made again, whatever the defaults are on another machine."""
     told = ("threads", "frames", "rounds", "batch", "provider", "clock", "evaluate")
     names = told if given.models == shipped() else ("models", *told)
+    names += ("without",) if given.without else ()
     words = [f"--{name} {' '.join(map(str, listed(getattr(given, name))))}" for name in names]
     return " ".join(["python benchmarks/encode.py", *words])
 

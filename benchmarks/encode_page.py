@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from os.path import relpath
 from pathlib import Path
 from statistics import median
 
@@ -52,12 +53,13 @@ def section(
     given: argparse.Namespace, told: str, heats: Sequence[Heat], flops: dict[int, float], lost: Lost
 ) -> str:
     """Write what stands below the machine's heading; `told` is the command."""
+    picture = relpath(given.plot, given.output.parent)
     counted = ", ".join(f"{frames} frames {flop / 1e9:.2f}" for frames, flop in flops.items())
     parts = [
         f"`{told}`, {datetime.now(UTC):%d %B %Y}. GFLOP of a walk: {counted}; ratios, "
         f"GFLOP/s and ceiling are of {TOLD} frames, {given.batch} "
         f"{'walk' if given.batch == 1 else 'walks'} a call." + measured_on(given.evaluate),
-        f"![Walks a second beside eager torch]({given.plot.relative_to(given.output.parent)})",
+        f"![Walks a second beside eager torch]({picture})",
     ]
     for heat in heats:
         parts += [f"### {heat.threads} {'thread' if heat.threads == 1 else 'threads'}"]

@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 
 from machine import processors
-from serve import Cell, Timed, bodies_of, served
+from raw import Timed
+from serve import Cell, bodies_of, served
 from serving import Server, identify, serving, shipped_walk
 
 from model.encoder import available_cpus

@@ -2,6 +2,7 @@
 
     python benchmarks/serve.py [--seconds 4] [--rounds 5] [--frames 30] [--callers 1 4 16 64]
                                [--engine onnxruntime] [--mode latency] [--threads N]
+                               [--provider cpu] [--model FILE]
                                [--stages] [--overload]
 
 Starts `metagait serve` on a free loopback port. Rounds with each form of body stand between two raw
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,7 @@ import stages
 from machine import processors
 from numpy.typing import NDArray
 from overloading import Overload, overload, told
+from raw import Raw, Timed
 from serving import (
     Connection,
     Request,
@@ -42,69 +44,13 @@ from serving import (
     together,
 )
 
-from model.encoder import Encoder, available_cpus, open_encoder
+from model.encoder import SHIPPED_MODEL, Encoder, available_cpus, open_encoder
 from model.silhouettes import align
 from service.packed import pack
 from service.settings import Settings
 
 CALLERS = (1, 4, 16, 64)
 _WARM_UP = 3
-
-
-@dataclass
-class Timed:
-    """Seconds that each walk took, and all together."""
-
-    each: list[float] = field(default_factory=list)
-    whole: float = 0
-    processor: float = 0
-    """Processor seconds, which other programs on the machine do not lengthen."""
-
-    @property
-    def rate(self) -> float:
-        """Walks a second."""
-        return len(self.each) / self.whole
-
-    @property
-    def median(self) -> float:
-        """Median seconds of a walk."""
-        return statistics.median(self.each)
-
-    @property
-    def cost(self) -> float:
-        """Processor seconds of a walk."""
-        return self.processor / len(self.each)
-
-
-@dataclass(frozen=True)
-class Raw:
-    """The encoder without a service."""
-
-    encoder: Encoder
-    walk: NDArray[np.uint8]
-    batch: int
-
-    def one_by_one(self, seconds: float) -> Timed:
-        """Embed single walks."""
-        return self._encode(seconds, 1, 1)
-
-    def as_served(self, seconds: float) -> Timed:
-        """Embed in calls as large, and as many at a time, as the engine gains from."""
-        return self._encode(seconds, self.batch, self.encoder.runtime.callers)
-
-    def _encode(self, seconds: float, count: int, calls: int) -> Timed:
-        timed, started, spent = Timed(), time.perf_counter(), time.process_time()
-
-        def call(_number: int) -> None:
-            while time.perf_counter() - started < seconds:
-                before = time.perf_counter()
-                self.encoder.encode([self.walk] * count)
-                timed.each.extend([(time.perf_counter() - before) / count] * count)
-
-        together(calls, call)
-        timed.whole = time.perf_counter() - started
-        timed.processor = time.process_time() - spent
-        return timed
 
 
 def served(server: Server, request: Request, callers: int, seconds: float) -> Timed:
@@ -222,11 +168,10 @@ def main() -> int:
     """Write the page; 1 when an overload brought anything but 200 and 503."""
     arguments = _parser().parse_args()
     walk = shipped_walk(arguments.frames)
-    settings = Settings(
-        engine=arguments.engine, mode=arguments.mode, threads=arguments.threads, provider="cpu"
-    )
+    settings = settings_of(arguments)
     encoder = open_encoder(settings.model, settings.engine_choice())
-    raw = Raw(encoder, align(walk).silhouettes, max(1, encoder.runtime.batch_frames // len(walk)))
+    frames = settings.batch_frames or encoder.runtime.batch_frames
+    raw = Raw(encoder, align(walk).silhouettes, max(1, frames // len(walk)))
     bodies = bodies_of(walk)
     plan = Plan(arguments.seconds, arguments.rounds, arguments.callers)
     environment = _environment(settings)
@@ -246,6 +191,17 @@ def main() -> int:
     arguments.output.write_text(text, encoding="utf-8")
     print(text)
     return 0 if found.only_refusals else 1
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Settings of the service, and of the encoder beside it."""
+    return Settings(
+        model=arguments.model,
+        engine=arguments.engine,
+        mode=arguments.mode,
+        threads=arguments.threads,
+        provider=arguments.provider,
+    )
 
 
 def overloaded(
@@ -289,13 +245,15 @@ def _what(encoder: Encoder, arguments: argparse.Namespace) -> str:
         f"`python benchmarks/serve.py --rounds {arguments.rounds} "
         f"--seconds {arguments.seconds:g} --threads {arguments.threads}`, "
         f"{datetime.now(UTC):%d %B %Y}, {processors()}: {encoder.facts.model_id}, "
-        f"{arguments.frames} frames, {arguments.engine}, {arguments.mode}, {threads}. Written by "
+        f"{arguments.frames} frames, {arguments.engine}, {encoder.runtime.provider}, "
+        f"{arguments.mode}, {threads}. Written by "
         "that command; [performance](performance.md) says how each column comes about."
     )
 
 
 def _environment(settings: Settings) -> dict[str, str]:
     return {
+        "METAGAIT_MODEL": str(settings.model),
         "METAGAIT_ENGINE": settings.engine,
         "METAGAIT_MODE": settings.mode,
         "METAGAIT_THREADS": str(settings.threads),
@@ -338,6 +296,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--callers", type=int, nargs="+", default=CALLERS, help="at once")
     parser.add_argument("--engine", default="onnxruntime", help="onnxruntime or openvino")
     parser.add_argument("--mode", default="latency", help="latency or throughput")
+    parser.add_argument("--provider", default="cpu", help="cpu, cuda or tensorrt")
+    parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="ONNX model file")
     parser.add_argument("--threads", type=int, default=available_cpus())
     parser.add_argument("--output", type=Path, default=Path("docs/serve.md"))
     parser.add_argument("--stages", action="store_true", help="where the time of a request goes")

@@ -165,3 +165,23 @@ def test_a_packed_walk_is_sent_as_the_whole_body_and_answered_like_the_others(
     assert serving.identify(bodies["packed"]).body == bodies["packed"]
     assert frames[0]["used"] == 20
     assert frames[1:] == frames[:1] * 2
+
+
+def test_a_start_is_told_with_its_goal(benchmark: Any) -> None:
+    start = benchmark("start")
+    one, others = start.rows([start.Start(9.0, 11.0), start.Start(2, 3), start.Start(4, 5)])
+    assert one == ["the first", "9.0", "11.0", "≤ 10 s missed"]
+    assert others == ["median of 2 more", "3.0", "4.0", "≤ 10 s met"]
+    assert len(start.rows([start.Start(1, 2)])) == 1
+
+
+def test_the_served_path_is_measured_with_the_provider_and_the_model_that_were_asked_for(
+    benchmark: Any,
+) -> None:
+    serve = benchmark("serve")
+    given = serve._parser().parse_args(["--provider", "cuda", "--model", "half.onnx"])
+    settings = serve.settings_of(given)
+    assert (settings.provider, settings.model) == ("cuda", Path("half.onnx"))
+    environment = serve._environment(settings)
+    assert environment["METAGAIT_PROVIDER"] == "cuda"
+    assert environment["METAGAIT_MODEL"] == "half.onnx"

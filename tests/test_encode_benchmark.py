@@ -149,7 +149,18 @@ def test_the_page_tells_the_command_that_makes_it_again(benchmark: Any) -> None:
     again = encode.command(given).removeprefix("python benchmarks/encode.py ").split()
     assert encode.parsed(again) == given
     assert "--threads 3" in encode.command(given)
-    assert "--models" not in encode.command(encode.parsed([]))
+    plain = encode.command(encode.parsed([]))
+    assert "--models" not in plain
+    assert "--without" not in plain
+    given = encode.parsed(["--without", "compiled", "openvino"])
+    assert encode.command(given).endswith(" --without compiled openvino")
+
+
+def test_rows_are_left_out_by_a_word_of_their_name(benchmark: Any) -> None:
+    encode = benchmark("encode")
+    given = encode.parsed(["--without", "onnxruntime", "openvino", "GaitGL", "--provider", "cpu"])
+    config = NetworkConfig(channels=(2, 3, 4), dimensions=3)
+    assert [c.name for c in encode.heat_of(given, config, {}, 1).contestants] == ["torch eager"]
 
 
 def test_a_machine_writes_its_own_section_of_the_page(benchmark: Any) -> None:
@@ -162,6 +173,12 @@ def test_a_machine_writes_its_own_section_of_the_page(benchmark: Any) -> None:
     assert again == both.replace("first\n\n### 1 thread", "third")
     shipped = (ROOT / "docs/encode.md").read_text(encoding="utf-8")
     assert page(shipped, "another", "x") == shipped.rstrip() + "\n\n## another\n\nx\n"
+
+
+def test_the_picture_may_lie_anywhere(benchmark: Any) -> None:
+    given = benchmark("encode").parsed(["--output", "one/page.md", "--plot", "other/picture.png"])
+    told = benchmark("encode_page").section(given, "", [heat(benchmark, Clock())], {60: 1e9}, {})
+    assert "](../other/picture.png)" in told
 
 
 def test_a_machine_is_named_with_its_arithmetic(benchmark: Any) -> None:

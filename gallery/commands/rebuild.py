@@ -34,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what runs the model (the quicker one of those installed)",
     )
     parser.add_argument(
+        "--provider",
+        choices=("auto", "cpu", "cuda", "tensorrt"),
+        default="auto",
+        help="as METAGAIT_PROVIDER of the service (CUDA where there is a GPU, else the CPU)",
+    )
+    parser.add_argument(
         "--precision",
         choices=("model", "bfloat16"),
         default="model",
@@ -80,7 +86,12 @@ def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> 
 
     # On Ray one thread an encoder: as many encoders as CPUs embed more than one of all of them.
     threads = arguments.threads or (1 if arguments.ray else None)
-    choice = EngineChoice(engine=arguments.engine, precision=arguments.precision, threads=threads)
+    choice = EngineChoice(
+        engine=arguments.engine,
+        provider=arguments.provider,
+        precision=arguments.precision,
+        threads=threads,
+    )
     with ExitStack() as stack:
         encoder = stack.enter_context(closing(open_encoder(arguments.model, choice)))
         spread = None
