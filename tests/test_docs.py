@@ -53,6 +53,24 @@ def test_links_between_the_documents_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def test_links_into_a_document_lead_to_a_heading_of_it() -> None:
+    found = 0
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+            target = path.parent / name if name else path
+            assert anchor in anchors_of(target), f"{path.name}: {name}#{anchor}"
+            found += 1
+    assert found > 10
+
+
+def anchors_of(path: Path) -> set[str]:
+    """The headings of a document, as GitHub and most viewers make anchors of them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
+    headings = (re.sub(r"\]\([^)]*\)", "", line) for line in re.findall(r"(?m)^#+ (.*)$", text))
+    return {re.sub(r"[^\w\- ]", "", line.lower()).strip().replace(" ", "-") for line in headings}
+
+
 def test_every_package_is_in_the_distribution() -> None:
     named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = set(named["tool"]["setuptools"]["packages"])

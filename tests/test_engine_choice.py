@@ -1,5 +1,6 @@
 """The choice among engines, and whose embeddings may meet in a gallery."""
 
+import os
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from model.encoder import METADATA_KEY, EngineChoice, ModelFacts, Runtime, open_encoder
 from model.engines.choosing import quicker, trial_walk
 from model.engines.open_vino import OpenVinoEncoder
-from model.engines.threads import Threads
+from model.engines.threads import Threads, available_cpus
 from model.errors import ProviderError
 from model.facts import read_facts
 from tests.engines import CPU, VINO, installed, tiny_file
@@ -144,6 +145,47 @@ def test_threads_are_shared_as_the_mode_says() -> None:
     assert Threads.shared("latency", 4) == Threads(4, 1)
     assert Threads.shared("throughput", 4) == Threads(1, 4)
     assert Threads.shared("latency", None).of_a_call >= 1
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cpus"),
+    [
+        ("0::/\n", {}, 64),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 64),
+        ("0::/\n", {"cpu.max": "350000 100000\n"}, 3),  # a container
+        ("0::/\n", {"cpu.max": "20000 100000\n"}, 1),
+        ("0::/a.slice/b.service\n", {"a.slice/b.service/cpu.max": "200000 100000"}, 2),  # systemd
+        (
+            "0::/a.slice/b.service\n",
+            {"a.slice/cpu.max": "500000 100000", "a.slice/b.service/cpu.max": "max 100000"},
+            5,
+        ),
+        (
+            "5:cpu,cpuacct:/docker/c\n4:memory:/docker/c\n0::/x\n",
+            {
+                "cpu,cpuacct/cpu.cfs_quota_us": "400000\n",
+                "cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
+        (
+            "5:cpu,cpuacct:/\n",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+            64,
+        ),
+        ("nonsense\n", {"cpu.max": "nonsense"}, 64),
+    ],
+)
+def test_threads_are_as_many_as_the_quota_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], cpus: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(64)))
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert available_cpus(tmp_path / "groups", tmp_path / "own") == cpus
 
 
 def test_the_trial_walk_is_always_the_same() -> None:

@@ -1,11 +1,15 @@
 """How many processors there are for this process, and how calls share them."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Mode = Literal["latency", "throughput"]
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,49 @@ class Threads:
         return cls(total, 1) if mode == "latency" else cls(1, total)
 
 
-def available_cpus() -> int:
-    """CPUs this process may use: its affinity, and less where a cgroup quota says so."""
+def available_cpus(groups: Path = _GROUPS, own: Path = _OWN) -> int:
+    """CPUs this process may use: its affinity, and less where a cgroup quota says so.
+
+    Args:
+        groups: where the kernel shows its control groups.
+        own: which of them this process is in; a container sees its own as the root, but what
+            systemd bounds (`CPUQuota=`) lies deeper, and each of those above may bound it further.
+
+    """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cpus, *_quotas(groups, own)]))
+
+
+def _quotas(groups: Path, own: Path) -> Iterator[int]:
+    """Yield whole CPUs that version 2 and version 1 of the control groups allow."""
+    told = [line.split(":", 2) for line in _read(own).splitlines()]
+    for _, controllers, path in (words for words in told if len(words) == 3):
+        if not controllers:
+            for folder in _upwards(groups, path):
+                yield from _whole(*_read(folder / "cpu.max").split()[:2])
+        elif "cpu" in controllers.split(","):
+            for folder in _upwards(groups / controllers, path):
+                quota, period = (
+                    _read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")
+                )
+                yield from _whole(quota, period)
+
+
+def _upwards(root: Path, path: str) -> Iterator[Path]:
+    """Yield the group at a path, and those around it up to the root."""
+    parts = Path(path.lstrip("/")).parts
+    for count in range(len(parts), -1, -1):
+        yield root.joinpath(*parts[:count])
+
+
+def _whole(quota: str = "", period: str = "") -> Iterator[int]:
+    # "max" and -1 bound nothing.
+    if quota.isdigit() and period.isdigit() and int(period):
+        yield int(quota) // int(period)
+
+
+def _read(path: Path) -> str:
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return cpus
-    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeError):
+        return ""
