@@ -82,6 +82,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         print(_missing(arguments.command, error), file=sys.stderr)
         return 2
+    except OSError as error:
+        # A full disk, a folder that may not be written: whoever runs it can help it.
+        print(f"metagait {arguments.command}: {error}", file=sys.stderr)
+        return 2
     except Exception as error:
         if not getattr(error, "for_people", False):
             raise

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -129,13 +130,25 @@ class ModelFacts:
         comparison = facts.pop("comparison", None)
         training = facts.pop("training", None)
         facts["size"] = tuple(facts["size"])
-        return cls(
+        read = cls(
             model_id=f"{facts['name']}-{digest[:12]}",
             threshold=None if threshold is None else Threshold(**threshold),
             comparison=None if comparison is None else Comparison(**comparison),
             training=None if training is None else _trained_on(**training),
             **facts,
         )
+        read._check()
+        return read
+
+    def _check(self) -> None:
+        """Refuse what would only be noticed when the first walk comes; raises ValueError."""
+        numbers = (*self.size, self.parts, self.dimensions, self.max_frames)
+        if len(self.size) != 2 or not all(type(n) is int and n > 0 for n in numbers):
+            raise ValueError(f"expected whole numbers above 0 for the sizes, got {numbers}")
+        for threshold in [self.threshold] if self.threshold else []:
+            bounds = [threshold.distance, threshold.inconclusive_to or threshold.distance]
+            if not all(isinstance(b, int | float) and 0 <= b < math.inf for b in bounds):
+                raise ValueError(f"expected distances for the threshold, got {bounds}")
 
 
 def _trained_on(walkers: Sequence[Sequence[int]], **facts: Any) -> TrainedOn:

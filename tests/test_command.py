@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import metagait
+import model.walkers.command
 from metagait import COMMANDS, main
 
 
@@ -45,6 +46,19 @@ def test_a_package_that_is_not_installed_is_a_sentence(command: str, package: st
     (line,) = ended.stderr.strip().splitlines()
     assert f"expected the package '{package}'" in line
     assert "extra `train`" in line
+
+
+def test_what_the_system_refuses_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_arguments: object) -> int:
+        raise OSError(28, "No space left on device", "/tmp/walks")
+
+    monkeypatch.setattr(model.walkers.command, "run", full)
+    assert main(["walkers", "--output", "out"]) == 2
+    assert capsys.readouterr().err == (
+        "metagait walkers: [Errno 28] No space left on device: '/tmp/walks'\n"
+    )
 
 
 def test_a_part_of_our_own_that_is_missing_is_no_extra() -> None:

@@ -11,6 +11,8 @@ import onnx
 import pytest
 import torch
 
+from metagait import main
+from model import variants
 from model.caches import walkers_dataset
 from model.casia_a import walks as casia_a_walks
 from model.compact import append
@@ -188,6 +190,30 @@ def test_facts_of_before_there_was_a_band_are_read() -> None:
     del before["threshold"]["inconclusive_to"]
     read = ModelFacts.from_json(json.dumps(before), "0" * 64).threshold
     assert read == replace(threshold, inconclusive_to=None)
+
+
+def test_a_file_is_halved_by_the_command_and_says_what_it_was_measured_with(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(variants, "BENCHMARK", PEOPLE)
+    monkeypatch.setattr(variants, "RUNS", tmp_path / "runs")
+    path = tmp_path / "halved.onnx"
+    assert main(["halve", str(source), str(path), "--anyway"]) == 0
+    printed = capsys.readouterr().out
+    before, after = (OnnxEncoder.open(each, threads=1) for each in (source, path))
+    assert after.facts.precision == "float16"
+    assert after.facts.model_id.startswith("source-float16-")
+    assert after.facts.model_id in printed
+    assert ("rounded parameters and float32 features" in printed) == before.runtime.on_cpu
+    assert after.facts.comparison is not None
+    assert after.facts.comparison.source == before.facts.model_id
+    assert set(after.facts.comparison.after) == {"NM"}
+    walk = packed_walk(501, "nm-01", 90)
+    expected, got = before.encode([walk]), after.encode([walk])
+    assert 0 < np.linalg.norm(got - expected) < 0.01 * np.linalg.norm(expected)
 
 
 def test_real_people_are_measured_where_their_folder_is_given(
