@@ -10,9 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.encoder import Encoder, EngineChoice, OnnxEncoder, open_encoder
+from model.encoder import METADATA_KEY, Encoder, EngineChoice, OnnxEncoder, open_encoder
 from model.errors import ProviderError
 from model.export import export_onnx, write_model
+from model.facts import read_facts
 from model.halve import halve
 from model.network import MetaGait, NetworkConfig
 from model.quantise import quantise
@@ -102,6 +103,16 @@ def halved_file(source: Path, path: Path) -> Path:
     """Put the features of an exported network into 16 bits."""
     facts = replace(OnnxEncoder.open(source, threads=1).facts, precision="float16")
     write_model(halve(onnx.load(source), "shifted"), facts, path, lambda _: None)
+    return path
+
+
+def with_facts(model: Path, path: Path, **changes: object) -> Path:
+    """The same graph under other facts."""
+    graph = onnx.load(str(model))
+    (entry,) = [each for each in graph.metadata_props if each.key == METADATA_KEY]
+    facts = read_facts(entry.value, b"", model)
+    entry.key, entry.value = METADATA_KEY, replace(facts, **changes).to_json()  # type: ignore[arg-type]
+    path.write_bytes(graph.SerializeToString())
     return path
 
 

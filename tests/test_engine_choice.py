@@ -6,32 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 
-from model.encoder import METADATA_KEY, EngineChoice, ModelFacts, Runtime, open_encoder
+from model.encoder import EngineChoice, ModelFacts, Runtime, open_encoder
 from model.engines.choosing import quicker, trial_walk
 from model.engines.open_vino import OpenVinoEncoder
 from model.engines.threads import Threads, available_cpus
 from model.errors import ProviderError
-from model.facts import read_facts
-from tests.engines import CPU, VINO, installed, tiny_file
+from tests.engines import CPU, VINO, installed, tiny_file, with_facts
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_file(tmp_path_factory)
-
-
-def with_facts(model: Path, path: Path, **changes: object) -> Path:
-    """The same graph under other facts."""
-    graph = onnx.load(str(model))
-    (entry,) = [each for each in graph.metadata_props if each.key == METADATA_KEY]
-    facts = read_facts(entry.value, b"", model)
-    entry.key, entry.value = METADATA_KEY, replace(facts, **changes).to_json()  # type: ignore[arg-type]
-    path.write_bytes(graph.SerializeToString())
-    return path
 
 
 def test_embeddings_of_another_arithmetic_have_another_id(model: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from model.engines import nvidia
 from model.engines.onnx_runtime import PROVIDERS
 from model.engines.open_vino import OpenVinoEncoder
 from model.errors import ModelFileError, ProviderError
-from tests.engines import CPU, VINO, installed, tiny_file
+from tests.engines import CPU, VINO, installed, tiny_file, with_facts
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,33 @@ def test_the_cuda_libraries_of_the_extra_are_loaded_before_a_session(
     with pytest.raises(ModelFileError, match="no GPU after all, 2 providers"):
         open_encoder(model, replace(CPU, provider="cuda"))
     assert loaded == ["libraries", "session"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_tensorrt_may_take_16_bits_for_a_file_that_asks_for_them_and_for_no_other(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    import onnxruntime
+
+    path = with_facts(model, tmp_path / "model.onnx", precision=precision)
+    real = onnxruntime.InferenceSession
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    def session(content: bytes, options: object, *, providers: list[Any]) -> object:
+        if providers == ["CPUExecutionProvider"]:
+            return real(content, options, providers=providers)
+        asked.extend(each for each in providers if isinstance(each, tuple))
+        raise RuntimeError("no GPU after all")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*PROVIDERS.values()])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    monkeypatch.setattr(nvidia, "gpus", lambda: 1)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(ModelFileError, match="no GPU after all"):
+        open_encoder(path, replace(CPU, provider="tensorrt"))
+    (tensorrt, options), (cuda, _) = asked
+    assert (tensorrt, cuda) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert options["trt_fp16_enable"] == str(precision == "float16")
 
 
 class Driver:

@@ -80,19 +80,15 @@ class OnnxEncoder:
         if wanted != PROVIDERS["cpu"]:
             # Those of the extra 'gpu' lie beside Python's packages, where no loader looks.
             onnxruntime.preload_dlls()
-        try:
-            session = onnxruntime.InferenceSession(
-                content, _options(shared.of_a_call), providers=_with_fallback(wanted, cache)
-            )
-        except Exception as error:  # ONNX Runtime raises its own types, without a common base
-            raise ModelFileError(f"{path} is not an ONNX model that runs here: {error}") from error
+        half = wanted == PROVIDERS["tensorrt"] and _asks_for(content, Path(path)) == FLOAT16
+        options, providers = _options(shared.of_a_call), _with_fallback(wanted, cache, half)
+        session = _session(content, options, providers, Path(path))
         running = session.get_providers()[0]
         if provider != "auto" and running != wanted:
             raise ProviderError(f"expected {wanted} to run {path}, but {running} would")
         if running != wanted:
             _LOG.warning("%s was expected to run %s, but %s does", wanted, path, running)
-        metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-        facts = read_facts(metadata.get(METADATA_KEY), content, Path(path))
+        facts = _facts(session, content, Path(path))
         check_interface(_interface(session), facts, Path(path))
         return cls(session, facts, shared)
 
@@ -149,7 +145,29 @@ def _choose(provider: str) -> str:
     return PROVIDERS[provider]
 
 
-def _with_fallback(wanted: str, cache: Path | None) -> list[Any]:
+def _session(
+    content: bytes, options: onnxruntime.SessionOptions, providers: list[Any], path: Path
+) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises its own types, without a common base
+        raise ModelFileError(f"{path} is not an ONNX model that runs here: {error}") from error
+
+
+def _facts(session: onnxruntime.InferenceSession, content: bytes, path: Path) -> ModelFacts:
+    metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+    return read_facts(metadata.get(METADATA_KEY), content, path)
+
+
+def _asks_for(content: bytes, path: Path) -> str:
+    """Read a file's precision before a provider has seen it, by a session that never runs."""
+    options = _options(1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = _session(content, options, [PROVIDERS["cpu"]], path)
+    return _facts(session, content, path).precision
+
+
+def _with_fallback(wanted: str, cache: Path | None, half: bool = False) -> list[Any]:
     if wanted == PROVIDERS["cpu"]:
         return [wanted]
     # An exhaustive algorithm search for every new walk length would cost seconds each, and TF32
@@ -159,7 +177,9 @@ def _with_fallback(wanted: str, cache: Path | None) -> list[Any]:
     if wanted == PROVIDERS["cuda"]:
         return cuda
     kept = {} if cache is None else {"trt_engine_cache_path": str(cache)}
-    return [(wanted, {"trt_engine_cache_enable": str(cache is not None), **kept}), *cuda]
+    # TensorRT makes no kernel in 16 bits unless it may, and where it may, also of a float32 file.
+    options = {"trt_engine_cache_enable": str(cache is not None), "trt_fp16_enable": str(half)}
+    return [(wanted, options | kept), *cuda]
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
