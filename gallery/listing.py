@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from gallery import audit
 from gallery.consents import consents_of, is_expired, list_consents, replace_consent
-from gallery.finding import SAMPLE, find_subject, sample_from
+from gallery.finding import SAMPLE, find_sample, find_subject, sample_from
 from gallery.generations import lock, read_head
 from gallery.records import Consent, ConsentEntry, SubjectDetail, SubjectSummary
 from gallery.schema import consents, samples, subjects
@@ -39,18 +39,23 @@ def list_subjects(
         )
 
 
-def describe_subject(store: Store, subject: str) -> SubjectDetail:
-    """Read a subject with its samples, oldest first.
+def describe_subject(
+    store: Store, subject: str, limit: int | None, after: str | None
+) -> SubjectDetail:
+    """Read a subject with `limit` of its samples, or all, oldest first: those after `after`.
 
     Raises:
         SubjectNotFound: there is no such subject.
+        SampleNotFound: there is no sample `after`.
 
     """
     with store.database.reading() as connection:
         found = find_subject(connection, store, subject)
         model = read_head(connection, store.gallery_id).model
         consented = consents_of(connection, found.id)
-        query = SAMPLE.where(samples.c.subject == found.id).order_by(samples.c.id)
+        query = SAMPLE.where(samples.c.subject == found.id).order_by(samples.c.id).limit(limit)
+        if after is not None:
+            query = query.where(samples.c.id > find_sample(connection, store, after).id)
         rows = connection.execute(query).all()
     return SubjectDetail(
         subject=subject,

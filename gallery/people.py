@@ -40,14 +40,20 @@ class People:
         check_limit(limit)
         return list_subjects(self._store, limit, after, expired=expired)
 
-    def subject(self, subject: str) -> SubjectDetail:
-        """Read a subject with its samples, oldest first.
+    def subject(
+        self, subject: str, *, limit: int | None = None, after: str | None = None
+    ) -> SubjectDetail:
+        """Read a subject with its samples, oldest first: all, or a page of those after `after`.
 
         Raises:
+            InvalidLimit: `limit` is below 1.
             SubjectNotFound: there is no such subject.
+            SampleNotFound: there is no sample `after`, or it was erased meanwhile.
 
         """
-        return describe_subject(self._store, subject)
+        if limit is not None:
+            check_limit(limit)
+        return describe_subject(self._store, subject, limit, after)
 
     def require_subject(self, subject: str) -> None:
         """Refuse a subject who is not enrolled.

@@ -95,7 +95,7 @@ class SubjectSummary:
 
 @dataclass(frozen=True)
 class SubjectDetail:
-    """A subject with all its samples, oldest first."""
+    """A subject with its samples, or a page of them, oldest first."""
 
     subject: str
     created_at: datetime

@@ -79,13 +79,13 @@ def verify(subject: str, walk: WalkSource) -> Call[schemas.Verified]:
 
 def subjects(limit: int, after: str | None) -> Call[schemas.Subjects]:
     """List a page of subjects."""
-    query = {"limit": str(limit)} if after is None else {"limit": str(limit), "after": after}
-    return Call("GET", "/subjects", schemas.Subjects, {"params": query})
+    return Call("GET", "/subjects", schemas.Subjects, {"params": _page(limit, after)})
 
 
-def subject(subject: str) -> Call[schemas.SubjectDetail]:
-    """Show a subject."""
-    return Call("GET", _subject_path(subject), schemas.SubjectDetail)
+def subject(subject: str, limit: int, after: str | None) -> Call[schemas.SubjectDetail]:
+    """Show a subject with a page of its samples."""
+    options = {"params": _page(limit, after)}
+    return Call("GET", _subject_path(subject), schemas.SubjectDetail, options)
 
 
 def erase_subject(subject: str) -> Call[schemas.Erased]:
@@ -106,6 +106,10 @@ def info() -> Call[schemas.Info]:
 def ready() -> Call[schemas.Ready]:
     """Ask whether it is ready; who asks wants to know it now."""
     return Call("GET", "/readyz", schemas.Ready, may_repeat=False)
+
+
+def _page(limit: int, after: str | None) -> dict[str, str]:
+    return {"limit": str(limit)} if after is None else {"limit": str(limit), "after": after}
 
 
 def _subject_path(subject: str) -> str:

@@ -127,9 +127,11 @@ class Client(_Calling[httpx.Client, httpx.BaseTransport]):
         """List one page of subjects."""
         return self._do(calls.subjects(limit, after))
 
-    def subject(self, subject: str) -> schemas.SubjectDetail:
-        """Show a subject with its samples."""
-        return self._do(calls.subject(subject))
+    def subject(
+        self, subject: str, *, limit: int = 500, after: str | None = None
+    ) -> schemas.SubjectDetail:
+        """Show a subject with one page of its samples."""
+        return self._do(calls.subject(subject, limit, after))
 
     def erase_subject(self, subject: str) -> schemas.Erased:
         """Erase a subject and all its samples for good."""
@@ -205,9 +207,11 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         """List one page of subjects."""
         return await self._do(calls.subjects(limit, after))
 
-    async def subject(self, subject: str) -> schemas.SubjectDetail:
-        """Show a subject with its samples."""
-        return await self._do(calls.subject(subject))
+    async def subject(
+        self, subject: str, *, limit: int = 500, after: str | None = None
+    ) -> schemas.SubjectDetail:
+        """Show a subject with one page of its samples."""
+        return await self._do(calls.subject(subject, limit, after))
 
     async def erase_subject(self, subject: str) -> schemas.Erased:
         """Erase a subject and all its samples for good."""

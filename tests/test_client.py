@@ -207,6 +207,7 @@ def test_the_asynchronous_client_does_all_that_the_other_does(url: str, tmp_path
             assert item.identified is not None
             assert (await client.verify("ann", walker(10) > 0)).decision == "match"
             assert (await client.subject("ann")).samples[0].sample_id == first.sample_id
+            assert (await client.subject("ann", after=first.sample_id)).samples == ()
             assert (await client.subjects()).subjects[0].subject == "ann"
             assert (await client.info()).provider == "FakeProvider"
             assert (await client.erase_sample(first.sample_id)).samples == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 
 from service.app import create_app
@@ -67,6 +68,29 @@ def test_every_field_of_an_answer_is_explained() -> None:
         for field, described in schema.get("properties", {}).items():
             is_explained = enough & set(described) or "example" in schema
             assert is_explained or described.get("type") == "boolean", f"{name}.{field}"
+
+
+def examples(node: Any) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Every example below a node, with the schema that it is one of."""
+    if isinstance(node, dict):
+        listed = node.get("examples", [])
+        if isinstance(listed, list):
+            yield from ((node, example) for example in listed)
+        elif "schema" in node:
+            yield from ((node["schema"], told["value"]) for told in listed.values())
+        if "example" in node and "properties" in node:
+            yield node, node["example"]
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        yield from examples(child)
+
+
+def test_every_example_is_what_its_schema_describes() -> None:
+    found = list(examples(DOCUMENT))
+    assert len(found) > 200
+    for schema, example in found:
+        whole = {**schema, "components": DOCUMENT["components"]}
+        jsonschema_rs.Draft202012Validator(whole, validate_formats=True).validate(example)
 
 
 def test_a_status_of_busy_or_too_often_says_when_to_come_back() -> None:

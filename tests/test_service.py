@@ -181,6 +181,23 @@ def test_subjects_are_listed_page_by_page(client: Caller, people: dict[str, Walk
     assert second["next"] is None
 
 
+def test_the_samples_of_a_subject_are_read_page_by_page(client: Caller) -> None:
+    made = [enroll(client, "ann", walker(build)).json()["sample_id"] for build in (8, 11, 14)]
+    enroll(client, "ben", walker(20))
+
+    def page(**query: str) -> tuple[list[str], str | None]:
+        answer = client.get("/subjects/ann", params=query).json()
+        return [sample["sample_id"] for sample in answer["samples"]], answer["next"]
+
+    assert page() == (made, None)
+    assert page(limit="2") == (made[:2], made[1])
+    assert page(limit="2", after=made[1]) == (made[2:], None)
+    assert page(limit="3") == (made, None)
+    gone = client.get("/subjects/ann", params={"after": "gone"})
+    assert (gone.status_code, gone.json()["code"]) == (404, "sample_not_found")
+    assert client.get("/subjects/ann?limit=501").status_code == 422
+
+
 def test_an_erased_subject_is_gone(client: Caller, people: dict[str, Walk]) -> None:
     erased = client.delete("/subjects/ann").json()
     assert (erased["subject"], erased["samples"]) == ("ann", 1)

@@ -66,14 +66,24 @@ async def record_consent(
     operation_id="read_subject",
     responses={200: {"links": FIRST_SAMPLE}, **responses(404, 422, 503)},
 )
-async def read_subject(rooms: RoomsHere, subject: SubjectId) -> schemas.SubjectDetail:
-    """Show a subject with its samples."""
-    detail = await rooms.ask(rooms.gallery.subject, subject)
+async def read_subject(
+    rooms: RoomsHere,
+    subject: SubjectId,
+    limit: Annotated[int, Query(ge=1, le=500, description="samples in a page")] = 500,
+    after: Annotated[
+        str | None, Query(description="the last sample of the page before, which is still there")
+    ] = None,
+) -> schemas.SubjectDetail:
+    """Show a subject with its samples, page by page."""
+    # One more than asked for tells whether there is a next page.
+    detail = await rooms.ask(rooms.gallery.subject, subject, limit=limit + 1, after=after)
+    page = detail.samples[:limit]
     return schemas.SubjectDetail(
         subject=detail.subject,
         created_at=detail.created_at,
         consent=None if detail.consent is None else schemas.Consent.model_validate(detail.consent),
-        samples=tuple(schemas.Sample.of(sample) for sample in detail.samples),
+        samples=tuple(schemas.Sample.of(sample) for sample in page),
+        next=page[-1].sample_id if len(detail.samples) > limit else None,
     )
 
 

@@ -78,12 +78,15 @@ class Sample(Body):
 
 
 class SubjectDetail(Body):
-    """A subject with its samples, oldest first."""
+    """A subject with one page of its samples, oldest first."""
 
     subject: str = Field(examples=["p-017"])
     created_at: datetime = Field(examples=["2026-03-01T08:00:00Z"])
     consent: Consent | None = None
     samples: tuple[Sample, ...]
+    next: str | None = Field(
+        None, description="give it as `after` for the next page; null on the last"
+    )
 
 
 class Proof(Body):

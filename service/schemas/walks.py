@@ -37,7 +37,9 @@ class Quality(Body):
     grey: float = Field(examples=[0.02], description="share of pixels that are neither, median")
     duplicates: float = Field(examples=[0.0], description="share of frames equal to the former")
     rhythm: float | None = Field(
-        examples=[0.71], description="of the legs, at most 1; null for a walk too short to tell"
+        examples=[0.71],
+        description="of the legs, about 1 where every stride is alike; null for a walk too short "
+        "to tell",
     )
 
 

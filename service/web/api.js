@@ -59,7 +59,6 @@ export const info = () => call("GET", "/info");
 export const preview = (files) => call("POST", "/preview", form(files));
 export const identify = (files) => call("POST", "/identify", form(files));
 export const enroll = (files, subject) => call("POST", "/enroll", form(files, { subject }));
-export const subject = (id) => call("GET", subjectPath(id));
 export const eraseSubject = (id) => call("DELETE", subjectPath(id));
 export const eraseSample = (id) => call("DELETE", samplePath(id));
 export const sampleWalk = (id) => call("GET", `${samplePath(id)}/walk`);
@@ -71,7 +70,11 @@ export async function sampleFile(name) {
   return new File([await response.blob()], name);
 }
 
-export function subjects(after) {
-  const query = after === null ? "" : `?${new URLSearchParams({ after })}`;
-  return call("GET", `/subjects${query}`);
+function page(path, limit, after) {
+  const query = new URLSearchParams(after === null ? { limit } : { limit, after });
+  return call("GET", `${path}?${query}`);
 }
+
+export const subjects = (after) => page("/subjects", 50, after);
+// Each walk of a page is a picture to fetch.
+export const subject = (id, after) => page(subjectPath(id), 12, after);

@@ -12,6 +12,7 @@ import { Walk } from "./walk.js";
 
 const player = new Player();
 let files = [];
+let working = 0;
 let wanted = null; // what was chosen last, while it is not seen yet
 
 function report(error) {
@@ -19,11 +20,12 @@ function report(error) {
   find("message").hidden = !error;
 }
 
-// Runs one action at a time; what goes wrong is shown in its own words. Tells whether it went well.
+// Runs an action; what goes wrong is shown in its own words. Tells whether it went well. The page is
+// `working` until the last one is done, also where another walk was chosen meanwhile.
 async function run(act) {
   const buttons = document.querySelectorAll("#actions button");
   report(null);
-  document.body.classList.add("working");
+  document.body.classList.toggle("working", ++working > 0);
   buttons.forEach((button) => (button.disabled = true));
   try {
     await act();
@@ -32,7 +34,7 @@ async function run(act) {
     report(error);
     return false;
   } finally {
-    document.body.classList.remove("working");
+    document.body.classList.toggle("working", --working > 0);
     buttons.forEach((button) => (button.disabled = false));
   }
 }

@@ -9,7 +9,7 @@ export class People {
 
   constructor({ list, more, count, onShow, onErased, onError, confirm }) {
     Object.assign(this, { list, more, count, onShow, onErased, onError, confirm });
-    more.addEventListener("click", () => this.#guard(() => this.#loadPage()));
+    more.addEventListener("click", this.#oneAtATime(() => this.#loadPage()));
   }
 
   async refresh() {
@@ -39,19 +39,23 @@ export class People {
       element("span", { className: "who", textContent: subject }),
       element("span", { className: "quiet", textContent: walks }));
     const details = element("details", {}, summary, rows);
+    const fill = this.#oneAtATime(() => this.#fill(rows, subject));
     details.addEventListener("toggle", () => {
-      if (details.open && !rows.children.length) this.#guard(() => this.#fill(rows, subject));
+      if (details.open && !rows.children.length) fill();
     });
     return element("li", { className: "person" }, details);
   }
 
-  async #fill(rows, subject) {
-    const detail = await api.subject(subject);
+  async #fill(rows, subject, after = null) {
+    const { samples, next } = await api.subject(subject, after);
+    const more = this.#button("More walks", "", () => this.#fill(rows, subject, next));
+    more.hidden = next === null;
     const erase = this.#button("Erase person", "danger", () => this.#erase(
       `Erase ${subject} with all walks? This cannot be undone.`, () => api.eraseSubject(subject)));
-    rows.replaceChildren(
-      ...detail.samples.map((sample) => this.#sample(subject, sample)),
-      element("div", { className: "row last" }, erase),
+    rows.querySelector(".last")?.remove();
+    rows.append(
+      ...samples.map((sample) => this.#sample(subject, sample)),
+      element("div", { className: "row last" }, more, erase),
     );
   }
 
@@ -80,7 +84,7 @@ export class People {
 
   #button(textContent, kind, act) {
     const button = element("button", { type: "button", className: `small ${kind}`, textContent });
-    button.addEventListener("click", () => this.#guard(act));
+    button.addEventListener("click", this.#oneAtATime(act));
     return button;
   }
 
@@ -90,12 +94,20 @@ export class People {
     await this.refresh();
   }
 
-  async #guard(act) {
-    this.onError(null);
-    try {
-      await act();
-    } catch (error) {
-      this.onError(error);
-    }
+  // Who clicks again while it is at work means the same.
+  #oneAtATime(act) {
+    let working = false;
+    return async () => {
+      if (working) return;
+      working = true;
+      this.onError(null);
+      try {
+        await act();
+      } catch (error) {
+        this.onError(error);
+      } finally {
+        working = false;
+      }
+    };
   }
 }

@@ -57,6 +57,11 @@ def ask(page: Page, verdict: str) -> None:
     expect(page.locator(".verdict .words")).to_have_text(verdict, timeout=PATIENCE_MS)
 
 
+def all_done(page: Page) -> None:
+    """Wait until the page has dealt with every answer, also with one that nobody waits for."""
+    expect(page.locator("body")).not_to_have_class(re.compile("working"), timeout=PATIENCE_MS)
+
+
 def erase(page: Page, person: str) -> None:
     row = page.locator("#people .person").filter(has_text=person)
     row.locator("summary").click()

@@ -9,6 +9,7 @@ from service.routes.page import WEB
 from tests.fakes import FakeEncoder
 from tests.page.hands import (
     PATIENCE_MS,
+    all_done,
     ask,
     enrol,
     erase,
@@ -64,7 +65,7 @@ def test_an_answer_never_stands_beside_another_walk(page: Page, encoder: FakeEnc
     take_sample(page, "Dan", "a stranger")
     with page.expect_response("**/identify"):
         encoder.free.set()
-    page.wait_for_timeout(300)
+    all_done(page)
     expect(answer).not_to_contain_text("Ada")
     take_sample(page, "Ada", "Tuesday")
     encoder.free.clear()
@@ -91,7 +92,7 @@ def test_the_walk_that_was_chosen_last_is_the_one_that_is_enrolled(page: Page) -
     take_sample(page, "Ben", "Monday")
     with page.expect_response("**/preview"):
         held[0].continue_()
-    page.wait_for_timeout(300)
+    all_done(page)
     expect(page.locator(".tile.probe .caption")).to_contain_text("Ben, Monday")
     expect(page.locator("#subject")).to_have_value("Ben")
 

@@ -1,21 +1,22 @@
 """The page as a tool: player, keyboard, key, files of one's own, a phone."""
 
 import re
-import time
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import numpy as np
 from playwright.sync_api import Browser, Page, expect
 
-from gallery import KeyStore
+from gallery import Gallery, KeyStore
+from model.silhouettes import align
 from service.access import SCOPES
 from service.routes.page import WEB
 from service.settings import Settings
+from tests.fakes import mean_picture
 from tests.page.hands import PATIENCE_MS, ask, enrol, needs_chromium, picture, take_sample
+from tests.waiting import wait_until
 
-# A running service follows its keys within two seconds.
-KEYS_SEEN_S = 3
 PHONE = {"width": 390, "height": 844}
 
 pytestmark = needs_chromium
@@ -53,7 +54,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(
 ) -> None:
     with closing(KeyStore.open(settings.store())) as keys:
         _, secret = keys.create("page", SCOPES)
-    time.sleep(KEYS_SEEN_S)
+    wait_until(lambda: httpx.get(f"{url}/info").status_code == 401)
     context = browser.new_context()
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
@@ -112,6 +113,26 @@ def test_what_is_wrong_with_a_walk_is_said_in_words(page: Page, tmp_path: Path) 
     )
     take_sample(page, "Ada", "Tuesday")
     expect(quality).to_be_hidden()
+
+
+def test_the_walks_of_a_person_are_shown_some_at_a_time(page: Page, gallery: Gallery) -> None:
+    with np.load(WEB / "samples" / "ada-nm-01.npz", allow_pickle=False) as held:
+        walk = align(held["silhouettes"]).silhouettes
+    for first in range(14):
+        part = walk[first : first + 12]
+        gallery.enroll("Ada", mean_picture(part), silhouettes=part)
+    page.reload()
+    person = page.locator("#people .person")
+    person.locator("summary").click()
+    pictures = person.locator(".thumb canvas")
+    expect(pictures).to_have_count(12, timeout=PATIENCE_MS)
+    more = person.get_by_role("button", name="More walks")
+    with page.expect_response("**/subjects/Ada?**"):
+        more.dblclick()
+    expect(pictures).to_have_count(14, timeout=PATIENCE_MS)
+    expect(more).to_have_count(0)
+    expect(person.get_by_role("button", name="Erase person")).to_have_count(1)
+    picture(page, "many-walks")
 
 
 def test_nothing_is_wider_than_a_phone(page: Page) -> None:
