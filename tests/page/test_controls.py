@@ -135,6 +135,18 @@ def test_the_walks_of_a_person_are_shown_some_at_a_time(page: Page, gallery: Gal
     picture(page, "many-walks")
 
 
+def test_the_answer_covers_nobody_of_the_gallery(page: Page, gallery: Gallery) -> None:
+    for number in range(30):
+        gallery.enroll(f"p-{number:02}", np.full(88, number, np.float32), silhouettes=None)
+    page.reload()
+    expect(page.locator("#people .person")).to_have_count(30, timeout=PATIENCE_MS)
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    below = page.evaluate("document.getElementById('gallery').getBoundingClientRect().top")
+    answer = page.evaluate("document.getElementById('answers').getBoundingClientRect().bottom")
+    assert answer <= below
+    picture(page, "many-people")
+
+
 def test_nothing_is_wider_than_a_phone(page: Page) -> None:
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     enrol(page, "Ada", "Monday")
