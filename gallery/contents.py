@@ -5,7 +5,7 @@ master key; one that was there before gets it with its next sample, or from `sea
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,13 @@ from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from gallery.ciphers import Slot
 from gallery.database import vault_of
-from gallery.packing import PackedSilhouettes, pack_embedding, unpack_embeddings
+from gallery.errors import SampleDamaged, StoreUnavailable
+from gallery.packing import (
+    PackedSilhouettes,
+    pack_embedding,
+    unpack_embedding,
+    unpack_silhouettes,
+)
 from gallery.schema import embeddings, samples, silhouettes, subjects
 
 SEALED_BY = (samples.c.gallery, samples.c.sample_id, subjects.c.token, subjects.c.wrapped_key)
@@ -40,23 +46,58 @@ def embeddings_from(
     """Read embeddings float32 `[N, length]` from rows of `vector`, `generation`, `SEALED_BY`.
 
     Raises:
-        StoreUnavailable: one is damaged, or was sealed for another place or under another key.
+        SampleDamaged: one cannot be read, or was sealed for another place or under another key.
 
     """
+    read = readable_embeddings(connection, rows, length)
+    for error in read.damaged.values():
+        raise error
+    return read.embeddings
+
+
+class Readable(NamedTuple):
+    """The embeddings among some rows that can be read."""
+
+    places: list[int]
+    """Which of the rows they are of."""
+    embeddings: NDArray[np.float32]
+    """`[N, L]`"""
+    damaged: dict[int, SampleDamaged]
+    """The places of the others, and what is wrong."""
+
+
+def readable_embeddings(connection: Connection, rows: Sequence[Row[Any]], length: int) -> Readable:
+    """Read as `embeddings_from` does, as many as can be read."""
     vault = vault_of(connection)
-    blobs = [vault.open(row.vector, row.wrapped_key, _slot(row, row.generation)) for row in rows]
-    return unpack_embeddings(blobs, length)
+    found: dict[int, NDArray[np.float32]] = {}
+    damaged: dict[int, SampleDamaged] = {}
+    for place, row in enumerate(rows):
+        try:
+            blob = vault.open(row.vector, row.wrapped_key, _slot(row, row.generation))
+            found[place] = unpack_embedding(blob, length)
+        except StoreUnavailable as error:
+            damaged[place] = _damaged("embedding", row, error)
+    embeddings = np.stack(list(found.values())) if found else np.empty((0, length), np.float32)
+    return Readable(list(found), embeddings, damaged)
 
 
-def silhouettes_from(connection: Connection, row: Row[Any]) -> PackedSilhouettes:
-    """Read packed silhouettes from a row of `STORED_SILHOUETTES`.
+def silhouettes_from(connection: Connection, row: Row[Any]) -> NDArray[np.uint8]:
+    """Read silhouettes uint8 `[T, H, W]` from a row of `STORED_SILHOUETTES`.
 
     Raises:
-        StoreUnavailable: they were sealed for another place or under another key.
+        SampleDamaged: they cannot be read, or were sealed for another place or under another key.
 
     """
-    data = vault_of(connection).open(row.data, row.wrapped_key, _slot(row, 0))
-    return PackedSilhouettes((row.frames, row.height, row.width), data, row.format)
+    try:
+        data = vault_of(connection).open(row.data, row.wrapped_key, _slot(row, 0))
+        shape = row.frames, row.height, row.width
+        return unpack_silhouettes(PackedSilhouettes(shape, data, row.format))
+    except StoreUnavailable as error:
+        raise _damaged("silhouettes", row, error) from error
+
+
+def _damaged(what: str, row: Row[Any], error: StoreUnavailable) -> SampleDamaged:
+    return SampleDamaged(f"the {what} of the sample {row.sample_id} cannot be read: {error}")
 
 
 def insert_embeddings(

@@ -4,6 +4,7 @@ Before every answer they are compared with the store's head, and catch up when t
 another one has written. A crash in between loses nothing, because a start follows from nothing.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from sqlalchemy import Connection
 from gallery.calibration import Calibration, read_calibration
 from gallery.candidates import Owners, finds_any, nearest_subjects
 from gallery.errors import IndexUnavailable, StoreUnavailable
-from gallery.following import news
+from gallery.following import Damaged, news
 from gallery.generations import Head, Model, require_model
 from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice, forget_others, open_index
@@ -28,6 +29,8 @@ from gallery.settings import GallerySettings, read_settings
 from gallery.sharing import SharedLock
 from gallery.starting import start_over
 from gallery.store import Store
+
+_LOG = logging.getLogger("metagait.gallery")
 
 
 class Looked(NamedTuple):
@@ -50,6 +53,8 @@ class Current:
         self._store = store
         self._index = index
         self._owners = Owners()
+        self._damaged: Damaged = {}
+        self._told: set[int] = set()
         self._seen: Head | None = None
         self._settings = GallerySettings()
         self._calibration: Calibration | None = None
@@ -160,8 +165,9 @@ class Current:
             head = self._follow(connection)
             counts = self._store.counts(connection, head.generation)
             kept = self._store.kept(connection)
-            indexed = len(self._index)
-        same_counts = counts.samples == counts.embedded == indexed == len(self._owners)
+            indexed, damaged = len(self._index), len(self._damaged)
+        whole = counts.samples - damaged
+        same_counts = counts.samples == counts.embedded and whole == indexed == len(self._owners)
         return GalleryStatus(
             name=self._store.name,
             generation=head.generation,
@@ -170,6 +176,7 @@ class Current:
             subjects=counts.subjects,
             samples=counts.samples,
             indexed=indexed,
+            damaged=damaged,
             index_kind=self._index.kind,
             index_state=self._index.state,
             in_sync=self._seen == head and head.model == self.model and same_counts,
@@ -178,10 +185,11 @@ class Current:
 
     def _follow(self, connection: Connection) -> Head:
         """Bring the index to what the transaction sees; `_following` is held."""
-        update = news(connection, self._store.gallery_id, self._seen, self.model)
+        gallery, damaged = self._store.gallery_id, self._damaged
+        update = news(connection, gallery, self._seen, self.model, damaged)
         if update.head == self._seen:
             return update.head
-        self._settings = read_settings(connection, self._store.gallery_id)
+        self._settings = read_settings(connection, gallery)
         self._calibration = read_calibration(connection, update.head.generation)
         with self._searching.alone():
             # Whatever fails half-way leaves an index that has seen nothing: it starts over.
@@ -189,19 +197,34 @@ class Current:
             if update.starts_over:
                 start_over(
                     connection,
-                    self._store.gallery_id,
+                    gallery,
                     update.head,
                     self.model,
                     index=self._index,
                     owners=self._owners,
+                    damaged=damaged,
                 )
             self._index.remove(update.erased)
             self._owners.remove(update.erased)
+            for row in update.erased.tolist():
+                damaged.pop(row, None)
             for chunk in update.enrolled:
                 self._index.add(chunk.rows, chunk.embeddings, chunk.marks)
                 self._owners.add(chunk)
             self._seen = update.head
+        self._tell_of_damaged()
         return update.head
+
+    def _tell_of_damaged(self) -> None:
+        """Say of each sample once that searches do not find it, and what can be done."""
+        for row, error in self._damaged.items():
+            if row not in self._told:
+                _LOG.warning(
+                    "%s; no search finds it: erase that sample by its id and enrol its walk "
+                    "again, or restore a backup",
+                    error,
+                )
+        self._told = set(self._damaged)
 
 
 def opened_index(

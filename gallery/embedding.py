@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from gallery import next_generation
 from gallery.checks import are_comparable, numbers_expected
-from gallery.errors import RebuildFailed, RebuildRefused
-from gallery.next_generation import Walk
-from gallery.packing import unpack_silhouettes
+from gallery.errors import RebuildFailed, RebuildRefused, SampleDamaged
+from gallery.next_generation import Walk, Window
 from gallery.store import Store
 
 _BATCHES_IN_A_WINDOW = 8
 # Embeddings in one transaction: 1 MiB of 8,192 numbers. A kill costs at most two of these.
 _WRITE_TOGETHER = 32
+# Damaged samples that an error names.
+_SAID = 20
 
 Progress = Callable[[int, int], None]
 """Told how many samples of how many are embedded; what it raises stops the work."""
@@ -85,7 +86,8 @@ def embed_missing(
 
     Raises:
         RebuildRefused: samples keep no silhouettes.
-        RebuildFailed: the encoder's answer is wrong, or the generation was dropped meanwhile.
+        RebuildFailed: the encoder's answer is wrong, the generation was dropped meanwhile, or the
+            silhouettes of some samples cannot be read; all others are embedded then.
 
     """
     missing, total = next_generation.missing(store, generation)
@@ -96,14 +98,28 @@ def embed_missing(
             "enrol their walks first"
         )
     embedded, before = 0, total - missing.samples
-    with _Writer(store, generation) as writer, closing(_batches(store, generation, batch)) as all_:
+    damaged: list[SampleDamaged] = []
+    found = _batches(store, generation, batch, damaged)
+    with _Writer(store, generation) as writer, closing(found) as all_:
         each = _one_by_one(encoder, all_) if spread is None else spread.encode_each(all_)
         for (rows, _), vectors in each:
             writer.add(rows, checked(vectors, len(rows), encoder.facts))
             embedded += len(rows)
             # What is enrolled meanwhile is embedded as well, so the first count may be passed.
             progress(before + embedded, max(before + embedded, total))
+    _require_none(damaged)
     return embedded
+
+
+def _require_none(damaged: Sequence[SampleDamaged]) -> None:
+    if damaged:
+        said = "\n".join(map(str, damaged[:_SAID]))
+        more = f"\nand {len(damaged) - _SAID} more" if len(damaged) > _SAID else ""
+        raise RebuildFailed(
+            f"expected silhouettes of every sample, got {len(damaged)} samples whose silhouettes "
+            f"cannot be read; all others are embedded. Erase these by their ids, or restore a "
+            f"backup, and start the rebuild again, which goes on from here.\n{said}{more}"
+        )
 
 
 def checked(vectors: NDArray[np.float32], walks: int, facts: EncoderFacts) -> NDArray[np.float32]:
@@ -126,7 +142,7 @@ def checked(vectors: NDArray[np.float32], walks: int, facts: EncoderFacts) -> ND
 
 def embed_walks(encoder: WalkEncoder, walks: Sequence[Walk]) -> NDArray[np.float32]:
     """Embed stored walks in one call, and check the answer as `checked` does."""
-    return checked(encoder.encode(_unpacked(walks).walks), len(walks), encoder.facts)
+    return checked(encoder.encode(_batch(walks).walks), len(walks), encoder.facts)
 
 
 def _one_by_one(
@@ -142,29 +158,27 @@ def in_batches(walks: Sequence[Walk], batch: int) -> list[list[Walk]]:
     return [ordered[start : start + batch] for start in range(0, len(ordered), batch)]
 
 
-def _batches(store: Store, generation: int, batch: int) -> Generator[Batch, None, None]:
-    """Read ahead: while the caller works on one window, the next is read and unpacked."""
+def _batches(
+    store: Store, generation: int, batch: int, damaged: list[SampleDamaged]
+) -> Generator[Batch, None, None]:
+    """Read ahead: while the caller works on one window, the next is read and unpacked.
 
-    def window(after: int) -> tuple[list[Batch], int]:
-        limit = _BATCHES_IN_A_WINDOW * batch
-        walks = next_generation.next_walks(store, generation, after, limit)
-        last = walks[-1].row if walks else after
-        return [_unpacked(some) for some in in_batches(walks, batch)], last
+    Samples that cannot be read are passed over, and what is wrong is added to `damaged`.
+    """
+
+    def window(after: int) -> Window:
+        return next_generation.next_walks(store, generation, after, _BATCHES_IN_A_WINDOW * batch)
 
     with ThreadPoolExecutor(1, thread_name_prefix="rebuild-read") as reader:
         pending = reader.submit(window, 0)
-        while True:
-            batches, last = pending.result()
-            if not batches:
-                return
-            pending = reader.submit(window, last)
-            yield from batches
+        while (found := pending.result()).last is not None:
+            pending = reader.submit(window, found.last)
+            damaged += found.damaged
+            yield from map(_batch, in_batches(found.walks, batch))
 
 
-def _unpacked(walks: Sequence[Walk]) -> Batch:
-    return Batch(
-        [walk.row for walk in walks], [unpack_silhouettes(walk.silhouettes) for walk in walks]
-    )
+def _batch(walks: Sequence[Walk]) -> Batch:
+    return Batch([walk.row for walk in walks], [walk.silhouettes for walk in walks])
 
 
 class _Writer:

@@ -21,7 +21,7 @@ from gallery.consents import consents_of, replace_consent, written
 from gallery.contents import insert_embeddings, insert_silhouettes, seal_subject
 from gallery.current import Current
 from gallery.database import vault_of
-from gallery.errors import EnrolmentConflict, StoreUnavailable, WrongMasterKey
+from gallery.errors import EnrolmentConflict
 from gallery.finding import SAMPLE, first_sample, first_subject, sample_from
 from gallery.generations import (
     Head,
@@ -33,7 +33,7 @@ from gallery.generations import (
     record,
     require_model,
 )
-from gallery.master_keys import check_master_key
+from gallery.master_keys import check_master_key_of_now
 from gallery.packing import PackedSilhouettes, pack_silhouettes, sample_id
 from gallery.records import Conflict, Consent, Enrolment
 from gallery.schema import EMBEDDINGS_ONLY, ENROLLED, samples, subjects
@@ -220,7 +220,7 @@ def _log(
 
 def _add(connection: Connection, store: Store, head: Head, new: NewSample) -> Written:
     """Write and log a sample that is not there yet."""
-    _check_master_key_of_now(connection)
+    check_master_key_of_now(connection)
     owner = _owner(connection, store, new.subject)
     row = _insert_sample(connection, store, owner.row, new)
     insert_embeddings(connection, head.generation, [row], new.embedding[np.newaxis])
@@ -269,14 +269,3 @@ def _insert_sample(connection: Connection, store: Store, subject_row: int, new: 
     if packed is not None:
         insert_silhouettes(connection, row, packed)
     return row
-
-
-def _check_master_key_of_now(connection: Connection) -> None:
-    """Refuse to seal with a master key that the store has no more: nothing would open that again.
-
-    Another process may have changed it since this one opened the store.
-    """
-    try:
-        check_master_key(connection)
-    except WrongMasterKey as error:
-        raise StoreUnavailable(f"{error}; it was changed meanwhile: start again with it") from error

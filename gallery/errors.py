@@ -36,6 +36,7 @@ GalleryError
 ├── BackupError              a backup that cannot be made, read or restored
 └── StoreError               the database does not do its part
     ├── StoreUnavailable     it cannot be opened, read or written now
+    │   └── SampleDamaged    it can, but what it holds of one sample cannot be read any more
     ├── StoreFull            there is no room left to write
     ├── NotScrubbed          it is done, but old bytes may be left in the write-ahead log
     ├── StoreTooNew          a newer version of metagait wrote it
@@ -189,6 +190,10 @@ class StoreError(GalleryError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be opened, read or written now."""
+
+
+class SampleDamaged(StoreUnavailable):
+    """What is stored of one sample, which it names by its id, cannot be read any more."""
 
 
 class StoreFull(StoreError):

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
-from gallery.contents import SEALED_BY, embeddings_from
+from gallery.contents import SEALED_BY, readable_embeddings
+from gallery.errors import SampleDamaged
 from gallery.generations import Head, Model, count_missing, is_kept, read_head
+from gallery.master_keys import check_master_key_of_now
 from gallery.schema import ERASED, changes, embeddings, samples, subjects
 
 # Rows held at once: 8 MiB of embeddings of 8,192 numbers.
@@ -27,6 +29,10 @@ CHUNK = 256
 _ROLL = 8192
 _NONE = np.empty(0, np.int64)
 _OWNER = (samples.c.id, samples.c.sample_id, subjects.c.subject)
+
+
+Damaged = dict[int, SampleDamaged]
+"""Sample rows whose embedding cannot be read, and what is wrong."""
 
 
 class Roll(NamedTuple):
@@ -65,17 +71,20 @@ class News:
     """Read as it is consumed, so inside the transaction that it was asked for in."""
 
 
-def news(connection: Connection, gallery: int, seen: Head | None, model: Model) -> News:
+def news(
+    connection: Connection, gallery: int, seen: Head | None, model: Model, damaged: Damaged
+) -> News:
     """Read what changed since `seen`, as the caller's transaction sees it.
 
     A live generation of another model than `model` has no news: its embeddings are not indexed.
+    Samples that were enrolled and cannot be read are entered into `damaged`.
     """
     live = read_head(connection, gallery)
     head = live if live.model == model else _continued(connection, gallery, seen, live, model)
     if head is None or seen is None or seen.generation != head.generation:
         return News(head or live, True, _NONE, iter(()))
     enrolled, erased = _changed(connection, gallery, seen.changes)
-    wanted = chunks_of(connection, head, enrolled)
+    wanted = chunks_of(connection, head, enrolled, damaged)
     return News(head, False, np.array(erased, np.int64), wanted)
 
 
@@ -95,9 +104,9 @@ def _continued(
 def roster(connection: Connection, generation: int) -> Iterator[Roll]:
     """Stream whose sample each row of the generation is, in the order of the rows."""
     query: Select[Any] = _embedded(generation).with_only_columns(*_OWNER)
-    streamed = connection.execution_options(yield_per=_ROLL).execute(query)
-    for partition in streamed.partitions():
-        yield _roll(partition)
+    with connection.execution_options(yield_per=_ROLL).execute(query) as streamed:
+        for partition in streamed.partitions():
+            yield _roll(partition)
 
 
 def chunks(
@@ -110,9 +119,10 @@ def chunks(
     query = _embedded(generation)
     if by_subject:
         query = query.order_by(None).order_by(samples.c.subject, samples.c.id)
-    streamed = connection.execution_options(yield_per=CHUNK).execute(query)
-    for partition in streamed.partitions():
-        yield _chunk(connection, partition, model)
+    # Closed also where a damaged row ends it: a cursor of the server must not outlive the reading.
+    with connection.execution_options(yield_per=CHUNK).execute(query) as streamed:
+        for partition in streamed.partitions():
+            yield _chunk(connection, partition, model)
 
 
 def _changed(connection: Connection, gallery: int, after: int) -> tuple[list[int], list[int]]:
@@ -128,12 +138,24 @@ def _changed(connection: Connection, gallery: int, after: int) -> tuple[list[int
     return [row.sample for row in touched if row.sample not in gone], erased
 
 
-def chunks_of(connection: Connection, head: Head, wanted: Sequence[int]) -> Iterator[Chunk]:
-    """Read these rows of the head's generation, in the order given."""
+def chunks_of(
+    connection: Connection, head: Head, wanted: Sequence[int], damaged: Damaged | None = None
+) -> Iterator[Chunk]:
+    """Read these rows of the head's generation, in the order given.
+
+    Those that cannot be read are left out and entered into `damaged`, where that is given.
+
+    Raises:
+        SampleDamaged: one cannot be read, and `damaged` is not given.
+        StoreUnavailable: the master key was changed meanwhile.
+
+    """
     for start in range(0, len(wanted), CHUNK):
         is_wanted = samples.c.id.in_(wanted[start : start + CHUNK])
         rows = connection.execute(_embedded(head.generation, is_wanted)).all()
-        yield _chunk(connection, rows, head.model)
+        chunk = _chunk(connection, rows, head.model, damaged)
+        if len(chunk.rows):
+            yield chunk
 
 
 def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
@@ -147,10 +169,18 @@ def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _chunk(connection: Connection, rows: Sequence[Row[Any]], model: Model) -> Chunk:
-    roll = _roll(rows)
-    vectors = embeddings_from(connection, rows, model.embedding_length)
-    return Chunk(roll.rows, vectors, roll.subjects, roll.sample_ids)
+def _chunk(
+    connection: Connection, rows: Sequence[Row[Any]], model: Model, damaged: Damaged | None = None
+) -> Chunk:
+    read = readable_embeddings(connection, rows, model.embedding_length)
+    if read.damaged:
+        check_master_key_of_now(connection)
+    for place, error in read.damaged.items():
+        if damaged is None:
+            raise error
+        damaged[rows[place].id] = error
+    roll = _roll([rows[place] for place in read.places])
+    return Chunk(roll.rows, read.embeddings, roll.subjects, roll.sample_ids)
 
 
 def _roll(rows: Sequence[Row[Any]]) -> Roll:

@@ -9,13 +9,14 @@ import binascii
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from gallery.ciphers import MasterKey, Slot
 from gallery.contents import seal_subject
 from gallery.database import Database, vault_of
-from gallery.errors import WrongMasterKey
+from gallery.errors import StoreUnavailable, WrongMasterKey
 from gallery.generations import lock, now
 from gallery.schema import galleries, master_keys, subjects
 
@@ -88,6 +89,22 @@ def check_master_key(connection: Connection, *, adopt: bool = False) -> None:
         )
 
 
+def check_master_key_of_now(connection: Connection) -> None:
+    """Refuse to go on with a master key that the store has no more.
+
+    Another process may have changed it since this one opened the store. What is sealed under the
+    one before nothing opens again, and what is sealed under the new one looks damaged here.
+
+    Raises:
+        StoreUnavailable: it was changed.
+
+    """
+    try:
+        check_master_key(connection)
+    except WrongMasterKey as error:
+        raise StoreUnavailable(f"{error}; it was changed meanwhile: start again with it") from error
+
+
 def is_adopted(connection: Connection) -> bool:
     """Tell whether a given master key is noted in the store already."""
     master = vault_of(connection).master
@@ -102,6 +119,7 @@ def rotate(database: Database, new: MasterKey) -> int:
 
     Raises:
         WrongMasterKey: the database was opened without its master key.
+        StoreUnavailable: the key of a subject, which it names, is damaged.
 
     """
     with database.writing() as connection:
@@ -114,13 +132,23 @@ def rotate(database: Database, new: MasterKey) -> int:
         sealed = select(subjects).where(subjects.c.wrapped_key.is_not(None))
         rows = connection.execute(sealed).all()
         for row in rows:
-            wrapped = new.rewrap(row.wrapped_key, Slot(row.gallery, row.token), old)
+            wrapped = _rewrapped(row, new, old)
             is_it = subjects.c.id == row.id
             connection.execute(update(subjects).where(is_it).values(wrapped_key=wrapped))
         connection.execute(delete(master_keys))
         known = {"fingerprint": new.fingerprint, "created_at": now()}
         connection.execute(insert(master_keys).values(known))
     return len(rows)
+
+
+def _rewrapped(subject: Row[Any], new: MasterKey, old: MasterKey) -> bytes:
+    try:
+        return new.rewrap(subject.wrapped_key, Slot(subject.gallery, subject.token), old)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"expected the key of the subject {subject.subject!r} as it was written, without which "
+            f"nothing of that subject can be read: erase it, or restore a backup ({error})"
+        ) from error
 
 
 def encrypt_plain(database: Database) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from gallery.audit import LOCAL, Entry, append
 from gallery.contents import STORED_SILHOUETTES, insert_embeddings, silhouettes_from
-from gallery.errors import RebuildFailed, RebuildRefused
+from gallery.errors import RebuildFailed, RebuildRefused, SampleDamaged
 from gallery.generations import (
     Model,
     find_or_add,
@@ -25,7 +25,7 @@ from gallery.generations import (
     note_model_file,
     read_head,
 )
-from gallery.packing import PackedSilhouettes
+from gallery.master_keys import check_master_key_of_now
 from gallery.schema import (
     BUILDING,
     OLD,
@@ -49,7 +49,18 @@ class Walk(NamedTuple):
     """A sample row that waits for its embedding."""
 
     row: int
-    silhouettes: PackedSilhouettes
+    silhouettes: NDArray[np.uint8]
+    """`[T, H, W]`"""
+
+
+class Window(NamedTuple):
+    """The next samples that a generation misses."""
+
+    walks: list[Walk]
+    damaged: list[SampleDamaged]
+    """What is wrong with those whose silhouettes cannot be read."""
+    last: int | None
+    """The last sample row of them all; None where there is none."""
 
 
 Embed = Callable[[Sequence[Walk]], NDArray[np.float32]]
@@ -77,8 +88,13 @@ def missing(store: Store, generation: int) -> tuple[Missing, int]:
         return _missing(connection, store.gallery_id, generation), counts.samples
 
 
-def next_walks(store: Store, generation: int, after: int, limit: int) -> list[Walk]:
-    """Read the next `limit` samples that the generation misses, those of rows after `after`."""
+def next_walks(store: Store, generation: int, after: int, limit: int) -> Window:
+    """Read the next `limit` samples that the generation misses, those of rows after `after`.
+
+    Raises:
+        StoreUnavailable: the master key was changed meanwhile.
+
+    """
     with store.database.reading() as connection:
         return _next_walks(connection, store.gallery_id, generation, after, limit)
 
@@ -111,6 +127,7 @@ def switch(
 
     Raises:
         RebuildFailed: the generation itself was dropped meanwhile, or the model's answer is wrong.
+        SampleDamaged: the silhouettes of one that it misses cannot be read.
 
     """
     gallery = store.gallery_id
@@ -121,7 +138,9 @@ def switch(
             return None
         _require_kept(connection, generation)
         if missing.samples and embed is not None:
-            walks = _next_walks(connection, gallery, generation, 0, most)
+            walks, damaged, _ = _next_walks(connection, gallery, generation, 0, most)
+            for error in damaged:
+                raise error
             insert_embeddings(connection, generation, [one.row for one in walks], embed(walks))
         make_live(connection, gallery, generation)
         note(connection, gallery, "rebuild", generation, actor=actor)
@@ -130,15 +149,22 @@ def switch(
 
 def _next_walks(
     connection: Connection, gallery: int, generation: int, after: int, limit: int
-) -> list[Walk]:
+) -> Window:
     query = (
         STORED_SILHOUETTES.where(samples.c.id > after, is_missing(gallery, generation))
         .order_by(samples.c.id)
         .limit(limit)
     )
-    return [
-        Walk(row.sample, silhouettes_from(connection, row)) for row in connection.execute(query)
-    ]
+    window = Window([], [], None)
+    for row in connection.execute(query):
+        window = window._replace(last=row.sample)
+        try:
+            window.walks.append(Walk(row.sample, silhouettes_from(connection, row)))
+        except SampleDamaged as error:
+            window.damaged.append(SampleDamaged(str(error)))  # without the bytes in its traceback
+    if window.damaged:
+        check_master_key_of_now(connection)
+    return window
 
 
 def roll_back(store: Store) -> Model:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.checks import are_comparable, numbers_expected
 from gallery.errors import StoreUnavailable
 
 # Named with every packed walk, so that a later form can be read beside this one.
@@ -55,20 +56,21 @@ def pack_embedding(embedding: NDArray[np.float32]) -> bytes:
     return embedding.astype(_FLOAT32, copy=False).tobytes()
 
 
-def unpack_embeddings(blobs: list[bytes], length: int) -> NDArray[np.float32]:
-    """Read embeddings back as float32 `[N, length]`.
+def unpack_embedding(blob: bytes, length: int) -> NDArray[np.float32]:
+    """Read an embedding back as float32 `[length]`.
 
     Raises:
-        StoreUnavailable: a blob does not hold `length` numbers.
+        StoreUnavailable: the blob does not hold `length` numbers that can be compared.
 
     """
-    wrong = next((len(blob) for blob in blobs if len(blob) != 4 * length), None)
-    if wrong is not None:
+    if len(blob) != 4 * length:
         raise StoreUnavailable(
-            f"expected stored embeddings of {4 * length} bytes, got one of {wrong} bytes"
+            f"expected a stored embedding of {4 * length} bytes, got {len(blob)} bytes"
         )
-    flat = np.frombuffer(b"".join(blobs), _FLOAT32)
-    return flat.reshape(len(blobs), length).astype(np.float32, copy=False)
+    embedding = np.frombuffer(blob, _FLOAT32).astype(np.float32, copy=False)
+    if not are_comparable(embedding[np.newaxis]).all():
+        raise StoreUnavailable(f"expected a stored embedding {numbers_expected(embedding)}")
+    return embedding
 
 
 def sample_id(subject: str, walk: NDArray[np.uint8] | NDArray[np.float32]) -> str:

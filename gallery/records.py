@@ -181,6 +181,8 @@ class GalleryStatus:
     samples: int
     indexed: int
     """Samples that a search can find."""
+    damaged: int
+    """Samples that none can find, because their embedding cannot be read; the log names them."""
     retention: str
     """`keep`, or `embeddings-only`: then no other model can ever embed its samples."""
     without_silhouettes: int
@@ -194,4 +196,5 @@ class GalleryStatus:
     index_state: str
     """How it searches at present, for the person who reads it."""
     in_sync: bool
-    """The index was compared with the store: same generation, same last change, same counts."""
+    """The index was compared with the store: same generation, same last change, same counts but
+    for those that are damaged."""

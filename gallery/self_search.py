@@ -1,4 +1,4 @@
-"""Whether a generation can be searched: samples find themselves, and every number can be compared.
+"""Whether a generation can be searched: every embedding can be read, and samples find themselves.
 
 The embeddings stream by once, so that memory holds the looked-up ones and one block of the others.
 """
@@ -6,8 +6,7 @@ The embeddings stream by once, so that memory holds the looked-up ones and one b
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.checks import are_comparable, numbers_expected
-from gallery.errors import RebuildFailed
+from gallery.errors import RebuildFailed, SampleDamaged
 from gallery.following import Chunk, chunks, chunks_of, roster
 from gallery.generations import Head
 from gallery.store import Store
@@ -23,10 +22,17 @@ def check_self_search(store: Store, head: Head) -> int:
     """Look every tenth embedding of a generation up among all; returns how many were looked up.
 
     Raises:
-        RebuildFailed: one finds another nearer than itself, a number is too large or not finite, or
-            the store counts other embeddings than it gives.
+        RebuildFailed: one finds another nearer than itself or cannot be read, or the store counts
+            other embeddings than it gives.
 
     """
+    try:
+        return _check_self_search(store, head)
+    except SampleDamaged as error:
+        raise RebuildFailed(f"{error}: drop that generation and rebuild") from error
+
+
+def _check_self_search(store: Store, head: Head) -> int:
     with store.database.reading() as connection:
         rows = [row for roll in roster(connection, head.generation) for row in roll.rows.tolist()]
         every = max(_CHECK_EVERY, -(-len(rows) // _MOST_CHECKED))
@@ -58,7 +64,6 @@ class _SelfSearch:
         self._own = np.full(len(self._rows), np.inf)
 
     def see(self, chunk: Chunk) -> None:
-        _check_numbers(chunk)
         squared = self._squared(chunk.embeddings)
         places = squared.argmin(axis=1)
         nearest = squared[np.arange(len(squared)), places]
@@ -81,12 +86,3 @@ class _SelfSearch:
         squared: NDArray[np.float32] = self._squares[:, None] + lengths[None]
         squared -= 2 * (self._probes @ vectors.T)
         return squared
-
-
-def _check_numbers(chunk: Chunk) -> None:
-    wrong = ~are_comparable(chunk.embeddings)
-    if wrong.any():
-        raise RebuildFailed(
-            f"expected embeddings {numbers_expected(chunk.embeddings[wrong][0])} in sample row "
-            f"{chunk.rows[wrong][0]}: drop that generation and rebuild"
-        )

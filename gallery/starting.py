@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from gallery.candidates import Owners
-from gallery.following import Roll, chunks_of, marks_of, roster
+from gallery.following import Damaged, Roll, chunks_of, marks_of, roster
 from gallery.generations import Head, Model, names
 from gallery.index import Held, VectorIndex
 
@@ -27,11 +27,14 @@ def start_over(
     *,
     index: VectorIndex,
     owners: Owners,
+    damaged: Damaged,
 ) -> None:
     """Make index and owners hold exactly the samples of the head's generation.
 
-    A generation of another model than `model` is not indexed, so they then hold nothing.
+    A generation of another model than `model` is not indexed, so they then hold nothing. Nor do
+    they hold samples whose embedding cannot be read; those are what `damaged` holds afterwards.
     """
+    damaged.clear()
     owners.clear()
     name, retired = names(connection, gallery, head.generation)
     if head.model != model:
@@ -41,8 +44,9 @@ def start_over(
     stale, missing = compare(held, _enter(roster(connection, head.generation), owners))
     for start in range(0, len(stale), _PAGE):
         index.remove(stale[start : start + _PAGE])
-    for chunk in chunks_of(connection, head, missing.tolist()):
+    for chunk in chunks_of(connection, head, missing.tolist(), damaged):
         index.add(chunk.rows, chunk.embeddings, chunk.marks)
+    owners.remove(np.array(list(damaged), np.int64))
 
 
 def compare(held: Held, stored: Held) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from gallery.ciphers import MasterKey, Vault
 from gallery.contents import (
     STORED_EMBEDDINGS,
     STORED_SILHOUETTES,
-    embeddings_from,
+    readable_embeddings,
     silhouettes_from,
 )
 from gallery.database import Database, vault_of
@@ -35,7 +35,6 @@ from gallery.generations import (
     read_head,
     was_replaced,
 )
-from gallery.packing import unpack_silhouettes
 from gallery.preparing import find_gallery, find_or_make_gallery, prepare
 from gallery.schema import (
     embeddings,
@@ -137,8 +136,11 @@ class Store:
     def embeddings_of(self, subject: str, head: Head) -> tuple[list[str], NDArray[np.float32]]:
         """Read a subject's sample ids and embeddings float32 `[N, L]` of one generation.
 
+        Those that cannot be read are left out, as an index leaves them out.
+
         Raises:
             SubjectNotFound: there is no such subject, or the generation knows nothing of it.
+            SampleDamaged: none of them can be read.
 
         """
         with self.database.reading() as connection:
@@ -150,8 +152,10 @@ class Store:
             ).all()
             if not rows:
                 raise no_such_subject(self, subject)
-            vectors = embeddings_from(connection, rows, head.model.embedding_length)
-        return [row.sample_id for row in rows], vectors
+            read = readable_embeddings(connection, rows, head.model.embedding_length)
+        if not read.places:
+            raise read.damaged[0]
+        return [rows[place].sample_id for place in read.places], read.embeddings
 
     def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
         """Read a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
@@ -159,19 +163,19 @@ class Store:
         Raises:
             SampleNotFound: there is no such sample.
             SilhouettesNotKept: it was enrolled by its embedding alone.
+            SampleDamaged: they cannot be read any more.
 
         """
         with self.database.reading() as connection:
             found = find_sample(connection, self, sample_id)
             query = STORED_SILHOUETTES.where(samples.c.id == found.id)
             kept = connection.execute(query).first()
-            packed = None if kept is None else silhouettes_from(connection, kept)
-        if packed is None:
-            raise SilhouettesNotKept(
-                f"expected silhouettes of the sample {sample_id}, "
-                "got a sample that was enrolled by its embedding alone"
-            )
-        return unpack_silhouettes(packed)
+            if kept is None:
+                raise SilhouettesNotKept(
+                    f"expected silhouettes of the sample {sample_id}, "
+                    "got a sample that was enrolled by its embedding alone"
+                )
+            return silhouettes_from(connection, kept)
 
     def counts(self, connection: Connection, generation: int) -> Counts:
         """Count what the gallery holds, as the caller's transaction sees it."""

@@ -17,7 +17,7 @@ from gallery.database import Database
 from gallery.generations import Model
 from gallery.master_keys import encrypt_plain, rotate, write_master_key
 from gallery.next_generation import next_walks
-from gallery.packing import pack_silhouettes, unpack_silhouettes
+from gallery.packing import pack_silhouettes
 from gallery.preparing import find_or_make_gallery
 from gallery.schema import embeddings, silhouettes, subjects
 from gallery.store import Store
@@ -66,8 +66,8 @@ def test_what_is_stored_is_noise_and_reads_back_the_same(location):
     assert not any(piece in stored(gallery) for piece in plain(1, 2))
     assert gallery.verify("anna", embedding(1)).distance == 0
     np.testing.assert_array_equal(gallery.silhouettes(sample), walk(1))
-    (first, _second) = next_walks(gallery._store, 99, 0, 10)
-    np.testing.assert_array_equal(unpack_silhouettes(first.silhouettes), walk(1))
+    (first, _second) = next_walks(gallery._store, 99, 0, 10).walks
+    np.testing.assert_array_equal(first.silhouettes, walk(1))
     gallery.close()
     again = open_gallery(location)
     assert again.status().in_sync

@@ -25,7 +25,7 @@ from gallery.packing import (
     pack_embedding,
     pack_silhouettes,
     sample_id,
-    unpack_embeddings,
+    unpack_embedding,
     unpack_silhouettes,
 )
 from gallery.store import Store
@@ -64,10 +64,10 @@ def test_damaged_or_unknown_packed_silhouettes_are_a_sentence():
 
 def test_embeddings_are_little_endian_float32():
     assert pack_embedding(np.array([1.0, -2.0], np.float32)) == bytes.fromhex("0000803f000000c0")
-    back = unpack_embeddings([pack_embedding(embedding(1)), pack_embedding(embedding(2))], LENGTH)
-    np.testing.assert_array_equal(back, np.stack([embedding(1), embedding(2)]))
-    with pytest.raises(StoreUnavailable, match="16 bytes, got one of 12"):
-        unpack_embeddings([bytes(12)], LENGTH)
+    back = unpack_embedding(pack_embedding(embedding(1)), LENGTH)
+    np.testing.assert_array_equal(back, embedding(1))
+    with pytest.raises(StoreUnavailable, match="16 bytes, got 12"):
+        unpack_embedding(bytes(12), LENGTH)
 
 
 def test_a_sample_id_tells_subjects_walks_and_shapes_apart():

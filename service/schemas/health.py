@@ -65,6 +65,10 @@ class KeptGallery(Gallery):
     )
     encrypted: bool = Field(description="silhouettes and embeddings of new subjects are encrypted")
     plain_subjects: int = Field(examples=[20], description="subjects that are not encrypted")
+    damaged: int = Field(
+        examples=[0],
+        description="samples that no search finds: they cannot be read, and the log names them",
+    )
 
 
 class Index(Body):

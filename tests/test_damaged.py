@@ -1,0 +1,171 @@
+"""What cannot be read any more of one sample is named, and keeps nothing else from working."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from sqlalchemy import select, update
+
+from gallery import Gallery, MasterKey, RebuildFailed, SampleDamaged, StoreUnavailable
+from gallery.ciphers import Vault
+from gallery.database import Database
+from gallery.master_keys import rotate
+from gallery.rebuild import rebuild
+from gallery.schema import embeddings, samples, silhouettes, subjects
+from gallery.self_search import check_self_search
+from gallery.store import Store
+from metagait import main
+from tests.fakes import npy, walker
+from tests.galleries import LENGTH, embedding, open_gallery, walk
+from tests.rebuilding import new_encoder
+
+KEY, OTHER = MasterKey(bytes(range(32))), MasterKey(bytes(range(1, 33)))
+NAN = np.full(LENGTH, np.nan, "<f4").tobytes()
+BEYOND = np.full(LENGTH, 1e9, "<f4").tobytes()
+
+
+def filled(location, key=None):
+    """A gallery of anna's two walks, ben's and cem's; gives the ids of their samples."""
+    gallery = open_gallery(location, master_key=key)
+    ids = [
+        gallery.enroll(who, embedding(seed), silhouettes=walk(seed)).sample.sample_id
+        for seed, who in enumerate(("anna", "anna", "ben", "cem"))
+    ]
+    gallery.close()
+    return ids
+
+
+def damage(location, column, sample_id, value):
+    """Write something else over what is stored of a sample."""
+    with closing(Database(location)) as database, database.writing() as connection:
+        row = connection.scalar(select(samples.c.id).where(samples.c.sample_id == sample_id))
+        table = column.table
+        connection.execute(update(table).where(table.c.sample == row).values({column: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(None, b"short"), (None, NAN), (None, BEYOND), (KEY, b"not what was sealed")],
+)
+def test_a_start_goes_on_without_a_damaged_embedding_and_says_which(location, key, value, caplog):
+    _, second, third, _ = filled(location, key)
+    for sample_id in (second, third):
+        damage(location, embeddings.c.vector, sample_id, value)
+    gallery = open_gallery(location, master_key=key)
+    assert [one.subject for one in gallery.identify(embedding(0))] == ["anna", "cem"]
+    assert (gallery.status().damaged, gallery.status().in_sync) == (2, True)
+    assert (gallery.size().subjects, gallery.size().samples) == (2, 2)
+    said = [record.getMessage() for record in caplog.records]
+    assert [(second in one, third in one) for one in said] == [(True, False), (False, True)]
+    assert all("erase that sample by its id" in one for one in said)
+    assert not any(name in one for one in said for name in ("anna", "ben"))
+    gallery.erase_sample(third)
+    assert gallery.erase_subject("anna").receipt.proof.rows == 0
+    assert (gallery.status().damaged, gallery.status().in_sync) == (0, True)
+    gallery.enroll("ben", embedding(2), silhouettes=walk(2))
+    assert gallery.identify(embedding(2))[0].subject == "ben"
+    gallery.close()
+
+
+def test_a_subject_is_compared_by_what_can_be_read_of_it(location):
+    first, second, _, _ = filled(location)
+    damage(location, embeddings.c.vector, second, b"short")
+    gallery = open_gallery(location)
+    assert gallery.verify("anna", embedding(0)).sample_id == first
+    assert gallery.enroll("anna", embedding(9), silhouettes=walk(9)).sample.subject == "anna"
+    gallery.close()
+    damage(location, embeddings.c.vector, first, b"short")
+    gallery = open_gallery(location)
+    gallery.erase_sample(gallery.subject("anna").samples[2].sample_id)
+    with pytest.raises(SampleDamaged, match=f"embedding of the sample {first} .* got 5 bytes"):
+        gallery.verify("anna", embedding(0))
+    gallery.close()
+
+
+def test_one_that_is_enrolled_elsewhere_and_damaged_at_once_is_left_out_as_well(location):
+    filled(location)
+    here, there = open_gallery(location), open_gallery(location)
+    new = there.enroll("dan", embedding(7), silhouettes=walk(7)).sample.sample_id
+    damage(location, embeddings.c.vector, new, NAN)
+    assert "dan" not in [one.subject for one in here.identify(embedding(7), limit=9)]
+    assert (here.status().damaged, here.status().in_sync) == (1, True)
+    assert there.status().damaged == 0  # who has it in memory goes on with it
+    for gallery in (here, there):
+        gallery.close()
+
+
+def test_under_a_master_key_that_was_changed_nothing_is_taken_for_damaged(location):
+    filled(location, KEY)
+    stale = open_gallery(location, master_key=KEY)
+    with closing(Database(location, Vault(KEY))) as database:
+        rotate(database, OTHER)
+    fresh = open_gallery(location, master_key=OTHER)
+    fresh.enroll("dan", embedding(7), silhouettes=walk(7))
+    with pytest.raises(StoreUnavailable, match="was changed meanwhile: start again with it"):
+        stale.identify(embedding(7))
+    with pytest.raises(StoreUnavailable, match="was changed meanwhile"):
+        rebuild(stale._store, new_encoder())
+    for gallery in (stale, fresh):
+        gallery.close()
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_rebuild_embeds_the_rest_names_what_it_cannot_read_and_goes_on(location, key):
+    ids = filled(location, key)
+    for sample_id in ids[1:3]:
+        damage(location, silhouettes.c.data, sample_id, b"damaged")
+    damage(location, embeddings.c.vector, ids[0], b"short")
+    encoder = new_encoder()
+    with closing(Store.open(location, master_key=key)) as store:
+        before = store.head()
+        with pytest.raises(RebuildFailed, match="got 2 samples whose silhouettes") as caught:
+            rebuild(store, encoder, batch=1)
+        assert [one in str(caught.value) for one in ids] == [False, True, True, False]
+        assert (store.head(), encoder.encoded) == (before, 2)
+        with pytest.raises(SampleDamaged, match=f"silhouettes of the sample {ids[1]} cannot"):
+            store.silhouettes(ids[1])
+        gallery = open_gallery(location, master_key=key)
+        for sample_id in ids[1:3]:
+            gallery.erase_sample(sample_id)
+        gallery.close()
+        report = rebuild(store, encoder, batch=1)
+    assert (report.embedded, report.switched, encoder.encoded) == (0, True, 2)
+    new = Gallery.open(location, model_id="model-new", embedding_length=6, master_key=key)
+    assert (new.status().samples, new.status().damaged) == (2, 0)  # anna's is embedded anew
+    new.close()
+
+
+def test_a_new_generation_with_a_damaged_embedding_is_not_switched_to(location):
+    ids = filled(location)
+    damage(location, embeddings.c.vector, ids[1], b"short")
+    with (
+        closing(Store.open(location)) as store,
+        pytest.raises(RebuildFailed, match=f"{ids[1]} .* drop that generation and rebuild"),
+    ):
+        check_self_search(store, store.head())
+
+
+def test_a_rotation_names_the_subject_whose_key_is_damaged(location):
+    filled(location, KEY)
+    with closing(Database(location, Vault(KEY))) as database:
+        with database.writing() as connection:
+            is_it = subjects.c.subject == "ben"
+            connection.execute(update(subjects).where(is_it).values(wrapped_key=b"damaged"))
+        with pytest.raises(StoreUnavailable, match="key of the subject 'ben' as it was written"):
+            rotate(database, OTHER)
+
+
+def test_a_calibration_says_which_sample_is_damaged(tmp_path, capsys):
+    ids = filled(tmp_path)
+    damage(tmp_path, embeddings.c.vector, ids[3], b"short")
+    assert main(["calibrate", "--data", str(tmp_path)]) == 2
+    assert f"the embedding of the sample {ids[3]} cannot be read" in capsys.readouterr().err
+
+
+def test_a_service_is_ready_with_a_damaged_sample_and_info_counts_it(settings, client, gallery):
+    files = {"sequence": ("walk.npy", npy(walker(14)))}
+    enrolled = client.post("/enroll", data={"subject": "ada"}, files=files).json()
+    damage(settings.data, embeddings.c.vector, enrolled["sample_id"], b"short")
+    gallery._current._seen = None  # as at a start
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/info").json()["gallery"]["damaged"] == 1
