@@ -37,6 +37,8 @@ _SERVER_PATIENCE = {
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,
 }
+# Seconds without a word after which a server is asked whether it lives: `gallery.patience`.
+_SILENT_S = 5.0
 _WRITES, _VAULT = "metagait_writes", "metagait_vault"
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -57,10 +59,14 @@ _MIGRATION_LOCK = 0x6D657461
 class Database:
     """A SQLite file (in a folder) or a database by SQLAlchemy URL."""
 
-    def __init__(self, location: str | Path, vault: Vault | None = None) -> None:
+    def __init__(
+        self, location: str | Path, vault: Vault | None = None, *, silent_s: float = _SILENT_S
+    ) -> None:
+        """Connect when it is first used; a server may say nothing for `silent_s`."""
         self._location = location
+        self._silent_s = silent_s
         self.vault = vault or Vault()
-        self.engine = _engine(_url(location), self.vault)
+        self.engine = _engine(_url(location), self.vault, silent_s)
         self._is_sqlite = self.engine.dialect.name == "sqlite"
 
     @contextmanager
@@ -170,7 +176,7 @@ class Database:
 
     def again(self) -> "Database":
         """Connect to the same database once more."""
-        return Database(self._location, self.vault)
+        return Database(self._location, self.vault, silent_s=self._silent_s)
 
     def close(self) -> None:
         """Close every connection."""
@@ -227,7 +233,7 @@ def _url(location: str | Path) -> str:
     return f"sqlite:///{folder / FILE_NAME}"
 
 
-def _engine(location: str, vault: Vault) -> Engine:
+def _engine(location: str, vault: Vault, silent_s: float) -> Engine:
     try:
         url = make_url(location)
         is_sqlite = url.get_backend_name() == "sqlite"
@@ -253,6 +259,10 @@ def _engine(location: str, vault: Vault) -> Engine:
     if is_sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif url.get_driver_name() == "psycopg":
+        from gallery.patience import connector
+
+        event.listen(engine, "do_connect", connector(silent_s))
     return engine
 
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -40,6 +40,22 @@ class Server:
         self.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield f"postgresql+psycopg://{USER}@/{name}?host={self.folder}"
         self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop every process of the server; its kernel goes on taking connections and bytes."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        stopped = [first]
+        try:
+            os.kill(first, signal.SIGSTOP)  # it makes no more of them
+            for pid in map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split()):
+                stopped.append(pid)
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def execute(self, statement: sql.Composed) -> None:
         """Run one statement outside every test's database."""
