@@ -8,6 +8,8 @@ never loads torch.
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -77,8 +79,13 @@ def _run(arguments: argparse.Namespace) -> int:
     room = importlib.import_module(COMMANDS[arguments.command][0])
     try:
         status: int = room.run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 141
     except ModuleNotFoundError as error:
         print(_missing(arguments.command, error), file=sys.stderr)
         return 2
@@ -92,6 +99,20 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"metagait {arguments.command}: {error}", file=sys.stderr)
         return 2
     return status
+
+
+def _nobody_reads() -> bool:
+    """Tell whether who read what we print has left, as `head` does; then it goes nowhere.
+
+    What is left to be written would else end Python with one more error.
+    """
+    printed = sys.stdout.fileno()
+    asked = select.poll()
+    asked.register(printed, 0)
+    if not asked.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), printed)
+    return True
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> str:

@@ -69,10 +69,10 @@ def back_up(database: Database, path: Path) -> Manifest:
         StoreUnavailable: the database cannot be read.
 
     """
-    if path.exists():
-        raise BackupError(f"expected to make the new file {path}, got one that is there already")
     partial: Path | None = None
     try:
+        if path.exists():
+            raise BackupError(f"expected to make the new file {path}, got one there already")
         # A new file with a name that nobody knows: one that is there may be somebody else's.
         descriptor, name = mkstemp(".partial", f"{path.name}.", path.parent)
         partial = Path(name)
@@ -128,7 +128,10 @@ def restore(path: Path, database: Database, *, takes_over: bool = False) -> Mani
     with database.writing() as connection:
         database.migrate_alone(connection)
         if inspect(connection).get_table_names():
-            raise BackupError("expected an empty database to restore into, got one with tables")
+            raise BackupError(
+                "expected an empty database to restore into, got one with tables: restore into "
+                "another folder or database"
+            )
         migrate(connection, manifest.schema)
         _read_all(connection, path, manifest)
         migrate(connection)

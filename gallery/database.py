@@ -7,7 +7,7 @@ import fcntl
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,9 @@ class Database:
             try:
                 yield
             finally:
-                connection.execute(select(func.pg_advisory_unlock(*key)))
+                # A connection that broke meanwhile has let go already; what was done is done.
+                with suppress(exc.DBAPIError):
+                    connection.execute(select(func.pg_advisory_unlock(*key)))
 
     def scrub(self) -> bool:
         """Leave no erased bytes in the write-ahead log; False when a reader still holds it."""

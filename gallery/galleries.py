@@ -42,18 +42,20 @@ class Galleries:
         self._database = database
 
     @classmethod
-    def open(cls, location: str | Path, *, master_key: MasterKey | None = None) -> Self:
-        """Open the store, making the database where it is missing.
+    def open(
+        cls, location: str | Path, *, master_key: MasterKey | None = None, make: bool = True
+    ) -> Self:
+        """Open the store, making the database where it is missing and its tables with `make`.
 
         Raises:
-            StoreUnavailable: the database cannot be opened.
+            StoreUnavailable: the database cannot be opened, or has no tables to be found in it.
             StoreTooNew: a newer version of metagait wrote it.
             WrongMasterKey: it is encrypted under another master key than the one given.
 
         """
         database = Database(location, Vault(master_key))
         with database.closed_on_error():
-            prepare(database)
+            prepare(database, make=make)
         return cls(database)
 
     def close(self) -> None:

@@ -57,10 +57,14 @@ def write_master_key(path: Path) -> MasterKey:
         raise WrongMasterKey(
             f"expected to make the new file {path}, got: {error.strerror}"
         ) from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(secret) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(secret) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()
+        raise WrongMasterKey(f"expected to write the file {path}, got: {error.strerror}") from error
     return key
 
 
@@ -118,7 +122,7 @@ def rotate(database: Database, new: MasterKey) -> int:
     afterwards, of the keys as they were wrapped before.
 
     Raises:
-        WrongMasterKey: the database was opened without its master key.
+        WrongMasterKey: the database was opened without its master key, or `new` is the same.
         StoreUnavailable: the key of a subject, which it names, is damaged.
 
     """
@@ -126,6 +130,12 @@ def rotate(database: Database, new: MasterKey) -> int:
         old = vault_of(connection).master
         if old is None:
             raise WrongMasterKey("expected the present master key to rotate from, got none")
+        if old.fingerprint == new.fingerprint:
+            # Or somebody destroys it, as the old one that it is not, and with it everything.
+            raise WrongMasterKey(
+                "expected another master key to rotate to, got the present one: make a new one "
+                "with `metagait masterkey new`"
+            )
         database.migrate_alone(connection)  # nobody makes a gallery meanwhile, and enrols in it
         for gallery in list(connection.scalars(select(galleries.c.id))):
             lock(connection, gallery)

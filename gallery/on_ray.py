@@ -91,10 +91,14 @@ class RayWorkers:
             threads: CPUs that each keeps busy.
 
         Raises:
-            RebuildRefused: Ray is not installed, or no cluster answers at the address.
+            RebuildRefused: Ray is not installed, no cluster answers at the address, or workers or
+                threads are fewer than one.
             RebuildFailed: not every worker opened the model.
 
         """
+        for number in (threads, 1 if workers is None else workers):
+            if number < 1:
+                raise RebuildRefused(f"expected workers and threads of 1 or more, got {number}")
         self._ray = _ray(address)
         _connect(self._ray, address, None if workers is None else workers * threads)
         try:

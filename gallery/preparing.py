@@ -5,24 +5,30 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from gallery.database import Database
-from gallery.errors import GalleryNotFound
+from gallery.errors import GalleryNotFound, StoreUnavailable
 from gallery.master_keys import check_master_key, is_adopted
-from gallery.migrations import is_current, migrate
+from gallery.migrations import is_current, migrate, number_of
 from gallery.schema import galleries
 
 BY_SERVICE = "service"
 """The index kind of a gallery that is searched as the service is set."""
 
 
-def prepare(database: Database) -> None:
+def prepare(database: Database, *, make: bool = True) -> None:
     """Migrate the database and take its master key over, where either is to be done.
 
     Raises:
+        StoreUnavailable: it has no tables, and none are to be made.
         StoreTooNew: a newer version of metagait wrote it.
         WrongMasterKey: it is encrypted under another master key.
 
     """
     with database.reading() as connection:
+        if not make and number_of(connection) is None:
+            raise StoreUnavailable(
+                "expected the tables of a gallery in the database, got none: `metagait serve` "
+                "makes them, or `metagait restore`"
+            )
         ready = is_current(connection) and is_adopted(connection)
         if ready:
             check_master_key(connection)

@@ -80,18 +80,18 @@ class Store:
     ) -> Self:
         """Open the gallery `name`, making the database where it is missing.
 
-        The gallery is made as well, with `make`.
+        Its tables and the gallery are made as well, with `make`.
 
         Raises:
             GalleryNotFound: there is no such gallery, and it is not to be made.
-            StoreUnavailable: the database cannot be opened.
+            StoreUnavailable: the database cannot be opened, or has no tables to be found in it.
             StoreTooNew: a newer version of metagait wrote it.
             WrongMasterKey: it is encrypted under another master key than the one given.
 
         """
         database = Database(location, Vault(master_key))
         with database.closed_on_error():
-            prepare(database)
+            prepare(database, make=make)
             number = (
                 find_or_make_gallery(database, name)[0] if make else find_gallery(database, name)
             )

@@ -33,7 +33,7 @@ class Place(NamedTuple):
         return ModelFiles.of(self.data)
 
     def open_existing(self) -> Store:
-        """Open the gallery; makes neither a database nor a gallery where there is none.
+        """Open the gallery; makes neither tables nor a gallery where there are none.
 
         Raises:
             GalleryNotFound: the store has no gallery of that name.
@@ -45,14 +45,21 @@ class Place(NamedTuple):
 
     def open_galleries(self) -> Galleries:
         """Open the store for all its galleries; raises as `open_existing` does."""
-        return Galleries.open(self._existing(), master_key=self._master_key())
+        return Galleries.open(self._existing(), master_key=self._master_key(), make=False)
 
     def _existing(self) -> str | Path:
-        if self.database is None and not (self.data / FILE_NAME).is_file():
+        if self.database is not None:
+            return self.database
+        file = self.data / FILE_NAME
+        try:
+            is_there = file.is_file()
+        except OSError as error:
+            raise StoreUnavailable(f"expected to find {file}, got: {error.strerror}") from error
+        if not is_there:
             raise StoreUnavailable(
                 f"expected a gallery in the folder {self.data}, got no {FILE_NAME} there"
             )
-        return self.data if self.database is None else self.database
+        return self.data
 
     def _master_key(self) -> MasterKey | None:
         key_file = self.master_key_file
@@ -69,7 +76,7 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--database",
-        default=_database(environ),
+        default=environ.get(_DATABASE) or None,
         help=f"SQLAlchemy URL of the database ({_DATABASE}, else SQLite in the data folder)",
     )
     parser.add_argument(
@@ -84,12 +91,13 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _database(environ: Mapping[str, str]) -> str | None:
+def _database(given: str | None, environ: Mapping[str, str]) -> str | None:
+    """Read the URL from its file, unless another one was given on the command line."""
     file = environ.get(_DATABASE_FILE)
-    if not file:
-        return environ.get(_DATABASE) or None
+    if not file or given != (environ.get(_DATABASE) or None):
+        return given
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
+        return Path(file).read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         raise StoreUnavailable(
             f"{_DATABASE_FILE}: expected a database URL in {file}, got: {error.strerror}"
@@ -97,11 +105,16 @@ def _database(environ: Mapping[str, str]) -> str | None:
 
 
 def place_of(arguments: argparse.Namespace) -> Place:
-    """Read what `configure_place` declared."""
+    """Read what `configure_place` declared.
+
+    Raises:
+        StoreUnavailable: the file that is to hold the database's URL cannot be read.
+
+    """
     key_file = arguments.master_key_file
     return Place(
         data=Path(arguments.data),
-        database=arguments.database,
+        database=_database(arguments.database, os.environ),
         gallery=arguments.gallery,
         master_key_file=None if key_file is None else Path(key_file),
     )

@@ -1,14 +1,12 @@
 """`metagait restore FILE`: fill an empty data folder, or an empty database, from a backup."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from gallery.backup import check, restore
-from gallery.commands.place import Place, configure_place, place_of
-from gallery.database import FILE_NAME, Database
-from gallery.errors import BackupError
+from gallery.commands.place import configure_place, place_of
+from gallery.database import Database
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,34 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     manifest = check(arguments.file)  # before a folder is made for it
     place = place_of(arguments)
-    with _nothing_left(place), closing(_empty(place)) as database:
+    with closing(Database(place.database or place.data)) as database:
         restore(arguments.file, database, takes_over=arguments.takes_over)
     print(f"Restored {manifest.tables['samples']} samples from {arguments.file}.")
     return 0
-
-
-@contextmanager
-def _nothing_left(place: Place) -> Iterator[None]:
-    """Take away a database without tables, which a restore that failed leaves in the data folder.
-
-    It would keep the next one from the folder, and a service would begin an empty gallery in it.
-    """
-    was_there = place.database is not None or (place.data / FILE_NAME).exists()
-    try:
-        yield
-    except BaseException:
-        if not was_there:
-            for path in place.data.glob(f"{FILE_NAME}*"):
-                path.unlink()
-        raise
-
-
-def _empty(place: Place) -> Database:
-    if place.database is not None:
-        return Database(place.database)
-    if (place.data / FILE_NAME).exists():
-        raise BackupError(
-            f"expected a folder without a gallery, got {place.data} with a {FILE_NAME}: "
-            "restore into another folder"
-        )
-    return Database(place.data)

@@ -1,0 +1,123 @@
+"""What the commands of the gallery do with mistakes, interruptions and odd surroundings."""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from sqlalchemy import inspect, text
+
+from gallery import MasterKey, RebuildRefused, WrongMasterKey
+from gallery.ciphers import Vault
+from gallery.database import FILE_NAME, Database
+from gallery.master_keys import rotate
+from gallery.on_ray import RayWorkers
+from metagait import main
+from tests.galleries import embedding, open_gallery, walk
+
+TOO_LONG = "a" * 300
+
+
+def filled(location):
+    with closing(open_gallery(location)) as gallery:
+        gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+
+
+def where(location):
+    return ["--database" if "://" in str(location) else "--data", str(location)]
+
+
+def test_what_is_printed_into_nothing_ends_in_peace(tmp_path):
+    filled(tmp_path)
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "metagait", "audit", "export", *where(tmp_path)]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_a_file_of_the_database_s_url_that_cannot_be_read_is_a_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("METAGAIT_DATABASE_FILE", "/nowhere/url")
+    assert main(["backup", "x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "METAGAIT_DATABASE_FILE: expected a database URL in /nowhere/url, got: No such" in line
+
+
+def test_a_url_on_the_command_line_goes_before_the_file_of_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("METAGAIT_DATABASE_FILE", "/nowhere/url")
+    assert main(["gallery", "--database", f"sqlite:///{tmp_path / 'none.db'}"]) == 2
+    assert "expected the tables of a gallery in the database" in capsys.readouterr().err
+
+
+def test_names_that_no_file_can_have_are_sentences(tmp_path, capsys):
+    filled(tmp_path)
+    for command in (
+        ["gallery", "--data", TOO_LONG],
+        ["backup", TOO_LONG, *where(tmp_path)],
+        ["restore", TOO_LONG, *where(tmp_path)],
+    ):
+        assert main(command) == 2
+        assert "File name too long" in capsys.readouterr().err, command
+
+
+def test_a_look_at_an_empty_database_makes_nothing_and_it_can_be_restored_into(
+    location, tmp_path_factory, capsys
+):
+    folder = tmp_path_factory.mktemp("first")
+    filled(folder)
+    backup = str(folder / "backup")
+    assert main(["backup", backup, *where(folder)]) == 0
+    if "://" not in str(location):
+        (location / FILE_NAME).touch()  # as a restore leaves it that was killed
+    for command in (["gallery"], ["gallery", "--list"], ["audit", "verify"]):
+        assert main([*command, *where(location)]) == 2
+        assert "expected the tables of a gallery in the database" in capsys.readouterr().err
+    with closing(Database(location)) as database, database.reading() as connection:
+        assert inspect(connection).get_table_names() == []
+    assert main(["restore", backup, *where(location)]) == 0
+    assert main(["gallery", *where(location)]) == 0
+    assert "1 samples of 1 subjects" in capsys.readouterr().out
+    assert main(["restore", backup, *where(location)]) == 2
+    assert "got one with tables: restore into another" in capsys.readouterr().err
+
+
+def test_a_master_key_is_not_changed_to_itself(tmp_path):
+    key = MasterKey(bytes(range(32)))
+    open_gallery(tmp_path, master_key=key).close()
+    with (
+        closing(Database(tmp_path, Vault(key))) as database,
+        pytest.raises(WrongMasterKey, match="another master key to rotate to, got the present one"),
+    ):
+        rotate(database, MasterKey(bytes(range(32))))
+
+
+def test_a_master_key_that_has_no_room_leaves_no_file_in_the_way(tmp_path):
+    path = tmp_path / "master.key"
+    command = [sys.executable, "-m", "metagait", "masterkey", "new", str(path)]
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert f"expected to write the file {path}, got: File too large" in ended.stderr
+    assert not path.exists()
+
+
+def test_a_lock_whose_connection_broke_undoes_nothing_of_what_was_done(postgres_url):
+    with closing(Database(postgres_url)) as database:
+        with database.alone("rebuild", 1), database.writing() as connection:
+            holder = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            assert connection.scalars(text(holder)).all() == [True]
+        with database.alone("rebuild", 1):
+            pass
+
+
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"workers": -1}, {"threads": 0}])
+def test_fewer_than_one_worker_is_refused_before_ray_starts(tmp_path, wrong):
+    with pytest.raises(RebuildRefused, match="workers and threads of 1 or more, got"):
+        RayWorkers(tmp_path / "none.onnx", lambda path: None, model_id="model-a", **wrong)
