@@ -21,7 +21,7 @@ from gallery.consents import consents_of, replace_consent, written
 from gallery.contents import insert_embeddings, insert_silhouettes, seal_subject
 from gallery.current import Current
 from gallery.database import vault_of
-from gallery.errors import EnrolmentConflict
+from gallery.errors import EnrolmentConflict, SampleDamaged, SubjectNotFound
 from gallery.finding import SAMPLE, first_sample, first_subject, sample_from
 from gallery.generations import (
     Head,
@@ -108,7 +108,10 @@ def find_conflict(
         nearest = current.nearest(embedding, 1)[0]
     if nearest.subject == subject:
         return None
-    _, own = store.embeddings_of(subject, head)
+    try:
+        _, own = store.embeddings_of(subject, head)
+    except (SubjectNotFound, SampleDamaged):
+        return None  # erased meanwhile, or nothing of theirs can be read any more
     own_distance = float(np.linalg.norm(own - embedding, axis=1).min())
     if own_distance <= nearest.distance:
         return None

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from gallery import Gallery, MasterKey, RebuildFailed, SampleDamaged, StoreUnavailable
 from gallery.ciphers import Vault
 from gallery.database import Database
+from gallery.index import ExactIndex
 from gallery.master_keys import rotate
 from gallery.rebuild import rebuild
 from gallery.schema import embeddings, samples, silhouettes, subjects
@@ -80,6 +81,38 @@ def test_a_subject_is_compared_by_what_can_be_read_of_it(location):
     with pytest.raises(SampleDamaged, match=f"embedding of the sample {first} .* got 5 bytes"):
         gallery.verify("anna", embedding(0))
     gallery.close()
+
+
+class Meanwhile(ExactIndex):
+    """Lets something happen while it is searched."""
+
+    def then(self):
+        pass
+
+    def search(self, vector, k):
+        self.then()
+        return super().search(vector, k)
+
+
+@pytest.mark.parametrize("what", ["erased", "damaged"])
+def test_somebody_s_new_walk_is_enrolled_when_the_others_go_meanwhile(location, what):
+    first, second, _, _ = filled(location)
+    index = Meanwhile(LENGTH)
+    here, there = open_gallery(location, index=index), open_gallery(location)
+
+    def go():
+        index.then = Meanwhile.then.__get__(index)
+        if what == "erased":
+            there.erase_subject("anna")
+        else:
+            for sample_id in (first, second):
+                damage(location, embeddings.c.vector, sample_id, b"short")
+
+    index.then = go
+    enrolled = here.enroll("anna", embedding(2), silhouettes=walk(9))  # nearest to ben
+    assert (enrolled.conflict, enrolled.created_subject) == (None, what == "erased")
+    for gallery in (here, there):
+        gallery.close()
 
 
 def test_one_that_is_enrolled_elsewhere_and_damaged_at_once_is_left_out_as_well(location):
