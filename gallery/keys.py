@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from gallery.database import FILE_NAME, Database
 from gallery.errors import InvalidKey, KeyNotFound, StoreUnavailable, TooManyKeys
 from gallery.migrations import is_current, migrate
+from gallery.preparing import require_tables
 from gallery.schema import api_keys
 
 LIVE_PER_NAME = 2
@@ -85,7 +86,7 @@ class KeyStore:
 
         Args:
             location: where the database is.
-            make: whether a folder without a database gets one.
+            make: whether a folder without a database, or one without tables, gets them.
 
         Raises:
             StoreUnavailable: the database cannot be opened, or is not there and not to be made.
@@ -98,7 +99,7 @@ class KeyStore:
             )
         database = Database(location)
         with database.closed_on_error():
-            _prepare(database)
+            _prepare(database, make=make)
         return cls(database)
 
     def close(self) -> None:
@@ -160,8 +161,10 @@ class KeyStore:
                 connection.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(at))
 
 
-def _prepare(database: Database) -> None:
+def _prepare(database: Database, *, make: bool) -> None:
     with database.reading() as connection:
+        if not make:
+            require_tables(connection)
         if is_current(connection):
             return
     with database.writing() as connection:

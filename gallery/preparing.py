@@ -24,11 +24,8 @@ def prepare(database: Database, *, make: bool = True) -> None:
 
     """
     with database.reading() as connection:
-        if not make and number_of(connection) is None:
-            raise StoreUnavailable(
-                "expected the tables of a gallery in the database, got none: `metagait serve` "
-                "makes them, or `metagait restore`"
-            )
+        if not make:
+            require_tables(connection)
         ready = is_current(connection) and is_adopted(connection)
         if ready:
             check_master_key(connection)
@@ -38,6 +35,20 @@ def prepare(database: Database, *, make: bool = True) -> None:
         database.migrate_alone(connection)
         migrate(connection)
         check_master_key(connection, adopt=True)
+
+
+def require_tables(connection: Connection) -> None:
+    """Refuse a database that nobody has made a store of.
+
+    Raises:
+        StoreUnavailable: it has no tables of ours.
+
+    """
+    if number_of(connection) is None:
+        raise StoreUnavailable(
+            "expected the tables of a gallery in the database, got none: `metagait serve` makes "
+            "them, or `metagait restore`"
+        )
 
 
 def find_gallery(database: Database, name: str) -> int:

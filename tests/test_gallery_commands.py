@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import inspect, text
 
-from gallery import MasterKey, RebuildRefused, WrongMasterKey
+from gallery import KeyStore, MasterKey, RebuildRefused, StoreUnavailable, WrongMasterKey
 from gallery.ciphers import Vault
 from gallery.database import FILE_NAME, Database
 from gallery.master_keys import rotate
@@ -71,6 +71,11 @@ def test_a_look_at_an_empty_database_makes_nothing_and_it_can_be_restored_into(
     assert main(["backup", backup, *where(folder)]) == 0
     if "://" not in str(location):
         (location / FILE_NAME).touch()  # as a restore leaves it that was killed
+    with (
+        pytest.raises(StoreUnavailable, match="expected the tables of a gallery"),
+        closing(KeyStore.open(location, make=False)),
+    ):
+        pass
     for command in (["gallery"], ["gallery", "--list"], ["audit", "verify"]):
         assert main([*command, *where(location)]) == 2
         assert "expected the tables of a gallery in the database" in capsys.readouterr().err
