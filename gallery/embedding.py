@@ -42,6 +42,11 @@ class EncoderFacts(Protocol):
         """Numbers in a flattened embedding."""
         ...
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the silhouettes that it takes."""
+        ...
+
 
 class WalkEncoder(Protocol):
     """What a rebuild needs of an encoder."""
@@ -109,6 +114,23 @@ def embed_missing(
             progress(before + embedded, max(before + embedded, total))
     _require_none(damaged)
     return embedded
+
+
+def require_size(store: Store, facts: EncoderFacts) -> None:
+    """Refuse a model that takes silhouettes of another size than the gallery keeps.
+
+    Raises:
+        RebuildRefused: it does.
+
+    """
+    others = {size for size in next_generation.sizes(store) if size != facts.size}
+    if others:
+        got = ", ".join(f"{height} x {width}" for height, width in sorted(others))
+        raise RebuildRefused(
+            f"expected silhouettes of {facts.size[0]} x {facts.size[1]} pixels, which "
+            f"{facts.model_id} takes, got some of {got}: enrol the walks themselves into another "
+            "gallery with that model"
+        )
 
 
 def _require_none(damaged: Sequence[SampleDamaged]) -> None:

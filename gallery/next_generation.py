@@ -88,6 +88,15 @@ def missing(store: Store, generation: int) -> tuple[Missing, int]:
         return _missing(connection, store.gallery_id, generation), counts.samples
 
 
+def sizes(store: Store) -> set[tuple[int, int]]:
+    """Read which heights and widths the gallery's silhouettes have."""
+    shapes = select(silhouettes.c.height, silhouettes.c.width).distinct()
+    of_gallery = samples.c.gallery == store.gallery_id
+    query = shapes.join(samples, samples.c.id == silhouettes.c.sample).where(of_gallery)
+    with store.database.reading() as connection:
+        return {(row.height, row.width) for row in connection.execute(query)}
+
+
 def next_walks(store: Store, generation: int, after: int, limit: int) -> Window:
     """Read the next `limit` samples that the generation misses, those of rows after `after`.
 

@@ -9,7 +9,14 @@ from functools import partial
 from gallery import next_generation
 from gallery.audit import LOCAL
 from gallery.checks import check_limit
-from gallery.embedding import Progress, Spread, WalkEncoder, embed_missing, embed_walks
+from gallery.embedding import (
+    Progress,
+    Spread,
+    WalkEncoder,
+    embed_missing,
+    embed_walks,
+    require_size,
+)
 from gallery.generations import Head, Model
 from gallery.self_search import check_self_search
 from gallery.store import Store
@@ -58,8 +65,8 @@ def rebuild(
 
     Raises:
         InvalidLimit: `batch` is below 1.
-        RebuildRefused: samples keep no silhouettes, so that they would be lost, or the gallery is
-            being rebuilt already.
+        RebuildRefused: samples keep no silhouettes, or some of another size than the model takes,
+            so that they would be lost, or the gallery is being rebuilt already.
         RebuildFailed: the encoder's or the store's answer is wrong; the live generation stays.
 
     """
@@ -69,6 +76,7 @@ def rebuild(
         generation = next_generation.begin(store, model, sha256)
         if next_generation.is_live(store, model):
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
+        require_size(store, encoder.facts)
         embedded = embed_missing(store, generation, encoder, batch, progress, spread=spread)
         checked = check_self_search(store, Head(generation, model, 0))
         embed, most = partial(embed_walks, encoder), batch

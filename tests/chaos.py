@@ -47,7 +47,7 @@ class Moments:
     """An embedding that any process works out alike: moments of the pixels, times a factor."""
 
     def __init__(self, model_id):
-        self.facts = SimpleNamespace(model_id=model_id, embedding_length=LENGTH)
+        self.facts = SimpleNamespace(model_id=model_id, embedding_length=LENGTH, size=(8, 6))
 
     def encode(self, walks):
         return np.stack([self._one(one.reshape(-1).astype(np.float32) / 255) for one in walks])

@@ -18,7 +18,7 @@ class FakeEncoder:
     """An embedding that can be worked out by hand: moments of the pixels, times a factor."""
 
     def __init__(self, model_id, length, factor, during=lambda walks: None):
-        self.facts = SimpleNamespace(model_id=model_id, embedding_length=length)
+        self.facts = SimpleNamespace(model_id=model_id, embedding_length=length, size=(8, 6))
         self.factor = factor
         self.during = during
         self.encoded = 0

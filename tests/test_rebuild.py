@@ -129,6 +129,16 @@ def test_samples_without_silhouettes_make_it_refuse_and_are_counted(tmp_path, st
     gallery.close()
 
 
+def test_a_model_that_takes_another_size_is_refused_before_it_is_asked(store):
+    encoder = new_encoder()
+    encoder.facts.size = (64, 44)
+    with pytest.raises(
+        RebuildRefused, match="64 x 44 pixels, which model-new takes, got some of 8 x 6"
+    ):
+        rebuild(store, encoder)
+    assert encoder.encoded == 0
+
+
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
