@@ -94,7 +94,7 @@ def check(path: Path) -> Manifest:
     """Read an archive to its end and compare every piece with the manifest.
 
     Raises:
-        BackupError: it is damaged, cut short, or none.
+        BackupError: it is damaged, cut short, none, or of a newer version.
 
     """
     with _opened(path) as archive:
@@ -104,6 +104,11 @@ def check(path: Path) -> Manifest:
         wrong = sorted(set(seen.items()) ^ set(manifest.pieces.items()))
         raise BackupError(
             f"expected the pieces of {path} as its manifest lists them, got another {wrong[0][0]}"
+        )
+    if manifest.schema not in numbers():
+        raise BackupError(
+            f"expected a backup of schema version {numbers()[-1]} or older, got version "
+            f"{manifest.schema}: restore it with the metagait that wrote it, or a newer one"
         )
     return manifest
 
@@ -120,11 +125,6 @@ def restore(path: Path, database: Database, *, takes_over: bool = False) -> Mani
 
     """
     manifest = check(path)
-    if manifest.schema not in numbers():
-        raise BackupError(
-            f"expected a backup of schema version {numbers()[-1]} or older, got version "
-            f"{manifest.schema}: restore it with the metagait that wrote it, or a newer one"
-        )
     with database.writing() as connection:
         database.migrate_alone(connection)
         if inspect(connection).get_table_names():
