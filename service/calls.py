@@ -9,6 +9,7 @@ import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
@@ -43,12 +44,20 @@ class Call(Generic[B]):
 
 
 def enroll(
-    subject: str, walk: WalkSource, metadata: Mapping[str, Any] | None, *, force: bool
+    subject: str,
+    walk: WalkSource,
+    metadata: Mapping[str, Any] | None,
+    *,
+    captured_at: datetime | None,
+    consent: schemas.Consent | None,
+    force: bool,
 ) -> Call[schemas.Enrolled]:
     """Enrol a walk; sent again, it is recognised by its Idempotency-Key."""
-    fields = {"subject": subject}
-    if metadata:
-        fields["metadata"] = json.dumps(dict(metadata))
+    fields = {"subject": subject, **_metadata(metadata)}
+    if captured_at is not None:
+        fields["captured_at"] = captured_at.isoformat()
+    if consent is not None:
+        fields["consent"] = consent.model_dump_json()
     if force:
         fields["force"] = "true"
     headers = {"Idempotency-Key": uuid.uuid4().hex}
@@ -56,9 +65,12 @@ def enroll(
     return Call("POST", "/enroll", schemas.Enrolled, options)
 
 
-def identify(walk: WalkSource, limit: int) -> Call[schemas.Identified]:
+def identify(
+    walk: WalkSource, limit: int, metadata: Mapping[str, Any] | None
+) -> Call[schemas.Identified]:
     """Ask who a walk is."""
-    options = {"data": {"limit": str(limit)}, "files": _files(walk)}
+    fields = {"limit": str(limit), **_metadata(metadata)}
+    options = {"data": fields, "files": _files(walk)}
     return Call("POST", "/identify", schemas.Identified, options)
 
 
@@ -71,9 +83,12 @@ def identify_batch(walks: Sequence[WalkSource], limit: int) -> Call[schemas.Iden
     return Call("POST", "/identify/batch", schemas.IdentifiedBatch, options)
 
 
-def verify(subject: str, walk: WalkSource) -> Call[schemas.Verified]:
+def verify(
+    subject: str, walk: WalkSource, metadata: Mapping[str, Any] | None
+) -> Call[schemas.Verified]:
     """Ask whether a walk is a subject's."""
-    options = {"data": {"subject": subject}, "files": _files(walk)}
+    fields = {"subject": subject, **_metadata(metadata)}
+    options = {"data": fields, "files": _files(walk)}
     return Call("POST", "/verify", schemas.Verified, options)
 
 
@@ -106,6 +121,10 @@ def info() -> Call[schemas.Info]:
 def ready() -> Call[schemas.Ready]:
     """Ask whether it is ready; who asks wants to know it now."""
     return Call("GET", "/readyz", schemas.Ready, may_repeat=False)
+
+
+def _metadata(metadata: Mapping[str, Any] | None) -> dict[str, str]:
+    return {"metadata": json.dumps(dict(metadata))} if metadata else {}
 
 
 def _page(limit: int, after: str | None) -> dict[str, str]:

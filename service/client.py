@@ -15,6 +15,7 @@ time that it names.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
 import httpx
@@ -104,14 +105,22 @@ class Client(_Calling[httpx.Client, httpx.BaseTransport]):
         walk: WalkSource,
         *,
         metadata: Mapping[str, Any] | None = None,
+        captured_at: datetime | None = None,
+        consent: schemas.Consent | None = None,
         force: bool = False,
     ) -> schemas.Enrolled:
         """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
-        return self._do(calls.enroll(subject, walk, metadata, force=force))
+        return self._do(
+            calls.enroll(
+                subject, walk, metadata, captured_at=captured_at, consent=consent, force=force
+            )
+        )
 
-    def identify(self, walk: WalkSource, *, limit: int = 5) -> schemas.Identified:
-        """Find the subjects nearest to a walk."""
-        return self._do(calls.identify(walk, limit))
+    def identify(
+        self, walk: WalkSource, *, limit: int = 5, metadata: Mapping[str, Any] | None = None
+    ) -> schemas.Identified:
+        """Find the subjects nearest to a walk; its `view` is compared with theirs."""
+        return self._do(calls.identify(walk, limit, metadata))
 
     def identify_batch(
         self, walks: Sequence[WalkSource], *, limit: int = 5
@@ -119,9 +128,11 @@ class Client(_Calling[httpx.Client, httpx.BaseTransport]):
         """Identify up to 64 walks in one call; each has its answer or its problem."""
         return self._do(calls.identify_batch(walks, limit)).items
 
-    def verify(self, subject: str, walk: WalkSource) -> schemas.Verified:
+    def verify(
+        self, subject: str, walk: WalkSource, *, metadata: Mapping[str, Any] | None = None
+    ) -> schemas.Verified:
         """Compare a walk with one subject."""
-        return self._do(calls.verify(subject, walk))
+        return self._do(calls.verify(subject, walk, metadata))
 
     def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
         """List one page of subjects."""
@@ -184,14 +195,22 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         walk: WalkSource,
         *,
         metadata: Mapping[str, Any] | None = None,
+        captured_at: datetime | None = None,
+        consent: schemas.Consent | None = None,
         force: bool = False,
     ) -> schemas.Enrolled:
         """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
-        return await self._do(calls.enroll(subject, walk, metadata, force=force))
+        return await self._do(
+            calls.enroll(
+                subject, walk, metadata, captured_at=captured_at, consent=consent, force=force
+            )
+        )
 
-    async def identify(self, walk: WalkSource, *, limit: int = 5) -> schemas.Identified:
-        """Find the subjects nearest to a walk."""
-        return await self._do(calls.identify(walk, limit))
+    async def identify(
+        self, walk: WalkSource, *, limit: int = 5, metadata: Mapping[str, Any] | None = None
+    ) -> schemas.Identified:
+        """Find the subjects nearest to a walk; its `view` is compared with theirs."""
+        return await self._do(calls.identify(walk, limit, metadata))
 
     async def identify_batch(
         self, walks: Sequence[WalkSource], *, limit: int = 5
@@ -199,9 +218,11 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         """Identify up to 64 walks in one call; each has its answer or its problem."""
         return (await self._do(calls.identify_batch(walks, limit))).items
 
-    async def verify(self, subject: str, walk: WalkSource) -> schemas.Verified:
+    async def verify(
+        self, subject: str, walk: WalkSource, *, metadata: Mapping[str, Any] | None = None
+    ) -> schemas.Verified:
         """Compare a walk with one subject."""
-        return await self._do(calls.verify(subject, walk))
+        return await self._do(calls.verify(subject, walk, metadata))
 
     async def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
         """List one page of subjects."""

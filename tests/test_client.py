@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 
 from service.client import AsyncClient, Client
 from service.errors import NoKeyError, NoWalksError, RefusedError, UnreachableError
+from service.schemas import Consent
 from tests.fakes import walker
 from tests.waiting import free_port
 
@@ -176,6 +178,20 @@ def test_a_key_from_a_file_may_end_in_a_line_and_is_never_told() -> None:
 def test_a_url_without_its_scheme_is_named() -> None:
     with pytest.raises(UnreachableError, match="begins with http"):
         Client("127.0.0.1:8000")
+
+
+def test_a_client_says_why_and_when_and_from_where(url: str) -> None:
+    moment = datetime(2026, 3, 1, 8, tzinfo=UTC)
+    consent = Consent(basis="study 4", reference="17", expires=moment)
+    with Client(url) as client:
+        client.enroll("ann", walker(10), metadata={"view": 90}, captured_at=moment, consent=consent)
+        (sample,) = client.subject("ann").samples
+        assert (sample.captured_at, sample.consent) == (moment, consent)
+        (found,) = client.identify(walker(10), metadata={"view": 126}).candidates
+        claimed = client.verify("ann", walker(10), metadata={"view": 126})
+    for view in (found.view, claimed.view):
+        assert view is not None
+        assert view.difference == 36
 
 
 def test_nothing_answers() -> None:
