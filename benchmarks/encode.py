@@ -17,7 +17,8 @@ rank-1 (NM, BG, CL between different views) the worst of the three loses against
 what agrees with it within 1e-4 is not asked and loses none.
 `--clock processor` counts processor time instead, for one thread on a machine that is not quiet.
 `--provider cuda --batch 64` does the same on a GPU, with what torch can do there beside; to compile
-takes torch minutes, and `--without compiled` leaves out every row with that word in its name.
+takes torch minutes, and `--without compiled` leaves out every row with that word in its name, but
+never the two that the ratios are of.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import convolutions
 import numpy as np
 import torch
 from ceilings import kernels
-from contestants import Contestant, Walk, of_engines, of_torch
+from contestants import BASELINE, EAGER, Contestant, Walk, of_engines, of_torch
 from encode_page import TOLD, draw, page, place, section
 from heats import Heat, key
 from losses import points_lost, rank_one
@@ -141,7 +142,8 @@ def heat_of(
             *of_torch(config, torch.device(given.provider), threads),
             *of_engines(given.models, given.provider, threads),
         )
-        if not any(word in contestant.name for word in given.without)
+        if contestant.name in (EAGER, BASELINE)
+        or not any(word in contestant.name for word in given.without)
     ]
     dense = kernels(threads) if given.provider == "cpu" else []
     return Heat(threads, contestants, dense, walks, given.batch)
