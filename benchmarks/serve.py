@@ -243,12 +243,25 @@ def _what(encoder: Encoder, arguments: argparse.Namespace) -> str:
     threads = f"{arguments.threads} {'thread' if arguments.threads == 1 else 'threads'}"
     return (
         f"`python benchmarks/serve.py --rounds {arguments.rounds} "
-        f"--seconds {arguments.seconds:g} --threads {arguments.threads}`, "
+        f"--seconds {arguments.seconds:g} --threads {arguments.threads}{_others(arguments)}`, "
         f"{datetime.now(UTC):%d %B %Y}, {processors()}: {encoder.facts.model_id}, "
         f"{arguments.frames} frames, {arguments.engine}, {encoder.runtime.provider}, "
         f"{arguments.mode}, {threads}. Written by "
         "that command; [performance](performance.md) says how each column comes about."
     )
+
+
+def _others(arguments: argparse.Namespace) -> str:
+    """Name what was asked for otherwise than by default, so that the page can be made again."""
+    usual = _parser().parse_args([])
+    given = {
+        name: getattr(arguments, name)
+        for name in ("frames", "callers", "engine", "mode", "provider", "model")
+        if getattr(arguments, name) != getattr(usual, name)
+    }
+    if "callers" in given:
+        given["callers"] = " ".join(map(str, given["callers"]))
+    return "".join(f" --{name} {value}" for name, value in given.items())
 
 
 def _environment(settings: Settings) -> dict[str, str]:

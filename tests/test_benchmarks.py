@@ -182,6 +182,9 @@ def test_the_served_path_is_measured_with_the_provider_and_the_model_that_were_a
     given = serve._parser().parse_args(["--provider", "cuda", "--model", "half.onnx"])
     settings = serve.settings_of(given)
     assert (settings.provider, settings.model) == ("cuda", Path("half.onnx"))
+    assert serve._others(given) == " --provider cuda --model half.onnx"
+    assert serve._others(serve._parser().parse_args(["--callers", "1", "4"])) == " --callers 1 4"
+    assert serve._others(serve._parser().parse_args([])) == ""
     environment = serve._environment(settings)
     assert environment["METAGAIT_PROVIDER"] == "cuda"
     assert environment["METAGAIT_MODEL"] == "half.onnx"
