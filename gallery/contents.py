@@ -17,7 +17,7 @@ from gallery.errors import SampleDamaged, StoreUnavailable
 from gallery.packing import (
     PackedSilhouettes,
     pack_embedding,
-    unpack_embedding,
+    unpack_embeddings,
     unpack_silhouettes,
 )
 from gallery.schema import embeddings, samples, silhouettes, subjects
@@ -69,16 +69,21 @@ class Readable(NamedTuple):
 def readable_embeddings(connection: Connection, rows: Sequence[Row[Any]], length: int) -> Readable:
     """Read as `embeddings_from` does, as many as can be read."""
     vault = vault_of(connection)
-    found: dict[int, NDArray[np.float32]] = {}
-    damaged: dict[int, SampleDamaged] = {}
+    blobs: list[bytes] = []
+    sealed: dict[int, StoreUnavailable] = {}
     for place, row in enumerate(rows):
         try:
-            blob = vault.open(row.vector, row.wrapped_key, _slot(row, row.generation))
-            found[place] = unpack_embedding(blob, length)
+            blobs.append(vault.open(row.vector, row.wrapped_key, _slot(row, row.generation)))
         except StoreUnavailable as error:
-            damaged[place] = _damaged("embedding", row, error)
-    embeddings = np.stack(list(found.values())) if found else np.empty((0, length), np.float32)
-    return Readable(list(found), embeddings, damaged)
+            blobs.append(b"")
+            sealed[place] = error
+    embeddings, wrong = unpack_embeddings(blobs, length)
+    damaged = {
+        place: _damaged("embedding", rows[place], error)
+        for place, error in sorted({**wrong, **sealed}.items())
+    }
+    places = [place for place in range(len(rows)) if place not in damaged]
+    return Readable(places, embeddings[places] if damaged else embeddings, damaged)
 
 
 def silhouettes_from(connection: Connection, row: Row[Any]) -> NDArray[np.uint8]:

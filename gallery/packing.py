@@ -2,6 +2,7 @@
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,21 +57,31 @@ def pack_embedding(embedding: NDArray[np.float32]) -> bytes:
     return embedding.astype(_FLOAT32, copy=False).tobytes()
 
 
-def unpack_embedding(blob: bytes, length: int) -> NDArray[np.float32]:
-    """Read an embedding back as float32 `[length]`.
+def unpack_embeddings(
+    blobs: Sequence[bytes], length: int
+) -> tuple[NDArray[np.float32], dict[int, StoreUnavailable]]:
+    """Read embeddings back as float32 `[N, length]`, all together: a start reads every one.
 
-    Raises:
-        StoreUnavailable: the blob does not hold `length` numbers that can be compared.
+    Returns:
+        The embeddings, and what is wrong with those that do not hold `length` numbers that can be
+        compared, by their place.
 
     """
-    if len(blob) != 4 * length:
-        raise StoreUnavailable(
+    wrong = {
+        place: StoreUnavailable(
             f"expected a stored embedding of {4 * length} bytes, got {len(blob)} bytes"
         )
-    embedding = np.frombuffer(blob, _FLOAT32).astype(np.float32, copy=False)
-    if not are_comparable(embedding[np.newaxis]).all():
-        raise StoreUnavailable(f"expected a stored embedding {numbers_expected(embedding)}")
-    return embedding
+        for place, blob in enumerate(blobs)
+        if len(blob) != 4 * length
+    }
+    blank = bytes(4 * length)
+    whole = b"".join(blank if place in wrong else blob for place, blob in enumerate(blobs))
+    flat = np.frombuffer(whole, _FLOAT32).astype(np.float32, copy=False)
+    embeddings = flat.reshape(len(blobs), length)
+    for place in np.flatnonzero(~are_comparable(embeddings)).tolist():
+        expected = numbers_expected(embeddings[place])
+        wrong[place] = StoreUnavailable(f"expected a stored embedding {expected}")
+    return embeddings, wrong
 
 
 def sample_id(subject: str, walk: NDArray[np.uint8] | NDArray[np.float32]) -> str:

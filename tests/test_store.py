@@ -25,7 +25,7 @@ from gallery.packing import (
     pack_embedding,
     pack_silhouettes,
     sample_id,
-    unpack_embedding,
+    unpack_embeddings,
     unpack_silhouettes,
 )
 from gallery.store import Store
@@ -64,10 +64,11 @@ def test_damaged_or_unknown_packed_silhouettes_are_a_sentence():
 
 def test_embeddings_are_little_endian_float32():
     assert pack_embedding(np.array([1.0, -2.0], np.float32)) == bytes.fromhex("0000803f000000c0")
-    back = unpack_embedding(pack_embedding(embedding(1)), LENGTH)
-    np.testing.assert_array_equal(back, embedding(1))
-    with pytest.raises(StoreUnavailable, match="16 bytes, got 12"):
-        unpack_embedding(bytes(12), LENGTH)
+    blobs = [pack_embedding(embedding(1)), bytes(12), pack_embedding(embedding(2))]
+    back, wrong = unpack_embeddings(blobs, LENGTH)
+    np.testing.assert_array_equal(back[[0, 2]], [embedding(1), embedding(2)])
+    assert list(wrong) == [1]
+    assert "16 bytes, got 12" in str(wrong[1])
 
 
 def test_a_sample_id_tells_subjects_walks_and_shapes_apart():
