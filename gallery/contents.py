@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
+from gallery.adopted_key import check_master_key_of_now
 from gallery.ciphers import Slot
 from gallery.database import vault_of
 from gallery.errors import SampleDamaged, StoreUnavailable
@@ -47,6 +48,7 @@ def embeddings_from(
 
     Raises:
         SampleDamaged: one cannot be read, or was sealed for another place or under another key.
+        StoreUnavailable: the master key was changed meanwhile.
 
     """
     read = readable_embeddings(connection, rows, length)
@@ -67,7 +69,12 @@ class Readable(NamedTuple):
 
 
 def readable_embeddings(connection: Connection, rows: Sequence[Row[Any]], length: int) -> Readable:
-    """Read as `embeddings_from` does, as many as can be read."""
+    """Read as `embeddings_from` does, as many as can be read.
+
+    Raises:
+        StoreUnavailable: the master key was changed meanwhile.
+
+    """
     vault = vault_of(connection)
     blobs: list[bytes] = []
     sealed: dict[int, StoreUnavailable] = {}
@@ -79,7 +86,7 @@ def readable_embeddings(connection: Connection, rows: Sequence[Row[Any]], length
             sealed[place] = error
     embeddings, wrong = unpack_embeddings(blobs, length)
     damaged = {
-        place: _damaged("embedding", rows[place], error)
+        place: _damaged(connection, "embedding", rows[place], error)
         for place, error in sorted({**wrong, **sealed}.items())
     }
     places = [place for place in range(len(rows)) if place not in damaged]
@@ -91,6 +98,7 @@ def silhouettes_from(connection: Connection, row: Row[Any]) -> NDArray[np.uint8]
 
     Raises:
         SampleDamaged: they cannot be read, or were sealed for another place or under another key.
+        StoreUnavailable: the master key was changed meanwhile.
 
     """
     try:
@@ -98,10 +106,13 @@ def silhouettes_from(connection: Connection, row: Row[Any]) -> NDArray[np.uint8]
         shape = row.frames, row.height, row.width
         return unpack_silhouettes(PackedSilhouettes(shape, data, row.format))
     except StoreUnavailable as error:
-        raise _damaged("silhouettes", row, error) from error
+        raise _damaged(connection, "silhouettes", row, error) from error
 
 
-def _damaged(what: str, row: Row[Any], error: StoreUnavailable) -> SampleDamaged:
+def _damaged(
+    connection: Connection, what: str, row: Row[Any], error: StoreUnavailable
+) -> SampleDamaged:
+    check_master_key_of_now(connection)  # under another one everything looks damaged
     return SampleDamaged(f"the {what} of the sample {row.sample_id} cannot be read: {error}")
 
 

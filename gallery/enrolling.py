@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, insert
 
 from gallery import audit
+from gallery.adopted_key import check_master_key_of_now
 from gallery.checks import (
     check_embedding,
     check_particulars,
@@ -33,7 +34,6 @@ from gallery.generations import (
     record,
     require_model,
 )
-from gallery.master_keys import check_master_key_of_now
 from gallery.packing import PackedSilhouettes, pack_silhouettes, sample_id
 from gallery.records import Conflict, Consent, Enrolment
 from gallery.schema import EMBEDDINGS_ONLY, ENROLLED, samples, subjects

@@ -21,7 +21,6 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, select
 from gallery.contents import SEALED_BY, readable_embeddings
 from gallery.errors import SampleDamaged
 from gallery.generations import Head, Model, count_missing, is_kept, read_head
-from gallery.master_keys import check_master_key_of_now
 from gallery.schema import ERASED, changes, embeddings, samples, subjects
 
 # Rows held at once: 8 MiB of embeddings of 8,192 numbers.
@@ -173,8 +172,6 @@ def _chunk(
     connection: Connection, rows: Sequence[Row[Any]], model: Model, damaged: Damaged | None = None
 ) -> Chunk:
     read = readable_embeddings(connection, rows, model.embedding_length)
-    if read.damaged:
-        check_master_key_of_now(connection)
     for place, error in read.damaged.items():
         if damaged is None:
             raise error

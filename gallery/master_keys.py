@@ -1,7 +1,6 @@
-"""The file of the master key, and what a store demands of it.
+"""The file of the master key, and its change.
 
-The file holds 32 random bytes as base64 in one line, and is its owner's alone. The store knows the
-key only by a fingerprint, so that a wrong one is told at the start and not by the first subject.
+The file holds 32 random bytes as base64 in one line, and is its owner's alone.
 """
 
 import base64
@@ -11,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from gallery.ciphers import MasterKey, Slot
 from gallery.contents import seal_subject
@@ -66,53 +65,6 @@ def write_master_key(path: Path) -> MasterKey:
         path.unlink()
         raise WrongMasterKey(f"expected to write the file {path}, got: {error.strerror}") from error
     return key
-
-
-def check_master_key(connection: Connection, *, adopt: bool = False) -> None:
-    """Compare the connection's master key with the one that the store was encrypted under.
-
-    With `adopt`, a store that knows none takes it over; the caller's transaction writes then.
-
-    Raises:
-        WrongMasterKey: the store demands another one, or one at all.
-
-    """
-    master = vault_of(connection).master
-    given = None if master is None else master.fingerprint
-    known = connection.scalar(select(master_keys.c.fingerprint))
-    if known is None and given is not None and adopt:
-        connection.execute(insert(master_keys).values(fingerprint=given, created_at=now()))
-    elif known is not None and given is None:
-        raise WrongMasterKey(
-            f"expected the master key {known} that this store is encrypted under, got none: name "
-            "its file in METAGAIT_MASTER_KEY_FILE"
-        )
-    elif known is not None and given != known:
-        raise WrongMasterKey(
-            f"expected the master key {known} that this store is encrypted under, got {given}"
-        )
-
-
-def check_master_key_of_now(connection: Connection) -> None:
-    """Refuse to go on with a master key that the store has no more.
-
-    Another process may have changed it since this one opened the store. What is sealed under the
-    one before nothing opens again, and what is sealed under the new one looks damaged here.
-
-    Raises:
-        StoreUnavailable: it was changed.
-
-    """
-    try:
-        check_master_key(connection)
-    except WrongMasterKey as error:
-        raise StoreUnavailable(f"{error}; it was changed meanwhile: start again with it") from error
-
-
-def is_adopted(connection: Connection) -> bool:
-    """Tell whether a given master key is noted in the store already."""
-    master = vault_of(connection).master
-    return master is None or connection.scalar(select(master_keys.c.fingerprint)) is not None
 
 
 def rotate(database: Database, new: MasterKey) -> int:

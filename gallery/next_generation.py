@@ -25,7 +25,6 @@ from gallery.generations import (
     note_model_file,
     read_head,
 )
-from gallery.master_keys import check_master_key_of_now
 from gallery.schema import (
     BUILDING,
     OLD,
@@ -164,16 +163,14 @@ def _next_walks(
         .order_by(samples.c.id)
         .limit(limit)
     )
-    window = Window([], [], None)
+    window, last = Window([], [], None), None
     for row in connection.execute(query):
-        window = window._replace(last=row.sample)
+        last = row.sample
         try:
             window.walks.append(Walk(row.sample, silhouettes_from(connection, row)))
         except SampleDamaged as error:
             window.damaged.append(SampleDamaged(str(error)))  # without the bytes in its traceback
-    if window.damaged:
-        check_master_key_of_now(connection)
-    return window
+    return window._replace(last=last)
 
 
 def roll_back(store: Store) -> Model:

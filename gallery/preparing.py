@@ -4,9 +4,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
+from gallery.adopted_key import check_master_key, is_adopted
 from gallery.database import Database
 from gallery.errors import GalleryNotFound, StoreUnavailable
-from gallery.master_keys import check_master_key, is_adopted
 from gallery.migrations import is_current, migrate, number_of
 from gallery.schema import galleries
 

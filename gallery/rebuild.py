@@ -73,10 +73,10 @@ def rebuild(
     check_limit(batch)
     model = Model(encoder.facts.model_id, encoder.facts.embedding_length)
     with store.database.alone(REBUILD, store.gallery_id):
+        require_size(store, encoder.facts)
         generation = next_generation.begin(store, model, sha256)
         if next_generation.is_live(store, model):
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
-        require_size(store, encoder.facts)
         embedded = embed_missing(store, generation, encoder, batch, progress, spread=spread)
         checked = check_self_search(store, Head(generation, model, 0))
         embed, most = partial(embed_walks, encoder), batch

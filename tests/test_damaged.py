@@ -128,7 +128,7 @@ def test_one_that_is_enrolled_elsewhere_and_damaged_at_once_is_left_out_as_well(
 
 
 def test_under_a_master_key_that_was_changed_nothing_is_taken_for_damaged(location):
-    filled(location, KEY)
+    ids = filled(location, KEY)
     stale = open_gallery(location, master_key=KEY)
     with closing(Database(location, Vault(KEY))) as database:
         rotate(database, OTHER)
@@ -136,8 +136,15 @@ def test_under_a_master_key_that_was_changed_nothing_is_taken_for_damaged(locati
     fresh.enroll("dan", embedding(7), silhouettes=walk(7))
     with pytest.raises(StoreUnavailable, match="was changed meanwhile: start again with it"):
         stale.identify(embedding(7))
+    store = stale._store
+    for look in (
+        lambda: store.embeddings_of("anna", store.head()),
+        lambda: store.silhouettes(ids[0]),
+    ):
+        with pytest.raises(StoreUnavailable, match="was changed meanwhile"):
+            look()
     with pytest.raises(StoreUnavailable, match="was changed meanwhile"):
-        rebuild(stale._store, new_encoder())
+        rebuild(store, new_encoder())
     for gallery in (stale, fresh):
         gallery.close()
 

@@ -141,7 +141,7 @@ def test_rotation_takes_the_old_key_s_place_and_touches_no_content(location):
     before = stored(gallery)
     assert rotate(gallery._store.database, OTHER) == 1
     assert stored(gallery) == before
-    with pytest.raises(StoreUnavailable, match="another key"):
+    with pytest.raises(StoreUnavailable, match="was changed meanwhile: start again with it"):
         gallery.verify("anna", embedding(1))
     gallery.close()
     with pytest.raises(WrongMasterKey):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from gallery import (
     GallerySize,
@@ -20,6 +21,7 @@ from gallery.following import Chunk
 from gallery.generations import Model
 from gallery.next_generation import Walk, begin, drop_others, roll_back, switch
 from gallery.rebuild import rebuild
+from gallery.schema import generations
 from gallery.self_search import _SelfSearch
 from tests.rebuilding import (
     OLD,
@@ -137,6 +139,9 @@ def test_a_model_that_takes_another_size_is_refused_before_it_is_asked(store):
     ):
         rebuild(store, encoder)
     assert encoder.encoded == 0
+    with store.database.reading() as connection:
+        begun = select(generations.c.id).where(generations.c.gallery == store.gallery_id)
+        assert len(connection.execute(begun).all()) == 1
 
 
 @pytest.mark.parametrize(

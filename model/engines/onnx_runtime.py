@@ -118,8 +118,11 @@ def _precision(facts: ModelFacts, provider: str) -> str:
         return facts.precision
     _LOG.warning(
         "%s asks for %s, which this processor has no kernels for: it computes in %s, in more time "
-        "than for the file that it was made from", facts.model_id, FLOAT16, FLOAT32,
-    )  # fmt: skip
+        "than for the file that it was made from",
+        facts.model_id,
+        FLOAT16,
+        FLOAT32,
+    )
     return FLOAT32
 
 
