@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, func, make_url, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from gallery.ciphers import Vault
 from gallery.errors import (
@@ -205,6 +207,26 @@ class Database:
             connection = plain.execution_options(**options)
             with connection.begin():
                 yield connection
+
+
+class AsStored(FunctionElement[Any]):
+    """A text column as its bytes on SQLite, which refuses a whole query for text that is no UTF-8.
+
+    A server lets no such text in, and gives it as text.
+    """
+
+    name = "as_stored"
+    inherit_cache = True
+
+
+@compiles(AsStored)
+def _as_text(element: AsStored, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(AsStored, "sqlite")
+def _as_bytes(element: AsStored, compiler: Any, **options: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
 
 
 def vault_of(connection: Connection) -> Vault:

@@ -1,11 +1,13 @@
 """Looks up one subject or one sample of a gallery, and reads what its row says."""
 
 import json
+import logging
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, Select, select
 
+from gallery.database import AsStored
 from gallery.errors import SampleNotFound, SubjectNotFound
 from gallery.generations import Model
 from gallery.records import Consent, Sample
@@ -14,12 +16,17 @@ from gallery.schema import samples, subjects
 if TYPE_CHECKING:
     from gallery.store import Store
 
+_LOG = logging.getLogger("metagait.gallery")
+
+METADATA = AsStored(samples.c.metadata).label("metadata")
+"""The column that `metadata_from` reads, beside `sample_id`."""
+
 SAMPLE: Select[Any] = select(
     samples.c.id,
     samples.c.sample_id,
     samples.c.created_at,
     samples.c.frames,
-    samples.c.metadata,
+    METADATA,
     samples.c.captured_at,
     samples.c.subject.label("subject_row"),
     subjects.c.subject,
@@ -75,15 +82,34 @@ def first_sample(connection: Connection, store: "Store", sample_id: str) -> Row[
     return connection.execute(SAMPLE.where(is_it)).first()
 
 
+def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
+    """Read a sample's metadata; None, with a warning, where they are no metadata any more."""
+    try:
+        metadata = json.loads(row.metadata)
+        # What JSON does not have, as NaN or half a character, could be read here and told nobody.
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        metadata = None
+    if isinstance(metadata, dict):
+        return metadata
+    _LOG.warning(
+        "the metadata of the sample %s cannot be read: expected a JSON object; searches find it "
+        "without: erase that sample by its id and enrol its walk again, or restore a backup",
+        row.sample_id,
+    )
+    return None
+
+
 def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
     """Describe a row of `SAMPLE`, whose live embedding is by `model`."""
-    captured_at = row.captured_at
+    captured_at, metadata = row.captured_at, metadata_from(row)
     return Sample(
         sample_id=row.sample_id,
         subject=row.subject,
         created_at=datetime.fromisoformat(row.created_at),
         frames=row.frames,
-        metadata=json.loads(row.metadata),
+        metadata=metadata or {},
+        metadata_damaged=metadata is None,
         model_id=model.model_id,
         captured_at=None if captured_at is None else datetime.fromisoformat(captured_at),
         consent=consent,

@@ -46,6 +46,8 @@ class Sample:
     """When the walk was recorded, as its giver said."""
     consent: Consent | None = None
     """To this very sample; the subject may have one as well."""
+    metadata_damaged: bool = False
+    """The metadata cannot be read any more, so `metadata` is empty."""
 
 
 @dataclass(frozen=True)

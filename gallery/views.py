@@ -6,14 +6,14 @@ its own mirror image. So an outline seen at v is nearly seen at 180 - v, mirrore
 mirrored at 180 + v as well.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
+from gallery.finding import METADATA, metadata_from
 from gallery.schema import samples
 from gallery.store import Store
 
@@ -48,13 +48,13 @@ def view_of(metadata: Mapping[str, Any]) -> float | None:
 
 
 def views_of(store: Store, sample_ids: Sequence[str]) -> dict[str, float]:
-    """Read the views, in degrees, of those samples whose metadata name one."""
-    query = select(samples.c.sample_id, samples.c.metadata).where(
+    """Read the views, in degrees, of those samples whose metadata name one and can be read."""
+    query: Select[Any] = select(samples.c.sample_id, METADATA).where(
         samples.c.gallery == store.gallery_id, samples.c.sample_id.in_(sample_ids)
     )
     with store.database.reading() as connection:
         found = {
-            row.sample_id: view_of(json.loads(row.metadata)) for row in connection.execute(query)
+            row.sample_id: view_of(metadata_from(row) or {}) for row in connection.execute(query)
         }
     return {sample_id: view for sample_id, view in found.items() if view is not None}
 

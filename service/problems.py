@@ -33,6 +33,7 @@ _HEADERS = {
     "WWW-Authenticate": "the scheme that is asked for",
     "Retry-After": "seconds after which to send the request again",
 }
+_MEND = "erase that sample by its id and enrol its walk again, or restore a backup"
 _LOG = logging.getLogger("metagait.service")
 
 
@@ -96,6 +97,8 @@ KINDS: Mapping[type[Exception], Kind] = {
     gallery.ModelMismatch: Kind(409, "model_mismatch", "Another model embedded the gallery"),
     gallery.IndexUnavailable: Kind(503, "index_unavailable", "The search engine does not answer"),
     gallery.StoreUnavailable: Kind(503, "store_unavailable", "The store does not answer"),
+    # No 503: who comes back later gets the same answer.
+    gallery.SampleDamaged: Kind(500, "sample_damaged", "What is stored of the sample is damaged"),
     gallery.StoreFull: Kind(507, "store_full", "The store is full"),
     # The caller hung up while sending; nobody reads the answer, but it is no failure of ours.
     ClientDisconnect: Kind(400, "caller_gone", "The caller left"),
@@ -241,6 +244,9 @@ def _example(kind: Kind) -> dict[str, Any]:
 def answer_to(error: Exception) -> ProblemResponse:
     """Build the response to an error; what is our own fault is logged, and not told."""
     kind = kind_of(error)
+    if isinstance(error, gallery.SampleDamaged):
+        _LOG.warning("%s: %s", kind.code, error)
+        return answer(kind, f"{error}: {_MEND}")
     if isinstance(error, _INSIDE):
         _LOG.warning("%s: %s", kind.code, error)
         return answer(kind, f"{kind.title}; the service's log says why")

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import LargeBinary, Text, cast, select, update
 
 from gallery import Gallery, MasterKey, RebuildFailed, SampleDamaged, StoreUnavailable
 from gallery.ciphers import Vault
@@ -41,7 +41,8 @@ def damage(location, column, sample_id, value):
     with closing(Database(location)) as database, database.writing() as connection:
         row = connection.scalar(select(samples.c.id).where(samples.c.sample_id == sample_id))
         table = column.table
-        connection.execute(update(table).where(table.c.sample == row).values({column: value}))
+        key = table.c.id if table is samples else table.c.sample
+        connection.execute(update(table).where(key == row).values({column: value}))
 
 
 @pytest.mark.parametrize(
@@ -209,3 +210,69 @@ def test_a_service_is_ready_with_a_damaged_sample_and_info_counts_it(settings, c
     gallery._current._seen = None  # as at a start
     assert client.get("/readyz").status_code == 200
     assert client.get("/info").json()["gallery"]["damaged"] == 1
+
+
+@pytest.mark.parametrize("text", ["{cut", "[1]", '{"view": NaN}', '{"of": "\\ud800"}', ""])
+def test_damaged_metadata_hide_nobody_and_are_named(location, text, caplog):
+    ids = filled(location)
+    damage(location, samples.c.metadata, ids[1], text)
+    gallery = open_gallery(location)
+    listed = gallery.subject("anna").samples
+    assert [(one.sample_id, one.metadata_damaged) for one in listed] == [
+        (ids[0], False),
+        (ids[1], True),
+    ]
+    assert listed[1].metadata == {}
+    assert gallery.views(ids) == {}
+    again = gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+    assert (again.duplicate, again.sample.metadata_damaged) == (True, True)
+    said = {record.getMessage() for record in caplog.records}
+    assert len(said) == 1
+    assert f"the metadata of the sample {ids[1]} cannot be read" in said.pop()
+    assert gallery.status().damaged == 0
+    gallery.erase_sample(ids[1])
+    assert [one.sample_id for one in gallery.subject("anna").samples] == [ids[0]]
+    gallery.close()
+
+
+def test_metadata_that_are_no_text_any_more_are_damaged_like_others(tmp_path):
+    ids = filled(tmp_path)
+    damage(tmp_path, samples.c.metadata, ids[1], cast(b'{"view":"\xff0"}', LargeBinary).cast(Text))
+    gallery = open_gallery(tmp_path)
+    assert gallery.subject("anna").samples[1].metadata_damaged
+    assert gallery.views(ids) == {}
+    gallery.erase_sample(ids[1])
+    gallery.close()
+
+
+def test_metadata_that_escape_a_character_are_read_on_either_database(location):
+    gallery = open_gallery(location)
+    given = {"view": "090", "of": 'a "quote", a \\ and \n, ü'}
+    gallery.enroll("dan", embedding(5), silhouettes=walk(5), metadata=given)
+    (sample,) = gallery.subject("dan").samples
+    assert (sample.metadata, sample.metadata_damaged) == (given, False)
+    assert gallery.views([sample.sample_id]) == {sample.sample_id: 90.0}
+    gallery.close()
+
+
+def test_callers_hear_which_sample_is_damaged_and_what_helps(settings, client, gallery):
+    files = {"sequence": ("walk.npy", npy(walker(14)))}
+    metadata = '{"view": 90}'
+    form = {"subject": "ada", "metadata": metadata}
+    sample_id = client.post("/enroll", data=form, files=files).json()["sample_id"]
+    damage(settings.data, samples.c.metadata, sample_id, "{cut")
+    listed = client.get("/subjects/ada").json()["samples"][0]
+    assert (listed["metadata"], listed["metadata_damaged"]) == ({}, True)
+    found = client.post("/identify", data={"metadata": metadata}, files=files)
+    assert (found.status_code, found.json()["candidates"][0]["view"]) == (200, None)
+    damage(settings.data, silhouettes.c.data, sample_id, b"damaged")
+    damage(settings.data, embeddings.c.vector, sample_id, b"short")
+    for answer in (
+        client.get(f"/samples/{sample_id}/walk"),
+        client.post("/verify", data={"subject": "ada"}, files=files),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (500, "sample_damaged")
+        assert f"of the sample {sample_id} cannot be read" in answer.json()["detail"]
+        assert "erase that sample by its id" in answer.json()["detail"]
+    erased = client.delete(f"/samples/{sample_id}")
+    assert (erased.status_code, erased.json()["receipt"]["samples"]) == (200, 1)

@@ -62,6 +62,9 @@ class Sample(Body):
     model_id: str = Field(examples=["metagait-demo-0123456789ab"])
     captured_at: datetime | None = Field(None, description="when the walk was recorded")
     consent: Consent | None = Field(None, description="to this sample; see the subject's as well")
+    metadata_damaged: bool = Field(
+        False, description="the metadata cannot be read any more, so `metadata` is empty"
+    )
 
     @classmethod
     def of(cls, sample: gallery.Sample) -> Self:
@@ -74,6 +77,7 @@ class Sample(Body):
             model_id=sample.model_id,
             captured_at=sample.captured_at,
             consent=None if sample.consent is None else Consent.model_validate(sample.consent),
+            metadata_damaged=sample.metadata_damaged,
         )
 
 
