@@ -15,7 +15,7 @@ from gallery import Galleries as StoredGalleries
 from gallery import Gallery, GalleryError, KeyStore, Model, ModelFiles
 from model.encoder import SHIPPED_MODEL, Encoder, ModelFacts
 from model.encoder import open_encoder as open_model
-from service import access, problems
+from service import access, examples, problems, request_ids
 from service.admission import Admission
 from service.batcher import Batcher, BatchReport
 from service.draining import CloseConnections, Draining
@@ -47,7 +47,7 @@ _GALLERY_THREADS = 4
 
 
 class _Application(FastAPI):
-    """FastAPI, with what its routes cannot say: the problem's schema, and the keys they need."""
+    """FastAPI, with what its routes cannot say: keys, problems, headers and whole examples."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is not None:
@@ -55,6 +55,8 @@ class _Application(FastAPI):
         document = super().openapi()
         access.document(document)
         problems.share(document)
+        request_ids.document(document)
+        examples.document(document)
         return document
 
 

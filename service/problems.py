@@ -29,9 +29,25 @@ _EXTRA_HEADERS: Mapping[int, Mapping[str, str]] = {
 }
 # Of `request_in_work` alone.
 _SOME_HEADERS: Mapping[int, tuple[str, ...]] = {409: ("Retry-After",)}
-_HEADERS = {
-    "WWW-Authenticate": "the scheme that is asked for",
-    "Retry-After": "seconds after which to send the request again",
+_HEADERS: Mapping[str, dict[str, Any]] = {
+    "WWW-Authenticate": {
+        "description": "the scheme that is asked for",
+        "schema": {"type": "string", "examples": ['Bearer realm="metagait"']},
+    },
+    "Retry-After": {
+        "description": "seconds after which to send the request again; with a 409, of "
+        "`request_in_work` alone",
+        "schema": {"type": "integer", "minimum": 0, "examples": [1]},
+    },
+}
+# What the problems of these codes say beside the rest.
+_BESIDE: Mapping[str, dict[str, Any]] = {
+    "poor_quality": {"reasons": ["TOO_FEW_FRAMES"]},
+    "invalid_request": {
+        "errors": [
+            {"where": "query.limit", "message": "Input should be greater than or equal to 1"}
+        ]
+    },
 }
 _MEND = "erase that sample by its id and enrol its walk again, or restore a backup"
 _LOG = logging.getLogger("metagait.service")
@@ -47,6 +63,7 @@ class Kind:
 
 
 _INTERNAL = Kind(500, "internal_error", "The service failed")
+_INVALID = Kind(422, "invalid_request", "The request is not valid")
 # What these say names servers, folders and databases: for the operator to read, not for callers.
 _INSIDE = (gallery.IndexUnavailable, gallery.StoreUnavailable, gallery.StoreFull)
 
@@ -213,7 +230,7 @@ def share(openapi: dict[str, Any]) -> None:
 
 def _documented(status: int) -> dict[str, Any]:
     """Describe a status: its phrase, its headers, and a problem of each kind that has it."""
-    kinds = {kind.code: kind for kind in KINDS.values() if kind.status == status}
+    kinds = {kind.code: kind for kind in (*KINDS.values(), _INVALID) if kind.status == status}
     # By reference, not by `model`: FastAPI would document that as application/json as well.
     content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     content["examples"] = {
@@ -224,9 +241,9 @@ def _documented(status: int) -> dict[str, Any]:
         "content": {MEDIA_TYPE: content},
     }
     headers = {
-        name: {"description": _HEADERS[name], "schema": {"type": "string"}}
-        for name in (*_EXTRA_HEADERS.get(status, {}), *_SOME_HEADERS.get(status, ()))
+        name: {**_HEADERS[name], "required": True} for name in _EXTRA_HEADERS.get(status, {})
     }
+    headers |= {name: _HEADERS[name] for name in _SOME_HEADERS.get(status, ())}
     return described | ({"headers": headers} if headers else {})
 
 
@@ -238,6 +255,7 @@ def _example(kind: Kind) -> dict[str, Any]:
         "detail": "what was expected, and what came",
         "code": kind.code,
         "request_id": "b2b6c0c9f0a14d2e8f7f6f1f0c9e7d11",
+        **_BESIDE.get(kind.code, {}),
     }
 
 
@@ -305,4 +323,4 @@ async def _on_validation(_request: Request, error: Exception) -> ProblemResponse
         for fault in faults
     ]
     sentence = "; ".join(f"{fault['where']}: {fault['message']}" for fault in named)
-    return answer(Kind(422, "invalid_request", "The request is not valid"), sentence, faults=named)
+    return answer(_INVALID, sentence, faults=named)

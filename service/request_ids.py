@@ -6,6 +6,7 @@ It is in the answer's header, in problems, and in every line that is logged on i
 import re
 import secrets
 from contextvars import ContextVar
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
@@ -15,6 +16,15 @@ from service.middleware import HttpMiddleware, at_start
 HEADER = "X-Request-Id"
 # Nothing that could end a line of a log or of a header.
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DESCRIBED = {
+    "description": "the request's id, its own or a new one, by which the service's log knows it",
+    "required": True,
+    "schema": {
+        "type": "string",
+        "pattern": f"^{_SANE.pattern}$",
+        "examples": ["b2b6c0c9f0a14d2e8f7f6f1f0c9e7d11"],
+    },
+}
 _CURRENT: ContextVar[str | None] = ContextVar("metagait_request_id", default=None)
 
 
@@ -39,3 +49,18 @@ class RequestIds(HttpMiddleware):
             await self._app(scope, receive, at_start(send, add_id))
         finally:
             _CURRENT.reset(token)
+
+
+def document(openapi: dict[str, Any]) -> None:
+    """Write the header into every answer of an OpenAPI document."""
+    components = openapi["components"]
+    components["headers"] = {HEADER: _DESCRIBED}
+    answers = [
+        answer
+        for path in openapi["paths"].values()
+        for operation in path.values()
+        for answer in operation["responses"].values()
+    ]
+    for answer in (*components["responses"].values(), *answers):
+        if "$ref" not in answer:
+            answer.setdefault("headers", {})[HEADER] = {"$ref": f"#/components/headers/{HEADER}"}

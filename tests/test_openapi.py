@@ -78,8 +78,8 @@ def examples(node: Any) -> Iterator[tuple[dict[str, Any], Any]]:
             yield from ((node, example) for example in listed)
         elif "schema" in node:
             yield from ((node["schema"], told["value"]) for told in listed.values())
-        if "example" in node and "properties" in node:
-            yield node, node["example"]
+        if "example" in node and ("properties" in node or "schema" in node):
+            yield node.get("schema", node), node["example"]
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     for child in children:
         yield from examples(child)
@@ -91,6 +91,36 @@ def test_every_example_is_what_its_schema_describes() -> None:
     for schema, example in found:
         whole = {**schema, "components": DOCUMENT["components"]}
         jsonschema_rs.Draft202012Validator(whole, validate_formats=True).validate(example)
+
+
+def answers_in_json() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Operation id, status and what is said of it, for every answer in JSON that is no problem."""
+    for _, operation in operations():
+        for status, response in operation["responses"].items():
+            if int(status) < 400 and "application/json" in response["content"]:
+                yield operation["operationId"], status, response["content"]["application/json"]
+
+
+def test_every_answer_in_json_has_an_example_of_its_whole_body() -> None:
+    found = list(answers_in_json())
+    assert len(found) > 25
+    for operation, status, described in found:
+        assert described.get("example"), f"{operation} {status}"
+        schema = {**described["schema"], "components": DOCUMENT["components"]}
+        jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(
+            described["example"]
+        )
+
+
+def test_every_status_of_a_problem_has_an_example_of_each_code_that_it_may_be() -> None:
+    shared = DOCUMENT["components"]["responses"]
+    for _, operation in operations():
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                shown = resolved(response)["content"][MEDIA_TYPE]["examples"]
+                assert {told["value"]["status"] for told in shown.values()} == {int(status)}
+    shown = {code for one in shared.values() for code in one["content"][MEDIA_TYPE]["examples"]}
+    assert shown == {kind.code for kind in KINDS.values()} | {"invalid_request"}
 
 
 def test_a_status_of_busy_or_too_often_says_when_to_come_back() -> None:

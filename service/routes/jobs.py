@@ -14,6 +14,11 @@ from service.rooms import GalleryName, RoomsHere
 router = APIRouter(tags=["gallery"], route_class=GuardedRoute)
 
 _JOB = "/jobs/{job_id}"
+_LOCATION = {
+    "description": "where to see how the rebuild stands",
+    "required": True,
+    "schema": {"type": "string", "format": "uri-reference", "examples": ["/jobs/5664bde0b12f4a64"]},
+}
 JobId = Annotated[str, Path(description="the id that `POST /rebuild` answered")]
 
 
@@ -21,7 +26,10 @@ JobId = Annotated[str, Path(description="the id that `POST /rebuild` answered")]
     "/rebuild",
     operation_id="rebuild",
     status_code=202,
-    responses={202: {"links": JOB}, **responses(404, 409, 422, 503, 507)},
+    responses={
+        202: {"links": JOB, "headers": {"Location": _LOCATION}},
+        **responses(404, 409, 422, 503, 507),
+    },
 )
 async def rebuild(
     *,
