@@ -26,6 +26,7 @@ COMMANDS = {
     "restore": ("gallery.commands.restore", "fill an empty store from a backup"),
     "audit": ("gallery.commands.audit", "check or export the log of who did what"),
     "consent": ("gallery.commands.consent", "list consents, or those that have expired"),
+    "erase": ("gallery.commands.erase", "erase a subject or a sample, with its receipt"),
     "masterkey": ("gallery.commands.masterkey", "make, apply or change the encryption key"),
     "walkers": ("model.walkers.command", "make synthetic walkers in CASIA-B layout"),
     "pack": ("model.pack", "make a packed cache of a raw dataset"),

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 
 from gallery import audit
 from gallery.contents import STORED_EMBEDDINGS, embeddings_from
-from gallery.current import Current
+from gallery.current import Looked
 from gallery.errors import ReceiptNotFound, StoreUnavailable, WrongMasterKey
 from gallery.finding import find_sample, find_subject
 from gallery.generations import Head, lock, now, read_head, record
@@ -96,17 +96,16 @@ def count_left(store: Store, erased: Erased) -> int:
         return sum(_count(connection, condition) for condition in left)
 
 
-def prove(store: Store, current: Current, erased: Erased, files: str) -> Proof:
-    """Look for what was erased: its rows, and its own embeddings in the index.
+def prove(store: Store, looked: Looked, erased: Erased, files: str) -> Proof:
+    """Look for the rows of what was erased, and say what else was found.
 
     Args:
         store: where it was.
-        current: the index that found it.
+        looked: what a look for it in the index found.
         erased: what was erased.
         files: what was done to its bytes, see `Proof`.
 
     """
-    looked = current.look_for(erased.rows, erased.probes)
     return Proof(
         checked_at=datetime.now(UTC),
         rows=count_left(store, erased),

@@ -1,11 +1,15 @@
 """What follows an erasure: the index forgets, the files are scrubbed, and a receipt is written."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gallery import erasing
-from gallery.current import Current
+from gallery.current import Looked
 from gallery.errors import IndexUnavailable, StoreError
 from gallery.records import Erasure
 from gallery.store import Store
@@ -13,10 +17,20 @@ from gallery.store import Store
 _LOG = logging.getLogger("metagait.gallery")
 
 
+class Follower(Protocol):
+    """What must not find the erased: `Current`, or nothing where no index is open."""
+
+    def catch_up(self) -> None:
+        """Follow every write that was acknowledged before."""
+
+    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32]) -> Looked:
+        """Look for rows that should be gone, by their own embeddings float32 `[N, L]` as well."""
+
+
 class Scrubber:
     """Leaves nothing of the erased in a gallery's files, at once or as soon as it can."""
 
-    def __init__(self, store: Store, current: Current, forget_others: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, current: Follower, forget_others: Callable[[], bool]) -> None:
         """Scrub for an index; `forget_others` empties the files of those before it, if it can."""
         self._store = store
         self._current = current
@@ -42,7 +56,8 @@ class Scrubber:
     def _proven(self, erased: erasing.Erased) -> Erasure:
         self._current.catch_up()
         files = self._store.database.erased_bytes if self.scrub() else "pending"
-        proof = erasing.prove(self._store, self._current, erased, files)
+        looked = self._current.look_for(erased.rows, erased.probes)
+        proof = erasing.prove(self._store, looked, erased, files)
         return erasing.finish(self._store, erased, proof)
 
     def owe(self) -> None:

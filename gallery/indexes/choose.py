@@ -89,6 +89,12 @@ def forget_others(choice: IndexChoice, gallery: str, model_id: str) -> bool:
     return done
 
 
+def keeps_files(choice: IndexChoice, gallery: str) -> bool:
+    """Tell whether an index of the gallery has vectors outside of memory, here or in Milvus."""
+    found = (choice.folder / _short(gallery)).glob("*/*")
+    return choice.kind == "milvus" or any(path.name != "lock" for path in found)
+
+
 def _milvus_file(folder: Path) -> str:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return str(folder / "milvus.db")

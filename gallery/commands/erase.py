@@ -1,0 +1,63 @@
+"""`metagait erase`: erase a subject or one sample for good, with or without a running service.
+
+metagait erase p-017                  the subject with all its samples
+metagait erase --sample ID            one sample; its subject goes with its last one
+"""
+
+import argparse
+import json
+import os
+import sys
+import unicodedata
+from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime
+
+from gallery.commands.place import configure_place, place_of
+from gallery.errors import InvalidSubject
+from gallery.indexes.choose import IndexChoice
+from gallery.records import Erasure
+from gallery.without_index import people_of
+
+_INDEX = "METAGAIT_INDEX"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare whom or what to erase."""
+    parser.add_argument("subject", nargs="?", help="the subject's id")
+    parser.add_argument("--sample", metavar="ID", help="instead: the id of one sample")
+    configure_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Erase, and print what `DELETE` of the service answers: the salt and the receipt."""
+    if (arguments.subject is None) == (arguments.sample is None):
+        raise InvalidSubject("expected a subject's id or --sample ID, one of the two")
+    place = place_of(arguments)
+    with closing(place.open_existing()) as store:
+        choice = IndexChoice(kind=os.environ.get(_INDEX, "exact"), folder=place.data / "index")
+        people = people_of(store, choice)
+        if arguments.sample is not None:
+            erasure = people.erase_sample(arguments.sample)
+        else:
+            # As the service writes it, however the terminal spells an accent.
+            erasure = people.erase_subject(unicodedata.normalize("NFC", arguments.subject))
+    print(json.dumps(asdict(erasure), default=_time, ensure_ascii=False, indent=1))
+    _say_what_is_left(erasure)
+    return 0
+
+
+def _say_what_is_left(erasure: Erasure) -> None:
+    proof = erasure.receipt.proof
+    if proof is None:
+        left = "nobody could look for what is left"
+    elif proof.files == "pending":
+        left = "bytes of them may stand in files until the service's next write or start"
+    else:
+        return
+    print(f"metagait erase: they are erased; {left}", file=sys.stderr)
+
+
+def _time(moment: datetime) -> str:
+    """Write a time, UTC, as the service does."""
+    return moment.isoformat().replace("+00:00", "Z")
