@@ -6,6 +6,7 @@ answer to be read. Each of them has its seconds here, and connections have a num
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,16 +14,20 @@ from typing import Any, Literal
 
 import h11
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.problems import Kind, answer
+from service.problems import Kind, ProblemResponse, answer
+from service.request_ids import HEADER, id_of, under
+from service.security import safe_headers
 
 # Longer than proxies keep an idle connection, so that they never send into one that just closed.
 KEEP_ALIVE_S = 75
 REFUSED_AT_A_TIME = 128
 """Connections beyond the number that are told so; more are closed without a word."""
 _TOO_MANY = "too_many_connections"
+_LOG = logging.getLogger("metagait.service")
 _NO_HTTP = Kind(400, "bad_request", "Bad Request")
 
 _Owed = Literal["head", "body", "nothing"]
@@ -102,15 +107,19 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; after an answer that has begun, only by closing."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            problem = answer(_NO_HTTP, "expected a request of HTTP/1.1, got what is none")
-            headers = [*problem.raw_headers, (b"connection", b"close")]
+            problem = _no_http(self._headers_in_work())
             for event in (
-                h11.Response(status_code=problem.status_code, headers=headers),
+                h11.Response(status_code=problem.status_code, headers=problem.raw_headers),
                 h11.Data(data=bytes(problem.body)),
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+    def _headers_in_work(self) -> Headers:
+        """Give the headers of a request that is not answered yet; none where there is none."""
+        is_in_work = self.cycle is not None and not self.cycle.response_complete
+        return Headers(scope=self.scope) if is_in_work else Headers()
 
     def pause_writing(self) -> None:
         """Wait for the caller to read, but not for ever; asyncio's interface."""
@@ -149,3 +158,13 @@ class Connection(H11Protocol):
 
     def _after(self, seconds: float, act: Callable[[], object]) -> asyncio.TimerHandle:
         return self.loop.call_later(seconds, act)
+
+
+def _no_http(asked: Headers) -> ProblemResponse:
+    """Answer what is no HTTP as all else is answered: under an id, and safe in a browser."""
+    request_id = id_of(asked)
+    with under(request_id):
+        _LOG.info("refused what is no HTTP/1.1, or has too much before its body")
+        headers = {HEADER: request_id, **safe_headers(), "Connection": "close"}
+        sentence = "expected a request of HTTP/1.1, got what is none"
+        return answer(_NO_HTTP, sentence, headers=headers)

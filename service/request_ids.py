@@ -5,6 +5,8 @@ It is in the answer's header, in problems, and in every line that is logged on i
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -33,22 +35,34 @@ def current_request_id() -> str | None:
     return _CURRENT.get()
 
 
+def id_of(headers: Headers) -> str:
+    """Tell the id of a request: its own, if it names one and that is a sane one, else a new one."""
+    given = headers.getlist(HEADER)
+    return given[0] if len(given) == 1 and _SANE.fullmatch(given[0]) else secrets.token_hex(16)
+
+
+@contextmanager
+def under(request_id: str) -> Iterator[None]:
+    """Work on a request under its id."""
+    token = _CURRENT.set(request_id)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
 class RequestIds(HttpMiddleware):
     """ASGI middleware: takes or makes the id."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request be answered under its id."""
-        given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _SANE.fullmatch(given) else secrets.token_hex(16)
+        request_id = id_of(Headers(scope=scope))
 
         def add_id(message: Message) -> None:
             MutableHeaders(scope=message)[HEADER] = request_id
 
-        token = _CURRENT.set(request_id)
-        try:
+        with under(request_id):
             await self._app(scope, receive, at_start(send, add_id))
-        finally:
-            _CURRENT.reset(token)
 
 
 def document(openapi: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": _PAGE_POLICY,
 }
 
 
@@ -33,7 +34,7 @@ class Security(HttpMiddleware):
         """Refuse the request of another site's page, or let it be answered."""
 
         def add_headers(message: Message) -> None:
-            _add_headers(MutableHeaders(scope=message), scope["path"])
+            MutableHeaders(scope=message).update(safe_headers(scope["path"]))
 
         send = at_start(send, add_headers)
         if scope["method"] not in _HARMLESS and _is_foreign(Headers(scope=scope)):
@@ -46,18 +47,14 @@ class Security(HttpMiddleware):
 
 
 def _is_foreign(headers: Headers) -> bool:
-    origin = headers.get("origin")
-    if origin is None:
-        return False
     try:
-        return urlsplit(origin).netloc != headers.get("host")
+        names = [urlsplit(origin).netloc for origin in headers.getlist("origin")]
     except ValueError:
         return True
+    return any(name != headers.get("host") for name in names)
 
 
-def _add_headers(headers: MutableHeaders, path: str) -> None:
-    for name, value in _HEADERS.items():
-        headers[name] = value
-    headers["Content-Security-Policy"] = _PAGE_POLICY
+def safe_headers(path: str = "") -> dict[str, str]:
+    """Give what every answer says to browsers and proxies."""
     # The files of the page are asked for again each time, or an old script meets a new service.
-    headers["Cache-Control"] = "no-cache" if path.startswith("/web/") else "no-store"
+    return {**_HEADERS, "Cache-Control": "no-cache" if path.startswith("/web/") else "no-store"}

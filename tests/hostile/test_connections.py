@@ -12,6 +12,7 @@ import pytest
 from gallery import Gallery
 from service.app import create_app
 from service.connections import REFUSED_AT_A_TIME, Patience
+from service.security import safe_headers
 from service.settings import Settings
 from tests.caller import listening
 from tests.fakes import FakeEncoder
@@ -20,6 +21,10 @@ from tests.waiting import wait_until
 
 HASTY = Patience(head_s=0.5, body_s=0.5, answer_s=0.5)
 ALIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BENT_CHUNK = (
+    b"POST /identify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    b"Content-Type: application/zip\r\n\r\nZZZ\r\n"
+)
 HALF_A_HEAD = b"POST /identify HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 HALF_A_BODY = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
 HALF_A_JSON = (
@@ -106,8 +111,7 @@ def test_what_never_ends_is_ended(
         b"GET /livez HTTP/1.1\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nHost: x\r\nX Y: z\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Big: " + b"x" * 100_000,
-        b"POST /identify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-        b"Content-Type: application/zip\r\n\r\nZZZ\r\n",
+        BENT_CHUNK,
     ],
     ids=["words", "TLS", "no host", "bent header", "giant header", "bent chunk"],
 )
@@ -118,9 +122,20 @@ def test_what_is_no_http_is_a_problem_too(serve: Serve, sent: bytes) -> None:
         assert is_closed(connection)
     assert (status, headers["content-type"]) == (400, "application/problem+json")
     assert headers["connection"] == "close"
+    assert all(headers[name] == value for name, value in safe_headers().items())
     problem = json.loads(body)
     assert (problem["status"], problem["code"]) == (400, "bad_request")
+    assert problem["request_id"] == headers["x-request-id"]
     assert problem["detail"].startswith("expected")
+
+
+def test_a_body_that_is_no_http_is_refused_under_the_id_of_its_request(
+    serve: Serve,
+) -> None:
+    with connected(serve(Patience())) as connection:
+        connection.sendall(BENT_CHUNK.replace(b"\r\n", b"\r\nX-Request-Id: mine\r\n", 1))
+        _, headers, body = answer(connection)
+    assert headers["x-request-id"] == json.loads(body)["request_id"] == "mine"
 
 
 def test_what_is_no_http_after_an_answer_is_no_fault_of_ours(
