@@ -76,6 +76,8 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
 _OF_NO_GALLERY = frozenset({"list_galleries", "metrics"})
 """Operations that say of each gallery only what the caller's key may see."""
 
+_READ_ONCE = ("authorization", "content-type", "idempotency-key")
+"""Headers of which the service reads one."""
 _JSON = re.compile(r"application/(.+\+)?json")
 JSON_BYTES = 64 * 1024
 """Size of a body that is no upload."""
@@ -103,6 +105,7 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             if need != PUBLIC:
                 _check_room(request)
+                _check_headers(request)
                 gallery = _gallery_of(request, operation)
                 request.state.caller = await _admitted(request, need, gallery)
                 _check_query(request, query)
@@ -126,6 +129,18 @@ def _check_room(request: Request) -> None:
         raise BusyError(
             f"expected at most {most} open connections, got more; try again in a moment"
         )
+
+
+def _check_headers(request: Request) -> None:
+    """Refuse two where one is read: a proxy that reads the other would have judged another key."""
+    counts = {name: len(request.headers.getlist(name)) for name in _READ_ONCE}
+    faults = [
+        {"loc": ("header", name), "msg": f"expected it once, got it {count} times"}
+        for name, count in counts.items()
+        if count > 1
+    ]
+    if faults:
+        raise RequestValidationError(faults)
 
 
 def _query_of(route: APIRoute) -> frozenset[str]:

@@ -72,7 +72,8 @@ async def received(
 
 def check_coding(request: Request) -> None:
     """Refuse a body that was compressed on the way; raises UnsupportedFormatError."""
-    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+    coding = ", ".join(request.headers.getlist("content-encoding") or ["identity"]).lower()
+    if coding != "identity":
         raise UnsupportedFormatError(
             f"expected a body as it is, got one under the content encoding {coding[:40]!r}"
         )

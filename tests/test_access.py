@@ -222,6 +222,7 @@ def test_the_list_shows_the_galleries_of_the_key(keyed: Keyed) -> None:
     for where in (OWN, FOREIGN):
         shown = keyed.caller.get("/galleries", headers=bearer(keyed.keys["read", where])).json()
         assert [one["name"] for one in shown["galleries"]] == [where]
+        assert shown["own"] == (OWN if where == OWN else None)
 
 
 WRONG = {
@@ -256,6 +257,17 @@ def test_a_key_counts_only_in_its_header(keyed: Keyed) -> None:
     basic = keyed.caller.get("/subjects", headers={"authorization": f"Basic {key}"})
     assert basic.status_code == 401
     assert basic.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_two_keys_are_refused_whatever_they_are_good_for(keyed: Keyed) -> None:
+    good, other = (f"Bearer {keyed.keys['read', where]}" for where in (OWN, FOREIGN))
+    for second in (good, other, "Bearer mg_a_b"):
+        headers = [("Authorization", good), ("Authorization", second)]
+        answer = keyed.caller.get("/subjects", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        (fault,) = answer.json()["errors"]
+        assert fault["where"] == "header.authorization"
+        assert "mg_" not in answer.text
 
 
 def test_who_may_not_is_refused_before_the_body_is_read(keyed: Keyed) -> None:

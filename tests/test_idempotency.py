@@ -45,6 +45,13 @@ def test_an_enrolment_sent_twice_is_answered_once(client: Caller, encoder: FakeE
     assert (again.status_code, again.json()["duplicate"]) == (201, False)
 
 
+def test_two_keys_of_one_request_are_refused(client: Caller, encoder: FakeEncoder) -> None:
+    answer = enroll(client, "ann", walker(10), headers=[*KEY.items(), ("Idempotency-Key", "other")])
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["where"] == "header.idempotency-key"
+    assert encoder.batches == []
+
+
 @pytest.mark.parametrize(
     ("path", "data"),
     [("/identify", {}), ("/identify/batch", {}), ("/verify", {"subject": "ann"})],

@@ -80,6 +80,8 @@ def test_a_compressed_body_is_refused_as_such(client: Caller) -> None:
     response = client.post("/identify", content=gzip.compress(WALK), headers=headers)
     check_problem(response, 415, "unsupported_format")
     assert "content encoding 'gzip'" in response.json()["detail"]
+    twice = [*headers.items(), ("content-encoding", "identity")][::-1]
+    check_problem(client.post("/identify", content=WALK, headers=twice), 415, "unsupported_format")
     headers["content-encoding"] = "identity"
     assert client.post("/identify", content=WALK, headers=headers).status_code == 200
 

@@ -206,6 +206,8 @@ def test_another_sites_page_cannot_change_anything(
     response = client.post("/enroll", data=fields, files=sequence(WALK), headers=headers)
     check_problem(response, 403, "cross_origin")
     check_problem(client.delete("/subjects/ann", headers=headers), 403, "cross_origin")
+    both = [("origin", "http://127.0.0.1"), ("origin", origin)]
+    check_problem(client.delete("/subjects/ann", headers=both), 403, "cross_origin")
     assert gallery.status().samples == 0
 
 

@@ -105,7 +105,7 @@ async def _listed(galleries: Galleries, caller: Caller) -> schemas.Galleries:
     shown = (one for one in found if caller.may_touch(one.name))
     return schemas.Galleries(
         galleries=tuple(schemas.GalleryEntry.model_validate(one) for one in shown),
-        own=galleries.own_name,
+        own=galleries.own_name if caller.may_touch(galleries.own_name) else None,
     )
 
 

@@ -37,7 +37,10 @@ class Galleries(Body):
     """The galleries that the caller may see."""
 
     galleries: tuple[GalleryEntry, ...]
-    own: str = Field(examples=["main"], description="the one of requests that name none")
+    own: str | None = Field(
+        examples=["main"],
+        description="the one of requests that name none; null where the key is not for it",
+    )
 
 
 class Interval(Body):
