@@ -119,7 +119,7 @@ class Connection(H11Protocol):
     def _headers_in_work(self) -> Headers:
         """Give the headers of a request that is not answered yet; none where there is none."""
         is_in_work = self.cycle is not None and not self.cycle.response_complete
-        return Headers(scope=self.scope) if is_in_work else Headers()
+        return Headers(raw=list(self.scope["headers"])) if is_in_work else Headers()
 
     def pause_writing(self) -> None:
         """Wait for the caller to read, but not for ever; asyncio's interface."""
