@@ -81,13 +81,31 @@ def back_up(database: Database, path: Path) -> Manifest:
                 manifest = _write_all(database, archive)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        _name(partial, path)
+    except FileExistsError as error:
+        raise BackupError(
+            f"expected to make the new file {path}, got one that came there meanwhile"
+        ) from error
     except OSError as error:
         raise BackupError(f"expected to write {path}, got: {error.strerror}") from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
     return manifest
+
+
+def _name(partial: Path, path: Path) -> None:
+    """Give a finished file its name, unless anybody took it meanwhile.
+
+    The name is taken by an empty file of ours, which the whole one replaces: a hard link would do
+    it in one step, but many a stick and share has none.
+
+    Raises:
+        FileExistsError: somebody did.
+
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    os.replace(partial, path)
 
 
 def check(path: Path) -> Manifest:

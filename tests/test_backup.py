@@ -207,6 +207,37 @@ def test_nothing_is_overwritten(tmp_path):
     gallery.close()
 
 
+class Meanwhile(Database):
+    """Lets something happen when a backup of it begins to read, its file still without a name."""
+
+    def reading(self):
+        self.then()
+        return super().reading()
+
+
+def test_of_two_backups_to_one_name_the_first_to_end_stays(location, tmp_path):
+    gallery = open_gallery(location)
+    fill(gallery)
+    path = tmp_path / "of two"
+    slow, kept = Meanwhile(location), []
+
+    def end_first():
+        slow.then = lambda: None
+        back_up(gallery._store.database, path)
+        kept.append((path.stat().st_ino, path.read_bytes()))
+
+    slow.then = end_first
+    with (
+        closing(slow),
+        pytest.raises(BackupError, match="of two, got one that came there meanwhile"),
+    ):
+        back_up(slow, path)
+    assert kept == [(path.stat().st_ino, path.read_bytes())]
+    assert not list(tmp_path.glob("of two.*"))
+    restored(path, tmp_path / "new")
+    gallery.close()
+
+
 def test_the_commands_back_up_check_restore_list_and_encrypt(tmp_path, capsys):
     data, new, key = tmp_path / "data", tmp_path / "new", tmp_path / "master.key"
     gallery = open_gallery(data)

@@ -5,16 +5,21 @@ import subprocess
 import sys
 from contextlib import closing
 
+import numpy as np
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
-from gallery import KeyStore, MasterKey, RebuildRefused, StoreUnavailable, WrongMasterKey
+from gallery import Gallery, KeyStore, MasterKey, RebuildRefused, StoreUnavailable, WrongMasterKey
 from gallery.ciphers import Vault
 from gallery.database import FILE_NAME, Database
 from gallery.master_keys import rotate
 from gallery.on_ray import RayWorkers
+from gallery.schema import generations
+from gallery.store import Store
 from metagait import main
+from tests.fakes import SIZE
 from tests.galleries import embedding, open_gallery, walk
+from tests.tiny_models import tiny_model
 
 TOO_LONG = "a" * 300
 
@@ -126,3 +131,58 @@ def test_a_lock_whose_connection_broke_undoes_nothing_of_what_was_done(postgres_
 def test_fewer_than_one_worker_is_refused_before_ray_starts(tmp_path, wrong):
     with pytest.raises(RebuildRefused, match="workers and threads of 1 or more, got"):
         RayWorkers(tmp_path / "none.onnx", lambda path: None, model_id="model-a", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rebuild", "--rollback", "--ray"], "expected --ray with --model"),
+        (["rebuild", "--rollback", "--threads", "2"], "expected --threads with --model"),
+        (["rebuild", "--drop-old", "--provider", "cpu"], "expected --provider with --model"),
+        (["rebuild", "--model", "x.onnx", "--workers", "2"], "expected --workers with --ray"),
+        (["masterkey", "encrypt", "some.key"], "expected no FILE after `encrypt`"),
+        (["restore", "some.backup", "--check", "--takes-over"], "--check or --takes-over"),
+        (["audit", "export", "--head", "main:1:ab"], "expected --head with `verify`"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(tmp_path, capsys, words, said):
+    filled(tmp_path)
+    assert main([*words, *where(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize("option", ["--threads", "--batch", "--workers"])
+@pytest.mark.parametrize("number", ["-1", "0", "1.5", "two"])
+def test_a_rebuild_takes_no_number_below_one(capsys, option, number):
+    with pytest.raises(SystemExit) as ended:
+        main(["rebuild", "--model", "x.onnx", "--ray", f"{option}={number}"])
+    assert ended.value.code == 2
+    said = f"{option}: expected a whole number of 1 or more, got {number!r}"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda", "tensorrt"])
+def test_a_rebuild_runs_on_the_provider_asked_for_or_begins_nothing(tmp_path, capsys, provider):
+    data, models = tmp_path / "data", tmp_path / "made"
+    models.mkdir()
+    new = tiny_model(models / "new.onnx", "tiny-new", dimensions=4)
+    gallery = Gallery.open(data, model_id="model-old", embedding_length=8)
+    walk = np.full((4, *SIZE), 255, np.uint8)
+    gallery.enroll("anna", np.ones(8, np.float32), silhouettes=walk)
+    gallery.close()
+    command = ["rebuild", "--model", str(new), "--provider", provider, *where(data)]
+    status = main(command)
+    printed = capsys.readouterr()
+    with closing(Store.open(data, make=False)) as store:
+        model = store.head().model.model_id
+        with store.database.reading() as connection:
+            made = connection.scalars(select(generations.c.id)).all()
+    named = {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "Tensorrt"}[provider]
+    if status == 0:  # always on the CPU; the others where this machine has such a GPU
+        assert f"on {named}" in printed.out
+        assert (model.startswith("tiny-new"), len(made)) == (True, 2)
+    else:
+        assert (status, provider != "cpu") == (2, True)
+        assert f"{named}ExecutionProvider was asked for" in printed.err
+        assert (model, len(made), (data / "models").exists()) == ("model-old", 1, False)

@@ -52,6 +52,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify every gallery's log, or export one."""
+    if arguments.action == "export" and arguments.head:
+        raise AuditBroken("expected --head with `verify`: an export compares nothing")
     with closing(place_of(arguments).open_existing()) as store:
         if arguments.action == "export":
             _export(store)

@@ -27,6 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Make a key, or apply it to the store."""
     if arguments.action != "encrypt" and arguments.file is None:
         raise WrongMasterKey(f"expected a FILE after `{arguments.action}`, got none")
+    if arguments.action == "encrypt" and arguments.file is not None:
+        raise WrongMasterKey(
+            "expected no FILE after `encrypt`, which takes the key of --master-key-file"
+        )
     if arguments.action == "new":
         key = write_master_key(arguments.file)
         print(f"Made the master key {key.fingerprint} in {arguments.file}.")

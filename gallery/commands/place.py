@@ -66,6 +66,13 @@ class Place(NamedTuple):
         return None if key_file is None else read_master_key(key_file)
 
 
+def count(text: str) -> int:
+    """Read an argument that is a whole number of 1 or more."""
+    if not (text.isascii() and text.isdecimal() and int(text[:18]) >= 1):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text[:40]!r}")
+    return int(text[:18])
+
+
 def configure_place(parser: argparse.ArgumentParser) -> None:
     """Declare `--data`, `--database` and `--gallery`, with the service's variables as defaults."""
     environ = os.environ

@@ -15,34 +15,36 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gallery import next_generation
-from gallery.commands.place import Place, configure_place, place_of
+from gallery.commands.place import Place, configure_place, count, place_of
 from gallery.embedding import Progress
+from gallery.errors import RebuildRefused
 from gallery.on_ray import RayWorkers
 from gallery.rebuild import RebuildReport, rebuild
 from gallery.store import Store
+
+_BATCH = 16
+_OF_MODEL = ("batch", "threads", "engine", "provider", "precision", "ray", "workers")
+"""Options of an embedding; without a default, so that one that was given is known."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the gallery and what is done with it."""
     configure_place(parser)
-    parser.add_argument("--batch", type=int, default=16, help="walks in one encoder call (16)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the encoder (every CPU)")
+    parser.add_argument("--batch", type=count, help="walks in one encoder call (16)")
+    parser.add_argument("--threads", type=count, help="CPU threads of the encoder (every CPU)")
     parser.add_argument(
         "--engine",
         choices=("auto", "onnxruntime", "openvino"),
-        default="auto",
         help="what runs the model (the quicker one of those installed)",
     )
     parser.add_argument(
         "--provider",
         choices=("auto", "cpu", "cuda", "tensorrt"),
-        default="auto",
         help="as METAGAIT_PROVIDER of the service (CUDA where there is a GPU, else the CPU)",
     )
     parser.add_argument(
         "--precision",
         choices=("model", "bfloat16"),
-        default="model",
         help="arithmetic, as METAGAIT_PRECISION of the service (as the model file is)",
     )
     parser.add_argument(
@@ -53,7 +55,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="embed on the Ray cluster at this address, or in processes of this machine (local)",
     )
     parser.add_argument(
-        "--workers", type=int, help="with --ray: encoders, each of --threads (all the CPUs' worth)"
+        "--workers",
+        type=count,
+        help="with --ray: encoders, each of --threads (all the CPUs' worth)",
     )
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--model", type=Path, help="the ONNX file to embed with")
@@ -67,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Rebuild, roll back or drop, and say in a line what was done."""
+    _require_use(arguments)
     place = place_of(arguments)
     with closing(place.open_existing()) as store:
         if arguments.rollback:
@@ -77,19 +82,29 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"Dropped {dropped} {'generation' if dropped == 1 else 'generations'}.")
             store.database.scrub_or_say()
         else:
-            print(_sentence(_rebuild_with(store, place, arguments)))
+            print(_rebuild_with(store, place, arguments))
     return 0
 
 
-def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> RebuildReport:
+def _require_use(arguments: argparse.Namespace) -> None:
+    """Refuse options that would do nothing."""
+    if arguments.model is None:
+        useless = [name for name in _OF_MODEL if getattr(arguments, name) is not None]
+        if useless:
+            raise RebuildRefused(f"expected --{useless[0]} with --model, which alone embeds")
+    if arguments.workers is not None and arguments.ray is None:
+        raise RebuildRefused("expected --workers with --ray, whose encoders it counts")
+
+
+def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> str:
     from model.encoder import EngineChoice, open_encoder
 
     # On Ray one thread an encoder: as many encoders as CPUs embed more than one of all of them.
     threads = arguments.threads or (1 if arguments.ray else None)
     choice = EngineChoice(
-        engine=arguments.engine,
-        provider=arguments.provider,
-        precision=arguments.precision,
+        engine=arguments.engine or "auto",
+        provider=arguments.provider or "auto",
+        precision=arguments.precision or "model",
         threads=threads,
     )
     with ExitStack() as stack:
@@ -111,14 +126,15 @@ def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> 
         progress = stack.enter_context(_bar())
         # A running service opens the model from there when the generation goes live.
         sha256 = place.model_files.add(arguments.model, encoder.facts.model_id)
-        return rebuild(
+        report = rebuild(
             store,
             encoder,
             sha256=sha256,
-            batch=arguments.batch,
+            batch=arguments.batch or _BATCH,
             progress=progress,
             spread=spread,
         )
+        return _sentence(report, encoder.runtime.engine, encoder.runtime.provider)
 
 
 @contextmanager
@@ -134,10 +150,10 @@ def _bar() -> Iterator[Progress]:
         yield progress
 
 
-def _sentence(report: RebuildReport) -> str:
+def _sentence(report: RebuildReport, engine: str, provider: str) -> str:
     if not report.switched:
         return f"Nothing to do: {report.model_id} is live already."
     return (
-        f"Embedded {report.embedded} samples, looked {report.checked} up, and switched to "
-        f"generation {report.generation} of {report.model_id}."
+        f"Embedded {report.embedded} samples by {engine} on {provider}, looked {report.checked} "
+        f"up, and switched to generation {report.generation} of {report.model_id}."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from gallery.backup import check, restore
 from gallery.commands.place import configure_place, place_of
 from gallery.database import Database
+from gallery.errors import BackupError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Restore, or only check."""
     if arguments.check:
+        if arguments.takes_over:
+            raise BackupError("expected --check or --takes-over: a check restores nothing")
         manifest = check(arguments.file)
         print(f"{arguments.file} is whole: {manifest.tables['samples']} samples.")
         return 0
