@@ -40,7 +40,7 @@ class Call(Generic[B]):
     body: type[B]
     options: dict[str, Any] = field(default_factory=dict)
     may_repeat: bool = True
-    """Whether to send it again when the service asks to come back."""
+    """Whether to send it again, when the service asks to come back or the connection is lost."""
 
 
 def enroll(
@@ -51,8 +51,9 @@ def enroll(
     captured_at: datetime | None,
     consent: schemas.Consent | None,
     force: bool,
+    key: str | None,
 ) -> Call[schemas.Enrolled]:
-    """Enrol a walk; sent again, it is recognised by its Idempotency-Key."""
+    """Enrol a walk."""
     fields = {"subject": subject, **_metadata(metadata)}
     if captured_at is not None:
         fields["captured_at"] = captured_at.isoformat()
@@ -60,36 +61,33 @@ def enroll(
         fields["consent"] = consent.model_dump_json()
     if force:
         fields["force"] = "true"
-    headers = {"Idempotency-Key": uuid.uuid4().hex}
-    options = {"data": fields, "files": _files(walk), "headers": headers}
-    return Call("POST", "/enroll", schemas.Enrolled, options)
+    return _post("/enroll", schemas.Enrolled, fields, _files(walk), key)
 
 
 def identify(
-    walk: WalkSource, limit: int, metadata: Mapping[str, Any] | None
+    walk: WalkSource, limit: int, metadata: Mapping[str, Any] | None, key: str | None
 ) -> Call[schemas.Identified]:
     """Ask who a walk is."""
     fields = {"limit": str(limit), **_metadata(metadata)}
-    options = {"data": fields, "files": _files(walk)}
-    return Call("POST", "/identify", schemas.Identified, options)
+    return _post("/identify", schemas.Identified, fields, _files(walk), key)
 
 
-def identify_batch(walks: Sequence[WalkSource], limit: int) -> Call[schemas.IdentifiedBatch]:
+def identify_batch(
+    walks: Sequence[WalkSource], limit: int, key: str | None
+) -> Call[schemas.IdentifiedBatch]:
     """Ask who several walks are."""
     if not walks:
         raise NoWalksError("expected at least one walk to identify, got none")
     files = [("sequence", ("walk", _as_file(walk))) for walk in walks]
-    options = {"data": {"limit": str(limit)}, "files": files}
-    return Call("POST", "/identify/batch", schemas.IdentifiedBatch, options)
+    return _post("/identify/batch", schemas.IdentifiedBatch, {"limit": str(limit)}, files, key)
 
 
 def verify(
-    subject: str, walk: WalkSource, metadata: Mapping[str, Any] | None
+    subject: str, walk: WalkSource, metadata: Mapping[str, Any] | None, key: str | None
 ) -> Call[schemas.Verified]:
     """Ask whether a walk is a subject's."""
     fields = {"subject": subject, **_metadata(metadata)}
-    options = {"data": fields, "files": _files(walk)}
-    return Call("POST", "/verify", schemas.Verified, options)
+    return _post("/verify", schemas.Verified, fields, _files(walk), key)
 
 
 def subjects(limit: int, after: str | None) -> Call[schemas.Subjects]:
@@ -121,6 +119,14 @@ def info() -> Call[schemas.Info]:
 def ready() -> Call[schemas.Ready]:
     """Ask whether it is ready; who asks wants to know it now."""
     return Call("GET", "/readyz", schemas.Ready, may_repeat=False)
+
+
+def _post(
+    path: str, body: type[B], fields: dict[str, str], files: list[_Part], key: str | None
+) -> Call[B]:
+    """Send walks under an Idempotency-Key, to be worked on once if sent again."""
+    headers = {"Idempotency-Key": uuid.uuid4().hex if key is None else key}
+    return Call("POST", path, body, {"data": fields, "files": files, "headers": headers})
 
 
 def _metadata(metadata: Mapping[str, Any] | None) -> dict[str, str]:

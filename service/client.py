@@ -9,82 +9,32 @@
 
 A walk is a file that the service reads, a folder of pictures, a list of pictures, or an array. A
 service that is busy (429 or 503), or at work on the same request (409), is asked again after the
-time that it names.
+time that it names, and one that refuses the connection or loses it after a second. A walk is sent
+under an Idempotency-Key, the caller's or a new one, so that it is worked on once.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from service import calls, schemas
+from service.calling import Calling
 from service.calls import Call, WalkSource
-from service.errors import NoKeyError, RefusedError, UnreachableError
-from service.keyring import is_loopback
 
-RETRIES = 2
-"""How often a call is sent again when the service asks to come back later."""
-_LONGEST_WAIT_S = 30.0
-_COME_BACK = frozenset({429, 503})
 B = TypeVar("B", bound=BaseModel)
-H = TypeVar("H", httpx.Client, httpx.AsyncClient)
-T = TypeVar("T", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
 
-class _Calling(Generic[H, T]):
-    """What both clients are made of: a service, a key, and how long to wait."""
+class Client(Calling[httpx.Client, httpx.BaseTransport]):
+    """Calls one service. Every method raises UnreachableError or RefusedError.
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key: str | None = None,
-        gallery: str | None = None,
-        timeout_s: float = 60,
-        retries: int = RETRIES,
-        wait: Callable[[float], Any] | None = None,
-        transport: T | None = None,
-    ) -> None:
-        """Prepare to call; nothing is sent yet.
-
-        Args:
-            url: where the service is, for instance `http://127.0.0.1:8000`.
-            key: an API key, `mg_<id>_<secret>`; none for a service without keys.
-            gallery: name of the gallery; None for the service's own.
-            timeout_s: seconds that one request may take.
-            retries: how often a call is sent again when the service asks to come back later.
-            wait: waits so many seconds before a call is sent again, instead of sleeping.
-            transport: what carries the requests, instead of the network.
-
-        Raises:
-            UnreachableError: the URL is none of HTTP.
-            NoKeyError: the key cannot be sent.
-
-        """
-        self._url, host = url, _checked_host(url)
-        self._retries = retries
-        self._wait = wait
-        self._http: H = self._connected(
-            base_url=url,
-            headers={} if key is None else {"Authorization": f"Bearer {_checked_key(key)}"},
-            params={} if gallery is None else {"gallery": gallery},
-            timeout=timeout_s,
-            transport=transport,
-            # What is on this machine is not behind the proxy that the environment may name.
-            mounts={f"all://{_in_url(host)}": None} if is_loopback(host) else None,
-        )
-
-    def _connected(self, **options: Any) -> H:
-        """Make the connections of a kind."""
-        raise NotImplementedError
-
-
-class Client(_Calling[httpx.Client, httpx.BaseTransport]):
-    """Calls one service. Every method raises UnreachableError or RefusedError."""
+    Sent again after a lost connection, an erasure may find nothing left to erase: that is an
+    AnswerLostError, a RefusedError of its own kind, because the receipt and its salt are lost.
+    """
 
     def _connected(self, **options: Any) -> httpx.Client:
         return httpx.Client(**options)
@@ -108,31 +58,51 @@ class Client(_Calling[httpx.Client, httpx.BaseTransport]):
         captured_at: datetime | None = None,
         consent: schemas.Consent | None = None,
         force: bool = False,
+        idempotency_key: str | None = None,
     ) -> schemas.Enrolled:
         """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
-        return self._do(
-            calls.enroll(
-                subject, walk, metadata, captured_at=captured_at, consent=consent, force=force
-            )
+        call = calls.enroll(
+            subject,
+            walk,
+            metadata,
+            captured_at=captured_at,
+            consent=consent,
+            force=force,
+            key=idempotency_key,
         )
+        return self._do(call)
 
     def identify(
-        self, walk: WalkSource, *, limit: int = 5, metadata: Mapping[str, Any] | None = None
+        self,
+        walk: WalkSource,
+        *,
+        limit: int = 5,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> schemas.Identified:
         """Find the subjects nearest to a walk; its `view` is compared with theirs."""
-        return self._do(calls.identify(walk, limit, metadata))
+        return self._do(calls.identify(walk, limit, metadata, idempotency_key))
 
     def identify_batch(
-        self, walks: Sequence[WalkSource], *, limit: int = 5
+        self,
+        walks: Sequence[WalkSource],
+        *,
+        limit: int = 5,
+        idempotency_key: str | None = None,
     ) -> tuple[schemas.BatchItem, ...]:
         """Identify up to 64 walks in one call; each has its answer or its problem."""
-        return self._do(calls.identify_batch(walks, limit)).items
+        return self._do(calls.identify_batch(walks, limit, idempotency_key)).items
 
     def verify(
-        self, subject: str, walk: WalkSource, *, metadata: Mapping[str, Any] | None = None
+        self,
+        subject: str,
+        walk: WalkSource,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> schemas.Verified:
         """Compare a walk with one subject."""
-        return self._do(calls.verify(subject, walk, metadata))
+        return self._do(calls.verify(subject, walk, metadata, idempotency_key))
 
     def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
         """List one page of subjects."""
@@ -161,19 +131,21 @@ class Client(_Calling[httpx.Client, httpx.BaseTransport]):
         return self._do(calls.ready())
 
     def _do(self, call: Call[B]) -> B:
-        for attempt in range(1 + self._retries):
+        attempts = self._attempts(call)
+        while True:
             try:
                 response = self._http.request(call.method, call.path, **call.options)
             except httpx.TransportError as error:
-                raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
-            wait_s = _wait_s(response, call, attempt, self._retries)
-            if wait_s is None:
-                break
+                wait_s = attempts.after_loss(error)
+            else:
+                again_s = attempts.after_answer(response)
+                if again_s is None:
+                    return attempts.answer(response)
+                wait_s = again_s
             (self._wait or time.sleep)(wait_s)
-        return _answer(response, call)
 
 
-class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
+class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     """Calls one service from an event loop. Every method raises as `Client`'s does."""
 
     def _connected(self, **options: Any) -> httpx.AsyncClient:
@@ -198,31 +170,51 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         captured_at: datetime | None = None,
         consent: schemas.Consent | None = None,
         force: bool = False,
+        idempotency_key: str | None = None,
     ) -> schemas.Enrolled:
         """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
-        return await self._do(
-            calls.enroll(
-                subject, walk, metadata, captured_at=captured_at, consent=consent, force=force
-            )
+        call = calls.enroll(
+            subject,
+            walk,
+            metadata,
+            captured_at=captured_at,
+            consent=consent,
+            force=force,
+            key=idempotency_key,
         )
+        return await self._do(call)
 
     async def identify(
-        self, walk: WalkSource, *, limit: int = 5, metadata: Mapping[str, Any] | None = None
+        self,
+        walk: WalkSource,
+        *,
+        limit: int = 5,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> schemas.Identified:
         """Find the subjects nearest to a walk; its `view` is compared with theirs."""
-        return await self._do(calls.identify(walk, limit, metadata))
+        return await self._do(calls.identify(walk, limit, metadata, idempotency_key))
 
     async def identify_batch(
-        self, walks: Sequence[WalkSource], *, limit: int = 5
+        self,
+        walks: Sequence[WalkSource],
+        *,
+        limit: int = 5,
+        idempotency_key: str | None = None,
     ) -> tuple[schemas.BatchItem, ...]:
         """Identify up to 64 walks in one call; each has its answer or its problem."""
-        return (await self._do(calls.identify_batch(walks, limit))).items
+        return (await self._do(calls.identify_batch(walks, limit, idempotency_key))).items
 
     async def verify(
-        self, subject: str, walk: WalkSource, *, metadata: Mapping[str, Any] | None = None
+        self,
+        subject: str,
+        walk: WalkSource,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> schemas.Verified:
         """Compare a walk with one subject."""
-        return await self._do(calls.verify(subject, walk, metadata))
+        return await self._do(calls.verify(subject, walk, metadata, idempotency_key))
 
     async def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
         """List one page of subjects."""
@@ -251,56 +243,15 @@ class AsyncClient(_Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         return await self._do(calls.ready())
 
     async def _do(self, call: Call[B]) -> B:
-        for attempt in range(1 + self._retries):
+        attempts = self._attempts(call)
+        while True:
             try:
                 response = await self._http.request(call.method, call.path, **call.options)
             except httpx.TransportError as error:
-                raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
-            wait_s = _wait_s(response, call, attempt, self._retries)
-            if wait_s is None:
-                break
+                wait_s = attempts.after_loss(error)
+            else:
+                again_s = attempts.after_answer(response)
+                if again_s is None:
+                    return attempts.answer(response)
+                wait_s = again_s
             await (self._wait or asyncio.sleep)(wait_s)
-        return _answer(response, call)
-
-
-def _checked_host(url: str) -> str:
-    """Take the host out of a URL of HTTP."""
-    if not url.startswith(("http://", "https://")):
-        raise UnreachableError(f"expected a URL that begins with http:// or https://, got {url!r}")
-    try:
-        return httpx.URL(url).host
-    except httpx.InvalidURL as error:
-        raise UnreachableError(f"expected a URL such as http://name:8000, got {url!r}") from error
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _checked_key(key: str) -> str:
-    """Take off the end of line that a file leaves; a key is never told in an error."""
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise NoKeyError("expected an API key of one line of ASCII, got another text")
-    return key
-
-
-def _wait_s(response: httpx.Response, call: Call[Any], attempt: int, retries: int) -> float | None:
-    """Seconds to wait before the call is sent again; None when it is not to be."""
-    asked = response.headers.get("retry-after", "")
-    # A 409 names a time while its first request is in work, and none when it will never do.
-    comes_back = response.status_code in _COME_BACK or (response.status_code == 409 and asked)
-    if not comes_back or not call.may_repeat or attempt == retries:
-        return None
-    # A date is allowed as well; this service never names one.
-    return min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else 1.0
-
-
-def _answer(response: httpx.Response, call: Call[B]) -> B:
-    if response.is_success:
-        return call.body.model_validate_json(response.content)
-    try:
-        problem = response.json()
-        raise RefusedError(response.status_code, problem["code"], problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        raise RefusedError(response.status_code, "unknown", response.reason_phrase) from None

@@ -34,6 +34,7 @@ ServiceError
     ├── UnreachableError         nothing answers at the URL
     ├── NoKeyError               the API key cannot be read from its file
     ├── RefusedError             the service answered with a problem
+    │   └── AnswerLostError      there is nothing to erase, maybe because a lost answer said so
     └── NoWalksError             a path holds no walk to send
 """
 
@@ -203,6 +204,13 @@ class RefusedError(ClientError):
         self.status = status
         self.code = code
         self.detail = detail
+
+
+class AnswerLostError(RefusedError):
+    """An erasure whose answer was lost found nothing to erase when it was sent again.
+
+    What was there is erased; its receipt is in the store, and nobody was told the salt of it.
+    """
 
 
 class NoWalksError(ClientError):

@@ -176,7 +176,8 @@ def test_the_client_sends_every_kind_of_walk(url: str, tmp_path: Path) -> None:
 def test_the_client_says_when_nothing_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}") as client, pytest.raises(UnreachableError):
+    url = f"http://127.0.0.1:{port}"
+    with Client(url, retries=0) as client, pytest.raises(UnreachableError):
         client.info()
 
 
