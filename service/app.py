@@ -40,7 +40,10 @@ _DESCRIPTION = """
 Tells who is walking. A walk is a sequence of silhouettes: white body on black, one person,
 one frame after another. Enrol walks of people you know; ask who a new walk is.
 
-Every error is a problem after RFC 9457 (`application/problem+json`) with a stable `code`.
+Every error is a problem after RFC 9457 (`application/problem+json`) with a stable `code`. A 429, a
+503, and a 409 `request_in_work` say in `Retry-After` when to send the same request again; under an
+`Idempotency-Key` a POST is worked on once. Distances are Euclidean: smaller is nearer. The query's
+`gallery` names one of several galleries. The examples are what the service answered.
 """
 # SQLite writes one at a time, and a search is short: a few threads keep both busy.
 _GALLERY_THREADS = 4
