@@ -16,6 +16,7 @@ import torch
 
 from model.ablation import Ablation, load_ablation, seeded
 from model.ablation_report import KINDS, Draws, Results, report
+from model.bounds import count
 from model.caches import BENCHMARK, training_dataset, walkers_dataset
 from model.checkpoint import load_network
 from model.config import TrainConfig, plain
@@ -109,8 +110,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, help="training configuration instead of the file's")
     parser.add_argument("--rows", help="names of rows, separated by commas (default: all)")
     parser.add_argument("--seeds", default="1", help="separated by commas (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, help="instead of the base's, for every row")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: as many as cores)")
+    parser.add_argument("--iterations", type=count, help="instead of the base's, for every row")
+    parser.add_argument("--threads", type=count, help="CPU threads (default: as many as cores)")
     parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so long")
     parser.add_argument("--output", type=Path, default=RUNS / "ablation", help="%(default)s")
 

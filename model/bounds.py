@@ -1,6 +1,7 @@
-"""Bounds of the numbers that people give, so that a wrong one is named before anything runs."""
+"""Bounds of what people give, so that a wrong one is named before anything runs."""
 
 import argparse
+from pathlib import Path
 
 from model.errors import ConfigError
 
@@ -54,3 +55,28 @@ def share(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
     return value
+
+
+def count(text: str) -> int:
+    """Read an argument that is a whole number of 1 or more."""
+    if not (text.isascii() and text.isdecimal() and int(text[:18]) >= 1):
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text[:40]!r}")
+    return int(text[:18])
+
+
+def check_writable(*paths: Path | None) -> None:
+    """See that results can be written at these paths once they are there; leaves what stands there.
+
+    Raises:
+        ConfigError: one cannot be written; its folder is not made.
+
+    """
+    for path in filter(None, paths):
+        try:
+            new = not path.exists()
+            with path.open("ab"):
+                pass
+            if new:
+                path.unlink()
+        except OSError as error:
+            raise ConfigError(f"expected to write {path}, got: {error.strerror}") from error

@@ -11,10 +11,11 @@ import argparse
 import json
 from pathlib import Path
 
+from model.bounds import check_writable, count
 from model.caches import BENCHMARK, packed, walkers_dataset
 from model.dataset import LAYOUTS, PARTITIONS, Dataset, named_partition
 from model.embed import Embedder, gei_embedder, open_embedder
-from model.errors import DatasetError
+from model.errors import ConfigError, DatasetError
 from model.evaluation import Evaluation, evaluate
 from model.protocols import CASIA_B, PROTOCOLS
 from model.provenance import check_benchmark, doubts
@@ -22,6 +23,7 @@ from model.summary import summary_cells
 from model.tables import markdown, markdown_table, text, text_table
 
 RUNS = Path("runs")
+_SAMPLES_EACH = 4
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--samples-each",
-        type=int,
-        default=4,
+        type=count,
         metavar="N",
         help="open set: samples enrolled of each subject (default 4)",
     )
@@ -67,6 +68,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the tables, and write them where asked."""
+    if arguments.samples_each is not None and not arguments.open_set:
+        raise ConfigError("expected --samples-each with --open-set, which alone enrols so many")
+    check_writable(arguments.markdown, arguments.json)
     embedders = [open_embedder(path) for path in arguments.models]
     dataset, told = chosen_dataset(arguments, embedders)
     evaluations = [
@@ -75,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             embedder,
             PROTOCOLS[arguments.protocol],
             open_set=arguments.open_set,
-            samples_each=arguments.samples_each,
+            samples_each=arguments.samples_each or _SAMPLES_EACH,
             progress=True,
         )
         for embedder in (*embedders, gei_embedder(dataset.size))
@@ -122,6 +126,8 @@ def _asked_for(
 ) -> tuple[Dataset, list[str]]:
     size = embedders[0].size
     if not arguments.data:
+        if arguments.layout:
+            raise DatasetError("expected --layout with --data, whose layout it names")
         for embedder in embedders:
             check_benchmark(embedder)
         dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark", size)

@@ -9,6 +9,7 @@ Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `emb
 """
 
 import argparse
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,6 +40,7 @@ MAX_FRAMES = 2000
 TOLERANCE = 1e-4
 """Largest absolute difference between ONNX and torch, and between a batch and single walks."""
 
+_FPIR = 0.01
 _PARITY_LENGTHS = ((1,), (2, 3), (30,), (60, 7, 31, 1), (5, 100))
 
 
@@ -165,47 +167,59 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--calibrate", action="store_true", help="measure a threshold on validation walkers"
     )
     parser.add_argument(
-        "--fpir", type=share, default=0.01, help="wanted FPIR of the threshold (default 0.01)"
+        "--fpir", type=share, help="with --calibrate: wanted FPIR of the threshold (default 0.01)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, and calibrate on the exported file when asked to."""
+    """Export, with a threshold of the exported file where asked for one."""
+    if arguments.fpir is not None and not arguments.calibrate:
+        raise ExportError("expected --fpir with --calibrate, which alone measures a threshold")
     check_place(arguments.output)
-    facts = _rewritten(arguments) if arguments.model.suffix == ".onnx" else _exported(arguments)
-    if arguments.calibrate:
-        facts = _calibrated(facts, arguments.output, arguments.fpir)
+    output = arguments.output
+    facts = _calibrated(arguments) if arguments.calibrate else _written(arguments, output)
     print(f"{arguments.output}: {facts.model_id}, {arguments.output.stat().st_size:,} bytes")
     return 0
 
 
-def _rewritten(arguments: argparse.Namespace) -> ModelFacts:
+def _written(arguments: argparse.Namespace, path: Path) -> ModelFacts:
+    is_onnx = arguments.model.suffix == ".onnx"
+    return _rewritten(arguments, path) if is_onnx else _exported(arguments, path)
+
+
+def _rewritten(arguments: argparse.Namespace, path: Path) -> ModelFacts:
     if arguments.name:
         raise ExportError(
             f"expected a checkpoint for --name, got {arguments.model}, whose name is kept"
         )
-    return rewrite_onnx(arguments.model, arguments.output, arguments.form)
+    return rewrite_onnx(arguments.model, path, arguments.form)
 
 
-def _exported(arguments: argparse.Namespace) -> ModelFacts:
+def _exported(arguments: argparse.Namespace, path: Path) -> ModelFacts:
     checkpoint = load_checkpoint(arguments.model)
     return export_onnx(
         load_network(arguments.model),
-        arguments.output,
+        path,
         name=arguments.name or f"metagait-{checkpoint.config.name}",
         training=trained_on(checkpoint),
         form=arguments.form,
     )
 
 
-def _calibrated(facts: ModelFacts, path: Path, target_fpir: float) -> ModelFacts:
-    threshold = calibrate_on_walkers(OnnxEncoder.open(path), RUNS, target_fpir)
+def _calibrated(arguments: argparse.Namespace) -> ModelFacts:
+    """Measure a file that nobody sees, so that the output has its threshold or is not there."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "unmeasured.onnx"
+        facts = _written(arguments, path)
+        model, encoder = onnx.load(path), OnnxEncoder.open(path)
+        threshold = calibrate_on_walkers(encoder, RUNS, arguments.fpir or _FPIR)
     print(
         f"threshold {threshold.distance:.3f}, inconclusive up to {threshold.inconclusive_to:.3f}: "
         f"FPIR {threshold.target_fpir:.3%}, FNIR {threshold.fnir:.3%} over {threshold.searches} "
         "non-mated searches"
     )
-    return write_model(onnx.load(path), replace(facts, threshold=threshold), path, lambda _: None)
+    measured = replace(facts, threshold=threshold)
+    return write_model(model, measured, arguments.output, lambda _: None)
 
 
 def _graph(network: Network) -> onnx.ModelProto:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from model.bounds import check_writable, count
 from model.dataset import LAYOUTS, Dataset, Layout, layout_of, open_packed, pack
 from model.dataset.raw import Scan
 from model.errors import DatasetError
@@ -29,7 +30,7 @@ def configure_packing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", type=Path, help="new folder for the packed cache")
     parser.add_argument("--size", choices=sizes, default=sizes[0], help=f"default {sizes[0]}")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)"
+        "--workers", type=count, default=os.cpu_count() or 1, help="processes (default: all cores)"
     )
     parser.add_argument(
         "--report", type=Path, metavar="FILE.json", help="write the whole lists of trouble here"
@@ -51,6 +52,7 @@ def pack_with(arguments: argparse.Namespace, layout: Layout, scan: Scan) -> int:
     """
     if arguments.report and not arguments.report.parent.is_dir():
         raise DatasetError(f"expected a folder for the report, got {arguments.report.parent}")
+    check_writable(arguments.report)
     size = SIZES[[f"{height}x{width}" for height, width in SIZES].index(arguments.size)]
     target, workers = arguments.target, arguments.workers
     with progress_bar(len(scan.portions), "portion") as advance:

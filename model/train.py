@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from model.bounds import count
 from model.caches import training_dataset
 from model.checkpoint import has_checkpoint, load_checkpoint
 from model.config import TrainConfig, load_config, plain
@@ -94,8 +95,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on where the output stopped")
     parser.add_argument("--start", help="checkpoint or ONNX file to begin with")
     parser.add_argument("--output", type=Path, help="folder for checkpoint and log (runs/<name>)")
-    parser.add_argument("--iterations", type=int, help="instead of the configuration's")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: as many as cores)")
+    parser.add_argument("--iterations", type=count, help="instead of the configuration's")
+    parser.add_argument("--threads", type=count, help="CPU threads (default: as many as cores)")
     parser.add_argument(
         "--data",
         type=Path,

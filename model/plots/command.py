@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from model.bounds import check_writable
 from model.caches import BENCHMARK
 from model.checkpoint import load_network
 from model.distances import flat_distances
@@ -76,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"expected a checkpoint as the first --model for attention, got {arguments.model[0]}; "
             f"an ONNX file does not show its maps"
         )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    check_writable(*(arguments.output / f"{what}.png" for what in wanted))
     figures = _of_embeddings(arguments, [what for what in wanted if what in _OF_EMBEDDINGS])
     if "attention" in wanted:
         network = load_network(arguments.model[0])

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from model.bounds import count
 from model.errors import ConfigError
 from model.parallel import progress_bar
 from model.walkers.check import print_check
@@ -35,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write one aligned array instead of a tree of PNG files",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes; the bytes stay the same")
+    parser.add_argument(
+        "--workers", type=count, default=1, help="processes; the bytes stay the same"
+    )
     parser.add_argument("--noise", type=float, default=1.0, help="strength of segmentation errors")
     parser.add_argument(
         "--camera-variety",
