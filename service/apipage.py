@@ -1,5 +1,7 @@
 """The OpenAPI document as a page: no script, nothing from elsewhere, readable without a network."""
 
+import json
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -38,10 +40,9 @@ def _operation(
     method: str, path: str, operation: dict[str, Any], shared: dict[str, dict[str, Any]]
 ) -> str:
     lines = "".join(f"<li>{line}</li>" for line in _lines(operation, shared))
-    words = escape(operation.get("description", ""))
     return (
         f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
-        f"<p>{words}</p><ul>{lines}</ul></section>"
+        f"<p>{_words(operation)}</p><ul>{lines}</ul></section>"
     )
 
 
@@ -57,7 +58,7 @@ def _lines(operation: dict[str, Any], shared: dict[str, dict[str, Any]]) -> Iter
     for status, response in operation["responses"].items():
         # A problem stands once in the document, and is referred to by its path there.
         described = shared.get(response.get("$ref", "").rpartition("/")[2], response)
-        yield f"<code>{escape(str(status))}</code> {_words(described)}"
+        yield f"<code>{escape(str(status))}</code> {_words(described)}{_example(described)}"
 
 
 def _fields(schema: dict[str, Any]) -> str:
@@ -68,5 +69,14 @@ def _fields(schema: dict[str, Any]) -> str:
     return f"<ul>{fields}</ul>" if fields else ""
 
 
+def _example(response: dict[str, Any]) -> str:
+    """Fold a whole body away, where the document has one; problems have theirs in a page."""
+    body = response.get("content", {}).get("application/json", {}).get("example")
+    if body is None:
+        return ""
+    text = escape(json.dumps(body, indent=2, ensure_ascii=False))
+    return f"<details><summary>an answer</summary><pre>{text}</pre></details>"
+
+
 def _words(described: dict[str, Any]) -> str:
-    return escape(described.get("description", ""))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(described.get("description", "")))

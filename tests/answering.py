@@ -57,7 +57,6 @@ def _people_arrive(client: Caller, walk: Walk) -> Answers:
     yield "record_consent", client.put("/subjects/p-001/consent", json=consent)
     yield "list_subjects", client.get("/subjects?limit=2")
     yield "read_subject", client.get("/subjects/p-001")
-    yield "calibrate", client.post("/calibrate", json=_PROMISE)
 
 
 def _enroll(client: Caller, person: int, masks: NDArray[np.uint8], **more: str) -> httpx.Response:
@@ -67,7 +66,7 @@ def _enroll(client: Caller, person: int, masks: NDArray[np.uint8], **more: str) 
 
 def _people_are_looked_for(client: Caller, walk: Walk) -> Answers:
     probe, glimpse = pack(walk(1, 3)), pack(walk(2, 3)[:2])
-    asked = {"limit": "2", "metadata": json.dumps({"view": 126})}
+    asked = {"limit": "2", "metadata": json.dumps({"view": 96})}
     files = [("sequence", probe), ("sequence", glimpse)]
     yield "identify", client.post("/identify", data=asked, files={"sequence": probe})
     yield "identify_batch", client.post("/identify/batch", data={"limit": "1"}, files=files)
@@ -84,6 +83,7 @@ def _galleries_come_and_go(client: Caller) -> Answers:
         yield "make_gallery", client.put("/galleries/lab")
     yield "list_galleries", client.get("/galleries")
     yield "change_gallery", client.patch("/galleries/main", json={"conflict": "refuse"})
+    yield "calibrate", client.post("/calibrate", json=_PROMISE)
     yield "read_gallery", client.get("/galleries/main")
     yield "delete_gallery", client.delete("/galleries/lab")
 
@@ -118,9 +118,9 @@ def recorded(answers: Answers) -> dict[str, dict[str, Any]]:
 
 
 def _walker(person: int, number: int) -> NDArray[np.uint8]:
-    # The third is seen from another side.
-    condition, view = (("nm-01", 90), ("nm-02", 90), ("nm-05", 126))[number - 1]
-    return render_walk(person + 9000, condition, view)[:30]
+    # The third is seen a little from behind.
+    condition, view = (("nm-01", 90), ("nm-02", 90), ("nm-05", 96))[number - 1]
+    return render_walk(person + 9020, condition, view)
 
 
 def main() -> int:
