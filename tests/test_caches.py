@@ -164,8 +164,10 @@ def test_the_command_packs_reports_and_refuses(
     assert "exists" in capsys.readouterr().err
     assert main(["pack", str(target), str(tmp_path / "again")]) == 2
     assert "packed cache" in capsys.readouterr().err
-    assert main(["pack", str(source), str(tmp_path / "new"), "--workers", "0"]) == 2
-    assert "workers" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["pack", str(source), str(tmp_path / "new"), "--workers", "0"])
+    assert ended.value.code == 2
+    assert "--workers: expected a whole number of 1 or more, got '0'" in capsys.readouterr().err
 
 
 def test_walkers_that_models_are_judged_by_are_not_trained_on(tmp_path: Path) -> None:
