@@ -175,10 +175,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Export, with a threshold of the exported file where asked for one."""
     if arguments.fpir is not None and not arguments.calibrate:
         raise ExportError("expected --fpir with --calibrate, which alone measures a threshold")
-    check_place(arguments.output)
     output = arguments.output
+    check_place(output)
     facts = _calibrated(arguments) if arguments.calibrate else _written(arguments, output)
-    print(f"{arguments.output}: {facts.model_id}, {arguments.output.stat().st_size:,} bytes")
+    print(f"{output}: {facts.model_id}, {output.stat().st_size:,} bytes")
     return 0
 
 

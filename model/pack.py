@@ -12,7 +12,6 @@ from typing import Any
 from model.bounds import check_writable, count
 from model.dataset import LAYOUTS, Dataset, Layout, layout_of, open_packed, pack
 from model.dataset.raw import Scan
-from model.errors import DatasetError
 from model.parallel import progress_bar
 from model.silhouettes import PREPROCESSING_ID, SIZES
 
@@ -48,10 +47,9 @@ def pack_with(arguments: argparse.Namespace, layout: Layout, scan: Scan) -> int:
 
     Raises:
         DatasetError: the target exists, or nothing in the source can be used.
+        ConfigError: the report cannot be written.
 
     """
-    if arguments.report and not arguments.report.parent.is_dir():
-        raise DatasetError(f"expected a folder for the report, got {arguments.report.parent}")
     check_writable(arguments.report)
     size = SIZES[[f"{height}x{width}" for height, width in SIZES].index(arguments.size)]
     target, workers = arguments.target, arguments.workers
