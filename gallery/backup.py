@@ -7,6 +7,7 @@ stays so: a restored store demands the master key that it was encrypted under.
 """
 
 import base64
+import ctypes
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import secrets
 import tarfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,7 @@ _MANIFEST = "manifest.json"
 _VERSIONS = "alembic_version"
 _PIECE_BYTES = 4 * 1024 * 1024
 _ROWS = 200
+_HERE, _WITHOUT_REPLACING = -100, 1  # AT_FDCWD and RENAME_NOREPLACE of Linux' rename(2)
 
 
 @dataclass
@@ -94,18 +96,39 @@ def back_up(database: Database, path: Path) -> Manifest:
     return manifest
 
 
-def _name(partial: Path, path: Path) -> None:
+def _rename_to_new(old: Path, new: Path) -> None:
+    """Rename with Linux' renameat2, which Python has no function for: os.rename replaces.
+
+    Raises:
+        FileExistsError: the new name is taken.
+        OSError: the file system has no such renaming, as NFS.
+
+    """
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    if renameat2(_HERE, os.fsencode(old), _HERE, os.fsencode(new), _WITHOUT_REPLACING):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(new))
+
+
+def _name(
+    partial: Path, path: Path, rename_to_new: Callable[[Path, Path], None] = _rename_to_new
+) -> None:
     """Give a finished file its name, unless anybody took it meanwhile.
 
-    The name is taken by an empty file of ours, which the whole one replaces: a hard link would do
-    it in one step, but many a stick and share has none.
+    In one step, so that whoever is killed has made a whole backup of that name or none. A hard
+    link would be one as well, but many a stick and share has none.
 
     Raises:
         FileExistsError: somebody did.
+        OSError: the file system has neither way.
 
     """
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    os.replace(partial, path)
+    try:
+        rename_to_new(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.link(partial, path)
 
 
 def check(path: Path) -> Manifest:
