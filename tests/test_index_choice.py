@@ -1,11 +1,14 @@
 """Which kind of index is opened, and which is refused."""
 
+from contextlib import ExitStack
+
 import faiss
 import pytest
 
 from gallery.errors import EngineMissing
 from gallery.indexes.choose import IndexChoice, open_index
 from gallery.indexes.milvus import MilvusIndex
+from tests.galleries import open_gallery
 from tests.indexes import LENGTH, fill
 
 
@@ -49,3 +52,15 @@ def test_the_files_of_a_model_that_answers_no_more_are_emptied(tmp_path):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert not any(wanted in path.read_bytes() for path in files)
+
+
+def test_an_index_that_is_closed_twice_lets_other_files_alone(tmp_path):
+    # As when a service moved to another model and is stopped after that.
+    gallery = open_gallery(tmp_path, index=IndexChoice("compact", tmp_path / "index"))
+    gallery.close()
+    with ExitStack() as files:
+        ours = [files.enter_context((tmp_path / "ours").open("w")) for _ in range(40)]
+        gallery.close()
+        for file in ours:
+            file.write("still open")
+            file.flush()

@@ -37,7 +37,7 @@ class Folder:
         try:
             # Gait is biometric data: a folder that we make is its owner's alone.
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock: int | None = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise IndexUnavailable(
                 f"expected a folder for the index at {path}, got: {error.strerror}"
@@ -53,8 +53,10 @@ class Folder:
         self.originals = path / "originals"
 
     def close(self) -> None:
-        """Let another process have it."""
-        os.close(self._lock)
+        """Let another process have it; a second time nothing is done."""
+        lock, self._lock = self._lock, None
+        if lock is not None:  # its number may be that of another file by then
+            os.close(lock)
 
     def codes(self, version: int) -> Path:
         """Name the file of the codes by the projection `version`."""
