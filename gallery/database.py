@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, func, make_url, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from gallery.ciphers import Vault
 from gallery.errors import (
@@ -209,26 +207,6 @@ class Database:
                 yield connection
 
 
-class AsStored(FunctionElement[Any]):
-    """A text column as its bytes on SQLite, which refuses a whole query for text that is no UTF-8.
-
-    A server lets no such text in, and gives it as text.
-    """
-
-    name = "as_stored"
-    inherit_cache = True
-
-
-@compiles(AsStored)
-def _as_text(element: AsStored, compiler: Any, **options: Any) -> str:
-    return str(compiler.process(element.clauses, **options))
-
-
-@compiles(AsStored, "sqlite")
-def _as_bytes(element: AsStored, compiler: Any, **options: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **options)} AS BLOB)"
-
-
 def vault_of(connection: Connection) -> Vault:
     """Give what the database of a connection seals and opens contents with."""
     vault: Vault = connection.get_execution_options()[_VAULT]
@@ -300,8 +278,14 @@ def _patience(url: URL) -> dict[str, int]:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver opens no transaction of its own; `_begin_sqlite` opens the right one.
     connection.isolation_level = None
+    connection.text_factory = _as_text
     for pragma in _PRAGMAS:
         connection.execute(pragma)
+
+
+def _as_text(stored: bytes) -> str:
+    """Read damaged text with its bytes as `\\xff`, where SQLite refuses the whole query for it."""
+    return stored.decode("utf-8", "backslashreplace")
 
 
 def _begin_sqlite(connection: Connection) -> None:

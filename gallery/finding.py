@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from gallery.database import AsStored
 from gallery.errors import SampleNotFound, SubjectNotFound
 from gallery.generations import Model
 from gallery.records import Consent, Sample
@@ -18,15 +17,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("metagait.gallery")
 
-METADATA = AsStored(samples.c.metadata).label("metadata")
-"""The column that `metadata_from` reads, beside `sample_id`."""
-
 SAMPLE: Select[Any] = select(
     samples.c.id,
     samples.c.sample_id,
     samples.c.created_at,
     samples.c.frames,
-    METADATA,
+    samples.c.metadata,
     samples.c.captured_at,
     samples.c.subject.label("subject_row"),
     subjects.c.subject,
@@ -83,7 +79,7 @@ def first_sample(connection: Connection, store: "Store", sample_id: str) -> Row[
 
 
 def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
-    """Read a sample's metadata; None, with a warning, where they are no metadata any more."""
+    """Read the `metadata` of `sample_id`; None, with a warning, where they are none any more."""
     try:
         metadata = json.loads(row.metadata)
         # What JSON does not have, as NaN or half a character, could be read here and told nobody.
@@ -102,15 +98,38 @@ def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
 
 def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
     """Describe a row of `SAMPLE`, whose live embedding is by `model`."""
-    captured_at, metadata = row.captured_at, metadata_from(row)
+    created_at, captured_at = moment_from(row.created_at), moment_from(row.captured_at)
+    metadata = metadata_from(row)
+    lost = {
+        "created_at": created_at is None,
+        "captured_at": captured_at is None and row.captured_at is not None,
+        "metadata": metadata is None,
+    }
+    for what in ("created_at", "captured_at"):
+        if lost[what]:
+            _LOG.warning(
+                "%s of the sample %s cannot be read: expected a moment; it is listed without",
+                what,
+                row.sample_id,
+            )
     return Sample(
         sample_id=row.sample_id,
         subject=row.subject,
-        created_at=datetime.fromisoformat(row.created_at),
+        created_at=created_at,
         frames=row.frames,
         metadata=metadata or {},
-        metadata_damaged=metadata is None,
+        damaged=tuple(what for what in lost if lost[what]),
         model_id=model.model_id,
-        captured_at=None if captured_at is None else datetime.fromisoformat(captured_at),
+        captured_at=captured_at,
         consent=consent,
     )
+
+
+def moment_from(text: str | None) -> datetime | None:
+    """Read a moment as the tables keep it; None where there is none, or none any more."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    # Every one was written with its time zone: without, it is another moment.
+    return None if moment.utcoffset() is None else moment

@@ -1,12 +1,10 @@
 """Who is enrolled and by whose leave: subjects and samples, without their walks."""
 
-from datetime import datetime
-
 from sqlalchemy import func, select
 
 from gallery import audit
 from gallery.consents import consents_of, is_expired, list_consents, replace_consent
-from gallery.finding import SAMPLE, find_sample, find_subject, sample_from
+from gallery.finding import SAMPLE, find_sample, find_subject, moment_from, sample_from
 from gallery.generations import lock, read_head
 from gallery.records import Consent, ConsentEntry, SubjectDetail, SubjectSummary
 from gallery.schema import consents, samples, subjects
@@ -34,7 +32,7 @@ def list_subjects(
         query = query.where(subjects.c.id.in_(select(consents.c.subject).where(is_expired())))
     with store.database.reading() as connection:
         return tuple(
-            SubjectSummary(row.subject, row.n, datetime.fromisoformat(row.created_at))
+            SubjectSummary(row.subject, row.n, moment_from(row.created_at))
             for row in connection.execute(query)
         )
 
@@ -59,7 +57,7 @@ def describe_subject(
         rows = connection.execute(query).all()
     return SubjectDetail(
         subject=subject,
-        created_at=datetime.fromisoformat(found.created_at),
+        created_at=moment_from(found.created_at),
         consent=consented.get(None),
         samples=tuple(sample_from(row, model, consented.get(row.id)) for row in rows),
     )

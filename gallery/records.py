@@ -35,8 +35,8 @@ class Sample:
     sample_id: str
     """32 hex digits made from the subject and the walk itself: the same walk has the same id."""
     subject: str
-    created_at: datetime
-    """When it was enrolled, UTC."""
+    created_at: datetime | None
+    """When it was enrolled, UTC; None where it is damaged."""
     frames: int
     """Silhouettes kept for it; 0 when it was enrolled by its embedding alone."""
     metadata: Mapping[str, Any]
@@ -46,8 +46,9 @@ class Sample:
     """When the walk was recorded, as its giver said."""
     consent: Consent | None = None
     """To this very sample; the subject may have one as well."""
-    metadata_damaged: bool = False
-    """The metadata cannot be read any more, so `metadata` is empty."""
+    damaged: tuple[str, ...] = ()
+    """Which of `created_at`, `captured_at` and `metadata` cannot be read any more, so that they are
+    None or empty."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class SubjectSummary:
 
     subject: str
     samples: int
-    created_at: datetime
+    created_at: datetime | None
+    """None where it cannot be read any more."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class SubjectDetail:
     """A subject with its samples, or a page of them, oldest first."""
 
     subject: str
-    created_at: datetime
+    created_at: datetime | None
+    """None where it cannot be read any more."""
     samples: tuple[Sample, ...]
     consent: Consent | None = None
 

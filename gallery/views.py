@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from gallery.finding import METADATA, metadata_from
+from gallery.finding import metadata_from
 from gallery.schema import samples
 from gallery.store import Store
 
@@ -49,7 +49,7 @@ def view_of(metadata: Mapping[str, Any]) -> float | None:
 
 def views_of(store: Store, sample_ids: Sequence[str]) -> dict[str, float]:
     """Read the views, in degrees, of those samples whose metadata name one and can be read."""
-    query: Select[Any] = select(samples.c.sample_id, METADATA).where(
+    query: Select[Any] = select(samples.c.sample_id, samples.c.metadata).where(
         samples.c.gallery == store.gallery_id, samples.c.sample_id.in_(sample_ids)
     )
     with store.database.reading() as connection:

@@ -1,6 +1,7 @@
 """What cannot be read any more of one sample is named, and keeps nothing else from working."""
 
 from contextlib import closing
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -218,14 +219,14 @@ def test_damaged_metadata_hide_nobody_and_are_named(location, text, caplog):
     damage(location, samples.c.metadata, ids[1], text)
     gallery = open_gallery(location)
     listed = gallery.subject("anna").samples
-    assert [(one.sample_id, one.metadata_damaged) for one in listed] == [
-        (ids[0], False),
-        (ids[1], True),
+    assert [(one.sample_id, one.damaged) for one in listed] == [
+        (ids[0], ()),
+        (ids[1], ("metadata",)),
     ]
     assert listed[1].metadata == {}
     assert gallery.views(ids) == {}
     again = gallery.enroll("anna", embedding(1), silhouettes=walk(1))
-    assert (again.duplicate, again.sample.metadata_damaged) == (True, True)
+    assert (again.duplicate, again.sample.damaged) == (True, ("metadata",))
     said = {record.getMessage() for record in caplog.records}
     assert len(said) == 1
     assert f"the metadata of the sample {ids[1]} cannot be read" in said.pop()
@@ -239,9 +240,44 @@ def test_metadata_that_are_no_text_any_more_are_damaged_like_others(tmp_path):
     ids = filled(tmp_path)
     damage(tmp_path, samples.c.metadata, ids[1], cast(b'{"view":"\xff0"}', LargeBinary).cast(Text))
     gallery = open_gallery(tmp_path)
-    assert gallery.subject("anna").samples[1].metadata_damaged
+    assert gallery.subject("anna").samples[1].damaged == ("metadata",)
     assert gallery.views(ids) == {}
     gallery.erase_sample(ids[1])
+    gallery.close()
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "2026-03-01T08:00:00"])
+def test_damaged_moments_hide_nobody_and_are_named(location, text, caplog):
+    gallery = open_gallery(location)
+    when = datetime(2026, 3, 1, tzinfo=UTC)
+    new = gallery.enroll("dan", embedding(5), silhouettes=walk(5), captured_at=when).sample
+    damage(location, samples.c.created_at, new.sample_id, text)
+    damage(location, samples.c.captured_at, new.sample_id, text)
+    with closing(Database(location)) as database, database.writing() as connection:
+        connection.execute(update(subjects).values(created_at=text))
+    assert [(one.subject, one.created_at) for one in gallery.subjects()] == [("dan", None)]
+    detail = gallery.subject("dan")
+    (sample,) = detail.samples
+    assert (detail.created_at, sample.created_at, sample.captured_at) == (None, None, None)
+    assert sample.damaged == ("created_at", "captured_at")
+    assert gallery.enroll("dan", embedding(5), silhouettes=walk(5)).sample == sample
+    said = {record.getMessage().split(" cannot")[0] for record in caplog.records}
+    assert said == {f"{what} of the sample {new.sample_id}" for what in sample.damaged}
+    gallery.close()
+
+
+def test_a_name_that_is_no_text_any_more_keeps_nobody_from_being_found(tmp_path):
+    ids = filled(tmp_path)
+    damaged = cast(b"be\xff", LargeBinary).cast(Text)
+    with closing(Database(tmp_path)) as database, database.writing() as connection:
+        is_it = subjects.c.subject == "ben"
+        connection.execute(update(subjects).where(is_it).values(subject=damaged))
+    gallery = open_gallery(tmp_path)
+    assert [one.subject for one in gallery.subjects()] == ["anna", "be\\xff", "cem"]
+    assert gallery.identify(embedding(0), limit=1)[0].subject == "anna"
+    assert gallery.identify(embedding(2), limit=1)[0].subject == "be\\xff"
+    assert gallery.erase_sample(ids[2]).receipt.subject_erased
+    assert [one.subject for one in gallery.subjects()] == ["anna", "cem"]
     gallery.close()
 
 
@@ -250,7 +286,7 @@ def test_metadata_that_escape_a_character_are_read_on_either_database(location):
     given = {"view": "090", "of": 'a "quote", a \\ and \n, ü'}
     gallery.enroll("dan", embedding(5), silhouettes=walk(5), metadata=given)
     (sample,) = gallery.subject("dan").samples
-    assert (sample.metadata, sample.metadata_damaged) == (given, False)
+    assert (sample.metadata, sample.damaged) == (given, ())
     assert gallery.views([sample.sample_id]) == {sample.sample_id: 90.0}
     gallery.close()
 
@@ -261,8 +297,10 @@ def test_callers_hear_which_sample_is_damaged_and_what_helps(settings, client, g
     form = {"subject": "ada", "metadata": metadata}
     sample_id = client.post("/enroll", data=form, files=files).json()["sample_id"]
     damage(settings.data, samples.c.metadata, sample_id, "{cut")
+    damage(settings.data, samples.c.created_at, sample_id, cast(b"\xff", LargeBinary).cast(Text))
     listed = client.get("/subjects/ada").json()["samples"][0]
-    assert (listed["metadata"], listed["metadata_damaged"]) == ({}, True)
+    assert (listed["metadata"], listed["damaged"]) == ({}, ["created_at", "metadata"])
+    assert listed["created_at"] is None
     found = client.post("/identify", data={"metadata": metadata}, files=files)
     assert (found.status_code, found.json()["candidates"][0]["view"]) == (200, None)
     damage(settings.data, silhouettes.c.data, sample_id, b"damaged")

@@ -9,13 +9,15 @@ from pydantic import Field, field_validator
 import gallery
 from service.schemas.body import SAMPLE_ID, Body
 
+_CREATED = "null where the store cannot read it any more"
+
 
 class Subject(Body):
     """A subject in a list."""
 
     subject: str = Field(examples=["p-017"])
     samples: int = Field(examples=[2])
-    created_at: datetime = Field(examples=["2026-03-01T08:00:00Z"])
+    created_at: datetime | None = Field(examples=["2026-03-01T08:00:00Z"], description=_CREATED)
 
 
 class Subjects(Body):
@@ -56,14 +58,16 @@ class Sample(Body):
     """One enrolled walk."""
 
     sample_id: str = Field(examples=[SAMPLE_ID])
-    created_at: datetime = Field(examples=["2026-03-01T08:00:00Z"])
+    created_at: datetime | None = Field(examples=["2026-03-01T08:00:00Z"], description=_CREATED)
     frames: int = Field(examples=[60])
     metadata: dict[str, Any] = Field(examples=[{"view": "090", "condition": "nm-01"}])
     model_id: str = Field(examples=["metagait-demo-0123456789ab"])
     captured_at: datetime | None = Field(None, description="when the walk was recorded")
     consent: Consent | None = Field(None, description="to this sample; see the subject's as well")
-    metadata_damaged: bool = Field(
-        False, description="the metadata cannot be read any more, so `metadata` is empty"
+    damaged: tuple[str, ...] = Field(
+        (),
+        description="which of `created_at`, `captured_at` and `metadata` the store cannot read any "
+        "more, so that they are null or empty",
     )
 
     @classmethod
@@ -77,7 +81,7 @@ class Sample(Body):
             model_id=sample.model_id,
             captured_at=sample.captured_at,
             consent=None if sample.consent is None else Consent.model_validate(sample.consent),
-            metadata_damaged=sample.metadata_damaged,
+            damaged=sample.damaged,
         )
 
 
@@ -85,7 +89,7 @@ class SubjectDetail(Body):
     """A subject with one page of its samples, oldest first."""
 
     subject: str = Field(examples=["p-017"])
-    created_at: datetime = Field(examples=["2026-03-01T08:00:00Z"])
+    created_at: datetime | None = Field(examples=["2026-03-01T08:00:00Z"], description=_CREATED)
     consent: Consent | None = None
     samples: tuple[Sample, ...]
     next: str | None = Field(

@@ -61,8 +61,9 @@ export class People {
 
   #sample(subject, sample) {
     const metadata = Object.entries(sample.metadata).map(([key, value]) => `${key} ${value}`);
-    const day = new Date(sample.created_at).toLocaleDateString();
-    const words = [`${sample.frames} frames`, ...metadata, day].join(" · ");
+    // A store that is damaged may not know it any more.
+    const day = sample.created_at ? [new Date(sample.created_at).toLocaleDateString()] : [];
+    const words = [`${sample.frames} frames`, ...metadata, ...day].join(" · ");
     const picture = element("div", { className: "thumb" });
     // A walk that was enrolled without silhouettes has no picture.
     this.#picture(picture, sample, subject).catch(() => picture.classList.add("none"));
