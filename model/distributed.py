@@ -62,8 +62,9 @@ class Group:
 
         They are the same but for rounding, and rounding must not let the copies drift apart.
         """
-        if self.world > 1:
-            gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        # None of the classifier's where the cross-entropy weighs nothing.
+        if self.world > 1 and gradients:
             self._all_reduce(gradients)
             torch._foreach_div_(gradients, float(self.world))
 

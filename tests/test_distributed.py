@@ -137,3 +137,9 @@ def test_a_process_by_itself_changes_nothing() -> None:
         assert group.gathered(own) is own
         assert group.any(True, torch.device("cpu"))
         assert not group.any(False, torch.device("cpu"))
+
+
+def test_a_classifier_that_learns_nothing_has_nothing_to_share() -> None:
+    unused = torch.nn.Parameter(torch.zeros(2))
+    Group(0, 2).average([unused])
+    assert unused.grad is None
