@@ -86,7 +86,7 @@ def train(
     progress.close()
     if training.iteration < config.iterations and not group.rank:
         print(f"stopped at iteration {training.iteration}; --resume goes on", flush=True)
-    return training.iteration == config.iterations
+    return training.iteration >= config.iterations
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -186,6 +186,13 @@ def test_going_on_with_other_settings_says_which(
     assert "other settings" not in capsys.readouterr().out
 
 
+def test_a_training_that_has_more_iterations_than_asked_for_is_finished(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    train(replace(TINY, iterations=2), dataset, tmp_path)
+    assert train(replace(TINY, iterations=1), dataset, tmp_path, Conduct(resume=True))
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [
