@@ -49,7 +49,9 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.2) -> Trip
     count = (violation > 0).sum(dim=(1, 2))  # P
     loss = violation.sum(dim=(1, 2)) / count.clamp(min=1)
     triplets = (~same[anchor]).sum().clamp(min=1) * len(distances)
-    return TripletLoss(loss.mean(), (count.sum() / triplets).detach(), distances.mean().detach())
+    own = distances.diagonal(dim1=1, dim2=2)
+    others = (distances.sum() - own.sum()) / max(1, distances.numel() - own.numel())
+    return TripletLoss(loss.mean(), (count.sum() / triplets).detach(), others.detach())
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -307,7 +307,9 @@ def _threshold(ranked: Figures, weights: Figures, target_fpir: float) -> float:
 
 def _weighted_fnir(mated: Figures, weights: Figures, threshold: float) -> float:
     total = weights.sum()
-    return float(weights[~(mated < threshold)].sum() / total) if total else float("nan")
+    if not total or np.isnan(threshold):  # nobody was drawn who is enrolled, or no stranger
+        return float("nan")
+    return float(weights[~(mated < threshold)].sum() / total)
 
 
 def _enrolled(

@@ -53,6 +53,12 @@ def test_identical_walks_give_a_finite_gradient() -> None:
     assert torch.isfinite(embedding.grad).all()
 
 
+def test_the_mean_distance_is_that_of_different_walks() -> None:
+    embedding = torch.tensor([[[0.0]], [[1.0]], [[5.0]]])
+    got = triplet_loss(embedding, torch.tensor([0, 0, 1]))
+    assert float(got.mean_distance) == pytest.approx((1 + 5 + 4) / 3)
+
+
 def test_pairwise_distances_are_euclidean() -> None:
     embedding = torch.rand(5, 2, 7)
     got = pairwise_distances(embedding)

@@ -189,6 +189,16 @@ def test_intervals_equal_a_loop_that_chooses_each_threshold_anew() -> None:
     assert fpir.low <= fpir.value <= 0.1 <= fpir.high
 
 
+def test_draws_without_a_stranger_have_no_threshold_and_miss_nobody() -> None:
+    # Two people: in a quarter of the draws nobody is a stranger.
+    some = replace(
+        searches([0.1, 0.2], np.arange(1.0, 11.0), each=10), mated_subjects=np.array(["a", "a"])
+    )
+    assert open_set(some, 0.5).fnir == 0
+    interval = fnir_interval(some, 0.5)
+    assert (interval.value, interval.low, interval.high) == (0, 0, 0)
+
+
 def test_a_larger_gallery_needs_a_smaller_threshold() -> None:
     embeddings, labels = people(60)
     split, _ = splits(embeddings, labels)
