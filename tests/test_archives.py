@@ -128,6 +128,19 @@ def test_a_changed_byte_in_a_compressed_archive_is_noticed(tmp_path: Path) -> No
     assert len(dataset.report.broken) == 1
 
 
+def test_a_file_with_holes_that_are_listed_nowhere_is_refused(tmp_path: Path) -> None:
+    as_archives(tmp_path / "raw")
+    sparse = tarfile.TarInfo("003/nm-01/000/1.png")
+    sparse.size = 512
+    sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    header = sparse.tobuf(tarfile.PAX_FORMAT)
+    (tmp_path / "raw" / "003.tar").write_bytes(header + b"x" * 512 + bytes(1024))
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert dataset.subjects == ("001", "002")
+    (line,) = dataset.report.broken
+    assert line.startswith("003.tar (expected a whole tar archive, got: ")
+
+
 def test_a_name_as_large_as_a_bomb_is_refused(tmp_path: Path) -> None:
     as_archives(tmp_path / "raw")
     header = tarfile.TarInfo("name")

@@ -303,6 +303,16 @@ def test_views_of_people_who_walk_to_the_right_are_mirrored(tmp_path: Path) -> N
     np.testing.assert_array_equal(mirrored.silhouettes(), _mirrored(standing())[:, :, 10:54])
 
 
+def test_what_is_no_walk_is_listed_in_every_view(tmp_path: Path) -> None:
+    for view in ("090", "180", "270"):
+        write_pickle(tmp_path / "pkl", f"00001/00/{view}", standing())
+        write_pickle(tmp_path / "pkl", f"00002/00/{view}", np.array(5, np.uint8))
+    layout = opengait(["180", "270"])
+    pack(layout.scan(tmp_path / "pkl"), tmp_path / "packed", (64, 44), layout=layout)
+    dataset = open_packed(tmp_path / "packed")
+    assert (dataset.subjects, len(dataset.report.broken)) == (("00001",), 3)
+
+
 def test_mirrored_squares_are_those_of_mirrored_people() -> None:
     masks = list(render_walk(1, "nm-01", 0, WalkerSettings(frames=6)))
     theirs = squares([np.ascontiguousarray(mask[:, ::-1]) for mask in masks])

@@ -22,7 +22,8 @@ MAX_ARCHIVE_BYTES = 2 * 1024**3
 """Of one archive, unpacked; CASIA-B's hold some 20 MiB."""
 MAX_NAME_BYTES = 64 * 1024
 
-_UNREADABLE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+# A ValueError is what tarfile makes of a list of holes that is none.
+_UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 _NAMES = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,

@@ -62,8 +62,7 @@ class SubjectPickles:
             if file is None:
                 continue
             try:
-                loaded = _read(file)
-                frames = cut(_mirrored(loaded) if view in self.rightward else loaded, size)
+                frames = cut(_read(file), size, mirrored=view in self.rightward)
             except DatasetError as error:
                 findings.broken.append(f"{name}/{file.name} ({error})")
                 continue
@@ -98,7 +97,9 @@ def opengait(rightward: Collection[str] = (), grid: Grid | None = None) -> Layou
     return Layout("opengait", looks, is_opengait, scan, grid)
 
 
-def cut(frames: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
+def cut(
+    frames: NDArray[Any], size: tuple[int, int], *, mirrored: bool = False
+) -> NDArray[np.uint8]:
     """Cut frames uint8 or bool `[T, S, S]`, S 64 or 128, to a walk uint8 `[T, H, W]`.
 
     Raises:
@@ -114,7 +115,7 @@ def cut(frames: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
     height, width = size
     if square < height:
         raise DatasetError(f"expected frames of {height} rows for {size}, got {square} rows")
-    grey = frames.astype(np.uint8)
+    grey = (_mirrored(frames) if mirrored else frames).astype(np.uint8)
     if grey.size and grey.max() == 1:
         grey *= np.uint8(255)
     if square == height:
