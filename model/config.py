@@ -25,6 +25,8 @@ from model.walkers import CONDITIONS, VIEWS, WalkerSettings
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "step")
+LARGEST_SEED = 2**63 - 1
+"""NumPy takes no seed below 0, and torch none much above this."""
 
 _Built = TypeVar("_Built")
 
@@ -75,6 +77,8 @@ class DataConfig:
                 "data: expected layout, partition, train_subjects and train_ids beside a path, "
                 "got walkers"
             )
+        if self.train_subjects is not None:
+            check_at_least(1, "data", self, "train_subjects")
         _expect_different(self.walkers or ())
         _expect_known("data.layout", self.layout, LAYOUTS)
         _expect_known("data.partition", self.partition, PARTITIONS)
@@ -174,6 +178,8 @@ class TrainConfig:
             raise ConfigError(f"average: expected at least 0 and below 1, got {self.average}")
         if not self.meta_start > 0:
             raise ConfigError(f"meta_start: expected more than 0, got {self.meta_start}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"seed: expected 0 to {LARGEST_SEED}, got {self.seed}")
         for key in ("iterations", "checkpoint_every"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"{key}: expected at least 1, got {getattr(self, key)}")
@@ -279,7 +285,7 @@ def _of_kind(options: list[Any], value: Any, where: str) -> Any:
     """Return the dataclass whose `kind` the value names; the first one when it names none."""
     kinds = {option.kind: option for option in options}
     named = value.get("kind", options[0].kind) if isinstance(value, Mapping) else options[0].kind
-    if named not in kinds:
+    if named not in tuple(kinds):  # which may be anything, a list too
         raise ConfigError(f"{where}.kind: expected one of {tuple(kinds)}, got {named!r}")
     return kinds[named]
 
