@@ -6,6 +6,7 @@ A route without a row, or one that is not guarded, keeps the service from starti
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -22,7 +23,6 @@ from service.errors import (
     BusyError,
     CrossOriginError,
     ForeignGalleryError,
-    InvalidFieldError,
     MissingScopeError,
     UnsupportedFormatError,
     UploadTimeoutError,
@@ -133,9 +133,12 @@ def _check_room(request: Request) -> None:
 
 def _check_headers(request: Request) -> None:
     """Refuse two where one is read: a proxy that reads the other would have judged another key."""
-    counts = {name: len(request.headers.getlist(name)) for name in _READ_ONCE}
+    _check_once("header", {name: len(request.headers.getlist(name)) for name in _READ_ONCE})
+
+
+def _check_once(where: str, counts: Mapping[str, int]) -> None:
     faults = [
-        {"loc": ("header", name), "msg": f"expected it once, got it {count} times"}
+        {"loc": (where, name), "msg": f"expected it once, got it {count} times"}
         for name, count in counts.items()
         if count > 1
     ]
@@ -155,7 +158,10 @@ def _query_names(dependant: Dependant) -> set[str]:
 
 
 def _check_query(request: Request, known: frozenset[str]) -> None:
-    """Refuse a name that is not read: who mistypes `gallery` would enrol into another one."""
+    """Refuse a name that is not read, or comes twice.
+
+    Who mistypes `gallery` would enrol into another one, and of two values one would not count.
+    """
     faults = [
         {
             "loc": ("query", name[:80]),
@@ -166,6 +172,7 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
     ]
     if faults:
         raise RequestValidationError(faults)
+    _check_once("query", Counter(name for name, _ in request.query_params.multi_items()))
 
 
 def operation_of(route: APIRoute) -> str:
@@ -287,8 +294,7 @@ def _gallery_of(request: Request, operation: str) -> str | None:
     # It is named in the path or the query, never in the body, so that it is judged before that is
     # read. A second name would be another than the one that the route takes, so it is refused.
     named = request.query_params.getlist("gallery")
-    if len(named) > 1:
-        raise InvalidFieldError(f"expected one `gallery` in the query, got {len(named)}")
+    _check_once("query", {"gallery": len(named)})
     path: str | None = request.path_params.get("name")
     if path is not None:
         return path

@@ -107,13 +107,7 @@ async def _receive_form(
 
 
 def _query_fields(request: Request) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in fields:
-            raise InvalidFieldError(f"expected one `{name}` in the query, got two")
-        if name in TEXT_FIELDS:
-            fields[name] = value
-    return fields
+    return {name: value for name, value in request.query_params.items() if name in TEXT_FIELDS}
 
 
 def _announced(request: Request, limits: Limits) -> int:

@@ -198,7 +198,7 @@ def test_a_key_opens_the_gallery_in_the_path(
 def test_nobody_names_two_galleries_or_one_in_the_body(keyed: Keyed) -> None:
     headers = bearer(keyed.keys["identify", OWN])
     twice = keyed.caller.get(f"/info?gallery={OWN}&gallery={FOREIGN}", headers=headers)
-    assert (twice.status_code, twice.json()["code"]) == (422, "invalid_field")
+    assert (twice.status_code, twice.json()["code"]) == (422, "invalid_request")
     data, files = {"gallery": FOREIGN}, {"sequence": ("x", WALK)}
     answer = keyed.caller.post("/identify", headers=headers, data=data, files=files)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")

@@ -33,6 +33,27 @@ def test_no_route_takes_a_name_in_the_query_that_it_does_not_read(
     check_problem(client.get(path), 422, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "/subjects?limit=1&limit=2", "limit"),
+        ("GET", "/subjects/ann?after=x&limit=1&after=x", "after"),
+        ("DELETE", "/subjects/ann?gallery=main&gallery=main", "gallery"),
+        ("POST", "/enroll?subject=ann&subject=ben", "subject"),
+        ("POST", "/calibrate?gallery=main&gallery=lab", "gallery"),
+    ],
+)
+def test_a_name_in_the_query_comes_once(
+    client: Caller, gallery: Gallery, method: str, path: str, name: str
+) -> None:
+    assert client.post("/enroll", **ANN).status_code == 201
+    response = client.request(method, path, files=sequence(npy(walker(12))))
+    check_problem(response, 422, "invalid_request")
+    (fault,) = response.json()["errors"]
+    assert fault == {"where": f"query.{name}", "message": "expected it once, got it 2 times"}
+    assert gallery.size().samples == 1
+
+
 def test_a_text_field_may_stand_in_the_query_of_a_form(client: Caller) -> None:
     assert client.post("/enroll?subject=ann&gallery=main", files=sequence(WALK)).status_code == 201
     asked = client.post("/identify/batch?limit=1", files=sequence(WALK))
