@@ -189,9 +189,10 @@ class Current:
         update = news(connection, gallery, self._seen, self.model, damaged)
         if update.head == self._seen:
             return update.head
-        self._settings = read_settings(connection, gallery)
-        self._calibration = read_calibration(connection, update.head.generation)
+        settings = read_settings(connection, gallery)
+        calibration = read_calibration(connection, update.head.generation)
         with self._searching.alone():
+            self._settings, self._calibration = settings, calibration
             # Whatever fails half-way leaves an index that has seen nothing: it starts over.
             self._seen = None
             if update.starts_over:

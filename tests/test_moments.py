@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 from sqlalchemy import event
 
 from gallery import Gallery, InvalidLimit, ModelMismatch, SubjectNotFound
+from tests.waiting import wait_until
 
 
 def opened(folder: Path, model: str = "model-a") -> Gallery:
@@ -38,6 +40,20 @@ def test_a_moment_stays_as_it_was_while_another_process_writes(
         assert moment.settings == gallery._current.settings
     assert gallery.identify(PROBE)[0].subject == "cem"
     there.close()
+
+
+def test_a_moment_keeps_its_settings_while_this_process_follows_a_change(gallery: Gallery) -> None:
+    writer = Thread(
+        target=lambda: [gallery.change_settings({"aggregation": "mean"}), gallery.size()]
+    )
+    searching = gallery._current._searching
+    with gallery.moment() as moment:
+        before = moment.settings
+        writer.start()
+        wait_until(lambda: searching._writers_waiting == 1)
+        assert (moment.settings, moment.calibration) == (before, None)
+    writer.join()
+    assert gallery.settings().aggregation == "mean"
 
 
 def test_a_moment_looks_at_the_store_once(gallery: Gallery) -> None:
