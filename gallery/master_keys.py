@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
+from gallery.adopted_key import check_master_key_of_now
 from gallery.ciphers import MasterKey, Slot
 from gallery.contents import seal_subject
 from gallery.database import Database, vault_of
@@ -75,7 +76,8 @@ def rotate(database: Database, new: MasterKey) -> int:
 
     Raises:
         WrongMasterKey: the database was opened without its master key, or `new` is the same.
-        StoreUnavailable: the key of a subject, which it names, is damaged.
+        StoreUnavailable: the key of a subject, which it names, is damaged, or another process has
+            changed the master key since this one opened the database.
 
     """
     with database.writing() as connection:
@@ -89,6 +91,7 @@ def rotate(database: Database, new: MasterKey) -> int:
                 "with `metagait masterkey new`"
             )
         database.migrate_alone(connection)  # nobody makes a gallery meanwhile, and enrols in it
+        check_master_key_of_now(connection)
         for gallery in list(connection.scalars(select(galleries.c.id))):
             lock(connection, gallery)
         sealed = select(subjects).where(subjects.c.wrapped_key.is_not(None))
@@ -120,6 +123,7 @@ def encrypt_plain(database: Database) -> int:
 
     Raises:
         WrongMasterKey: the database was opened without a master key.
+        StoreUnavailable: another process has changed it since.
 
     """
     if database.vault.master is None:
@@ -131,6 +135,7 @@ def encrypt_plain(database: Database) -> int:
     for row in rows:
         with database.writing() as connection:
             lock(connection, row.gallery)
+            check_master_key_of_now(connection)
             is_there = select(subjects.c.id).where(subjects.c.id == row.id)
             if connection.scalar(is_there) is not None:
                 count += seal_subject(connection, row.id)

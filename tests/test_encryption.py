@@ -24,7 +24,7 @@ from gallery.store import Store
 from tests.waiting import wait_until
 
 LENGTH = 64
-KEY, OTHER = MasterKey(bytes(range(32))), MasterKey(bytes(range(1, 33)))
+KEY, OTHER, THIRD = (MasterKey(bytes(range(first, first + 32))) for first in range(3))
 
 
 def open_gallery(location, key=KEY, **options):
@@ -199,6 +199,20 @@ def test_a_process_from_before_a_rotation_seals_nobody_with_the_old_key(location
     gallery = open_gallery(location, OTHER)
     assert gallery.status().samples == 1
     gallery.close()
+
+
+@pytest.mark.parametrize("work", [encrypt_plain, lambda database: rotate(database, THIRD)])
+def test_a_command_from_before_a_rotation_seals_nobody_with_the_old_key(location, work):
+    gallery = open_gallery(location, None)
+    sample_id = enroll(gallery, "anna", 1)
+    gallery.close()
+    with closing(Store.open(location, master_key=KEY)) as late:
+        with closing(Database(location, Vault(KEY))) as database:
+            rotate(database, OTHER)
+        with pytest.raises(StoreUnavailable, match=f"expected the master key {OTHER.fingerprint}"):
+            work(late.database)
+    with closing(Store.open(location, master_key=OTHER)) as store:
+        assert (store.silhouettes(sample_id) == walk(1)).all()
 
 
 def test_a_process_from_before_a_rotation_can_still_erase(location):
