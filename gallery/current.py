@@ -133,12 +133,15 @@ class Current:
         """Tell whether a subject has a sample that is indexed; the index is held still."""
         return self._owners.samples_of(subject) > 0
 
-    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32]) -> Looked:
-        """Look for rows that should be gone, by their own embeddings float32 `[N, L]` as well."""
+    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32], generation: int) -> Looked:
+        """Look for rows that should be gone, as well by their embeddings float32 `[N, L]`.
+
+        These are of `generation`; to search by them where another one answers would show nothing.
+        """
         searches, found = 0, 0
         with self._searching.shared():
             indexed = sum(row in self._owners for row in rows)
-            if probes.shape[1:] == (self.model.embedding_length,) and len(self._index):
+            if generation == self.generation and len(self._index):
                 searches = len(probes)
                 found = sum(finds_any(self._index, embedding, rows) for embedding in probes)
         return Looked(indexed, searches, found)

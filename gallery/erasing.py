@@ -50,6 +50,8 @@ class Erased:
     token: str
     probes: NDArray[np.float32]
     """Some embeddings float32 `[N, L]` of the live generation, as they were."""
+    generation: int
+    """Which one that was."""
 
 
 def erase_subject(store: Store, subject: str, actor: str = audit.LOCAL) -> Erased:
@@ -178,7 +180,7 @@ def _erase(
     entry = audit.Entry("erase", "erased", actor, head.generation, subject.token, counts)
     audit.append(connection, store.gallery_id, [entry])
     erasure = Erasure(subject.subject, len(rows), salt, receipt)
-    return Erased(erasure, tuple(rows), subject.token, probes)
+    return Erased(erasure, tuple(rows), subject.token, probes, head.generation)
 
 
 def _probes(connection: Connection, head: Head, rows: Sequence[int]) -> NDArray[np.float32]:

@@ -23,8 +23,8 @@ class Follower(Protocol):
     def catch_up(self) -> None:
         """Follow every write that was acknowledged before."""
 
-    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32]) -> Looked:
-        """Look for rows that should be gone, by their own embeddings float32 `[N, L]` as well."""
+    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32], generation: int) -> Looked:
+        """Look for rows that should be gone, as well by their embeddings of `generation`."""
 
 
 class Scrubber:
@@ -56,7 +56,7 @@ class Scrubber:
     def _proven(self, erased: erasing.Erased) -> Erasure:
         self._current.catch_up()
         files = self._store.database.erased_bytes if self.scrub() else "pending"
-        looked = self._current.look_for(erased.rows, erased.probes)
+        looked = self._current.look_for(erased.rows, erased.probes, erased.generation)
         proof = erasing.prove(self._store, looked, erased, files)
         return erasing.finish(self._store, erased, proof)
 

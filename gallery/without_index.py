@@ -25,7 +25,7 @@ class NoIndex:
     def catch_up(self) -> None:
         """Follow nothing."""
 
-    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32]) -> Looked:
+    def look_for(self, rows: Sequence[int], probes: NDArray[np.float32], generation: int) -> Looked:
         """Find nothing, and say that nothing was searched."""
         return Looked(0, 0, 0)
 

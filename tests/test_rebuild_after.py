@@ -22,6 +22,7 @@ from gallery.rebuild import rebuild
 from gallery.store import Store
 from tests.rebuilding import (
     OLD,
+    FakeEncoder,
     assert_finds,
     enroll,
     new_encoder,
@@ -150,6 +151,14 @@ def arguments_of(*words):
     parser = argparse.ArgumentParser()
     configure(parser)
     return parser.parse_args(words)
+
+
+def test_a_receipt_counts_no_search_by_what_another_model_embedded(tmp_path, store):
+    replica = open_gallery(tmp_path, OLD)
+    rebuild(store, FakeEncoder("model-new", OLD.facts.embedding_length, -3.0))
+    proof = replica.erase_subject("s3").receipt.proof
+    assert (proof.searches, proof.found, proof.indexed, proof.rows) == (0, 0, 0, 0)
+    replica.close()
 
 
 def test_the_command_rolls_back_and_drops(tmp_path, store, capsys):
