@@ -19,7 +19,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.problems import Kind, ProblemResponse, answer
-from service.request_ids import HEADER, id_of, under
+from service.request_ids import HEADER, current_request_id, id_of, under
 from service.security import safe_headers
 
 # Longer than proxies keep an idle connection, so that they never send into one that just closed.
@@ -28,6 +28,7 @@ REFUSED_AT_A_TIME = 128
 """Connections beyond the number that are told so; more are closed without a word."""
 _TOO_MANY = "too_many_connections"
 _LOG = logging.getLogger("metagait.service")
+_SAID_ALREADY = ("Invalid HTTP request", "Unsupported upgrade", "No supported WebSocket")
 _NO_HTTP = Kind(400, "bad_request", "Bad Request")
 
 _Owed = Literal["head", "body", "nothing"]
@@ -48,6 +49,7 @@ class Patience:
 
 def server_config(app: object, patience: Patience, *, drain_s: int) -> uvicorn.Config:
     """Configure a server whose connections are of `patience`, and that leaves in `drain_s`."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         lifespan="on",
@@ -106,15 +108,19 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; after an answer that has begun, only by closing."""
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            problem = _no_http(self._headers_in_work())
-            for event in (
-                h11.Response(status_code=problem.status_code, headers=problem.raw_headers),
-                h11.Data(data=bytes(problem.body)),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
+        with under(id_of(self._headers_in_work())):
+            _LOG.info("refused what is no HTTP/1.1, or has too much before its body")
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                self._send(_no_http())
         self.transport.close()
+
+    def _send(self, problem: ProblemResponse) -> None:
+        for event in (
+            h11.Response(status_code=problem.status_code, headers=problem.raw_headers),
+            h11.Data(data=bytes(problem.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
 
     def _headers_in_work(self) -> Headers:
         """Give the headers of a request that is not answered yet; none where there is none."""
@@ -160,11 +166,12 @@ class Connection(H11Protocol):
         return self.loop.call_later(seconds, act)
 
 
-def _no_http(asked: Headers) -> ProblemResponse:
+def _no_http() -> ProblemResponse:
     """Answer what is no HTTP as all else is answered: under an id, and safe in a browser."""
-    request_id = id_of(asked)
-    with under(request_id):
-        _LOG.info("refused what is no HTTP/1.1, or has too much before its body")
-        headers = {HEADER: request_id, **safe_headers(), "Connection": "close"}
-        sentence = "expected a request of HTTP/1.1, got what is none"
-        return answer(_NO_HTTP, sentence, headers=headers)
+    headers = {HEADER: current_request_id() or "", **safe_headers(), "Connection": "close"}
+    return answer(_NO_HTTP, "expected a request of HTTP/1.1, got what is none", headers=headers)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Pass over what uvicorn says of a single request: ours say it, under the request's id."""
+    return not record.getMessage().startswith(_SAID_ALREADY)

@@ -1,6 +1,8 @@
 """Connections made to be kept: no head, half a head, half a body, an answer that nobody reads."""
 
+import io
 import json
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ import pytest
 from gallery import Gallery
 from service.app import create_app
 from service.connections import REFUSED_AT_A_TIME, Patience
+from service.logs import JsonLines
 from service.security import safe_headers
 from service.settings import Settings
 from tests.caller import listening
@@ -127,6 +130,52 @@ def test_what_is_no_http_is_a_problem_too(serve: Serve, sent: bytes) -> None:
     assert (problem["status"], problem["code"]) == (400, "bad_request")
     assert problem["request_id"] == headers["x-request-id"]
     assert problem["detail"].startswith("expected")
+
+
+@contextmanager
+def logged() -> Iterator[io.StringIO]:
+    """Collect what the service would write to its log meanwhile."""
+    handler = logging.StreamHandler(text := io.StringIO())
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield text
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+
+
+@pytest.mark.parametrize(
+    "before", [b"", ALIVE.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")]
+)
+def test_a_request_that_is_no_http_has_one_line_in_the_log_and_it_has_its_id(
+    serve: Serve, before: bytes
+) -> None:
+    with connected(serve(Patience())) as connection, logged() as text:
+        if before:
+            connection.sendall(before)
+            assert answer(connection)[0] == 200
+        connection.sendall(b"HELO there\r\n\r\n")
+        told = None if before else answer(connection)[1]["x-request-id"]
+        assert is_closed(connection)
+    lines = [json.loads(line) for line in text.getvalue().splitlines()]
+    (said,) = (line for line in lines if "HTTP" in line["message"])
+    assert said["request_id"] == (told or said["request_id"])
+
+
+def test_a_wish_for_another_protocol_is_logged_as_the_request_that_it_comes_with(
+    serve: Serve,
+) -> None:
+    wish = ALIVE.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    with connected(serve(Patience())) as connection, logged() as text:
+        connection.sendall(wish)
+        assert answer(connection)[0] == 200
+        wait_until(lambda: "answered" in text.getvalue())
+    lines = [json.loads(line) for line in text.getvalue().splitlines()]
+    assert [line for line in lines if line["level"] != "info"] == []
 
 
 def test_a_body_that_is_no_http_is_refused_under_the_id_of_its_request(
