@@ -27,7 +27,12 @@ async def _named_rooms(request: Request, name: Name) -> AsyncIterator[Rooms]:
 NamedRooms = Annotated[Rooms, Depends(_named_rooms)]
 
 
-@router.get("/galleries", operation_id="list_galleries", responses=responses(503))
+@router.get(
+    "/galleries",
+    operation_id="list_galleries",
+    response_description="The names of the galleries, and how much each holds",
+    responses=responses(503),
+)
 async def list_galleries(galleries: GalleriesHere, caller: CallerHere) -> schemas.Galleries:
     """List the galleries of the store that the key is for."""
     return await _listed(galleries, caller)
@@ -36,6 +41,7 @@ async def list_galleries(galleries: GalleriesHere, caller: CallerHere) -> schema
 @router.put(
     _GALLERY,
     operation_id="make_gallery",
+    response_description="It is made, and empty: what it holds, and how it is set",
     status_code=201,
     responses={
         200: {"model": schemas.GalleryDetail, "description": "There was one of that name before"},
@@ -56,6 +62,7 @@ async def make_gallery(
 @router.delete(
     _GALLERY,
     operation_id="delete_gallery",
+    response_description="It is deleted; these are left",
     responses=responses(404, 409, 422, 503, 507),
 )
 async def delete_gallery(
@@ -69,13 +76,23 @@ async def delete_gallery(
     return await _listed(galleries, caller)
 
 
-@router.get(_GALLERY, operation_id="read_gallery", responses=responses(404, 503))
+@router.get(
+    _GALLERY,
+    operation_id="read_gallery",
+    response_description="What it holds, how it is set, and what was measured of its threshold",
+    responses=responses(404, 503),
+)
 async def read_gallery(rooms: NamedRooms) -> schemas.GalleryDetail:
     """Show what the gallery holds, its settings, and its calibration."""
     return await _detail(rooms)
 
 
-@router.patch(_GALLERY, operation_id="change_gallery", responses=responses(404, 422, 503))
+@router.patch(
+    _GALLERY,
+    operation_id="change_gallery",
+    response_description="The gallery as it is set now",
+    responses=responses(404, 422, 503),
+)
 async def change_gallery(
     rooms: NamedRooms, changes: schemas.GalleryChanges
 ) -> schemas.GalleryDetail:
@@ -84,7 +101,12 @@ async def change_gallery(
     return await _detail(rooms)
 
 
-@router.post("/calibrate", operation_id="calibrate", responses=responses(409, 422, 503, 507))
+@router.post(
+    "/calibrate",
+    operation_id="calibrate",
+    response_description="The threshold that decides from now on, and what was measured of it",
+    responses=responses(409, 422, 503, 507),
+)
 async def calibrate(
     rooms: RoomsHere, caller: CallerHere, wanted: schemas.CalibrationWanted, once: OnceHere
 ) -> schemas.Calibration:

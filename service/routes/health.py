@@ -22,13 +22,20 @@ def installed_version() -> str:
         return "0"
 
 
-@router.get("/livez", operation_id="livez", responses=responses())
+@router.get(
+    "/livez", operation_id="livez", response_description="The process lives", responses=responses()
+)
 async def livez() -> schemas.Alive:
     """Answer as long as the process does."""
     return schemas.Alive()
 
 
-@router.get("/readyz", operation_id="readyz", responses=responses(503))
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    response_description="Walks are worked on, and every one that is enrolled is found",
+    responses=responses(503),
+)
 async def readyz(rooms: OwnRooms) -> schemas.Ready:
     """Answer 200 only while walks can be worked on and the index equals the store.
 
@@ -61,7 +68,12 @@ def check_gallery(rooms: Rooms, status: GalleryStatus) -> None:
         raise NotReadyError("expected an index that equals its store, got one that does not yet")
 
 
-@router.get("/info", operation_id="info", responses=responses(503))
+@router.get(
+    "/info",
+    operation_id="info",
+    response_description="What runs here, on which gallery, and its limits",
+    responses=responses(503),
+)
 async def info(rooms: RoomsHere) -> schemas.Info:
     """Say which model runs where, on which gallery, and what an upload may hold."""
     status = await rooms.ask(rooms.gallery.status)

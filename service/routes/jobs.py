@@ -25,6 +25,7 @@ JobId = Annotated[str, Path(description="the id that `POST /rebuild` answered")]
 @router.post(
     "/rebuild",
     operation_id="rebuild",
+    response_description="The rebuild has begun; `Location` says where to see how it stands",
     status_code=202,
     responses={
         202: {"links": JOB, "headers": {"Location": _LOCATION}},
@@ -54,20 +55,36 @@ async def rebuild(
     return job
 
 
-@router.get("/jobs", operation_id="list_jobs", responses=responses(503))
+@router.get(
+    "/jobs",
+    operation_id="list_jobs",
+    response_description="The latest rebuilds, and how far each has come",
+    responses=responses(503),
+)
 async def list_jobs(rooms: RoomsHere) -> schemas.Jobs:
     """List the latest rebuilds, the last one first."""
     latest = await rooms.ask(rooms.jobs.latest)
     return schemas.Jobs(jobs=tuple(schemas.Job.of(watched) for watched in latest))
 
 
-@router.get(_JOB, operation_id="read_job", responses=responses(404, 503))
+@router.get(
+    _JOB,
+    operation_id="read_job",
+    response_description="How far it has come, and what ended it, if anything did",
+    responses=responses(404, 503),
+)
 async def read_job(rooms: RoomsHere, job_id: JobId) -> schemas.Job:
     """Show how a rebuild stands."""
     return schemas.Job.of(await rooms.ask(rooms.jobs.get, job_id))
 
 
-@router.delete(_JOB, operation_id="cancel_job", status_code=202, responses=responses(404, 503))
+@router.delete(
+    _JOB,
+    operation_id="cancel_job",
+    response_description="How it stands: it stops soon, unless it was done before",
+    status_code=202,
+    responses=responses(404, 503),
+)
 async def cancel_job(rooms: RoomsHere, job_id: JobId) -> schemas.Job:
     """Stop a rebuild after the batch that it is at; what it embedded is kept for a later one."""
     return schemas.Job.of(await rooms.ask(rooms.jobs.cancel, job_id))

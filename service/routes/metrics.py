@@ -24,6 +24,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/metrics",
     operation_id="metrics",
+    response_description="The figures, a line each",
     response_class=Response,
     responses={**_TEXT, **responses()},
 )

@@ -28,6 +28,7 @@ SampleId = Annotated[str, Path(description="the id that an enrolment answered")]
 @router.get(
     "/subjects",
     operation_id="list_subjects",
+    response_description="A page of subjects, each with the number of its samples",
     responses={200: {"links": FIRST_LISTED}, **responses(422, 503)},
 )
 async def list_subjects(
@@ -50,6 +51,7 @@ async def list_subjects(
 @router.put(
     "/subjects/{subject:path}/consent",
     operation_id="record_consent",
+    response_description="The consent as it was recorded",
     responses=responses(403, 404, 422, 503, 507),
 )
 async def record_consent(
@@ -64,6 +66,7 @@ async def record_consent(
 @router.get(
     _SUBJECT,
     operation_id="read_subject",
+    response_description="The subject, with a page of its samples, oldest first",
     responses={200: {"links": FIRST_SAMPLE}, **responses(404, 422, 503)},
 )
 async def read_subject(
@@ -90,6 +93,7 @@ async def read_subject(
 @router.delete(
     _SUBJECT,
     operation_id="erase_subject",
+    response_description="The subject is gone; the receipt says how it was checked",
     responses={200: {"links": ERASED}, **responses(403, 404, 422, 503)},
 )
 async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId) -> schemas.Erased:
@@ -102,6 +106,7 @@ async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId
 @router.delete(
     "/samples/{sample_id}",
     operation_id="erase_sample",
+    response_description="The sample is gone; the receipt says how it was checked",
     responses={200: {"links": ERASED}, **responses(403, 404, 422, 503)},
 )
 async def erase_sample(rooms: RoomsHere, caller: CallerHere, sample_id: SampleId) -> schemas.Erased:
@@ -111,14 +116,22 @@ async def erase_sample(rooms: RoomsHere, caller: CallerHere, sample_id: SampleId
     return schemas.Erased.model_validate(erasure)
 
 
-@router.get("/receipts/{receipt_id}", operation_id="read_receipt", responses=responses(404, 503))
+@router.get(
+    "/receipts/{receipt_id}",
+    operation_id="read_receipt",
+    response_description="The receipt, as the erasure answered it",
+    responses=responses(404, 503),
+)
 async def read_receipt(rooms: RoomsHere, receipt_id: ReceiptId) -> schemas.Receipt:
     """Show the receipt of an erasure again; it names nobody."""
     return schemas.Receipt.model_validate(await rooms.ask(rooms.gallery.receipt, receipt_id))
 
 
 @router.get(
-    "/samples/{sample_id}/walk", operation_id="read_walk", responses=responses(404, 422, 503)
+    "/samples/{sample_id}/walk",
+    operation_id="read_walk",
+    response_description="The frames as they were enrolled, row by row in one picture",
+    responses=responses(404, 422, 503),
 )
 async def read_walk(rooms: RoomsHere, sample_id: SampleId) -> schemas.Picture:
     """Show the enrolled silhouettes of a sample as one picture."""

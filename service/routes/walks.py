@@ -46,6 +46,7 @@ _FORCE = "`true` enrols a walk of poor quality all the same, with a key of the s
 @router.post(
     "/enroll",
     operation_id="enroll",
+    response_description="The walk is enrolled; `sample_id` names it from now on",
     status_code=201,
     responses={
         200: {
@@ -85,6 +86,7 @@ async def enroll(arrived: ArrivalHere, response: Response) -> schemas.Enrolled:
 @router.post(
     "/identify",
     operation_id="identify",
+    response_description="The decision, and the nearest subjects, nearest first",
     responses={**_PROBLEMS, **responses(409)},
     openapi_extra=walk_body(limit=_LIMIT, metadata=_VIEW),
 )
@@ -108,6 +110,7 @@ async def identify(arrived: ArrivalHere) -> schemas.Identified:
 @router.post(
     "/identify/batch",
     operation_id="identify_batch",
+    response_description="An item for each walk, in the order sent: `identified`, or its `problem`",
     responses={**_PROBLEMS, **responses(409)},
     openapi_extra=batch_body(limit=_LIMIT, metadata=f"{_VIEW}; of every walk"),
 )
@@ -134,6 +137,7 @@ async def identify_batch(arrived: ArrivalHere) -> schemas.IdentifiedBatch:
 @router.post(
     "/verify",
     operation_id="verify",
+    response_description="The decision, and the distance to the nearest walk of the subject",
     responses={**_PROBLEMS, **responses(404, 409)},
     openapi_extra=walk_body("subject", subject="whose walk it is claimed to be", metadata=_VIEW),
 )
@@ -153,7 +157,13 @@ async def verify(arrived: ArrivalHere) -> schemas.Verified:
     return await arrived.once.upload(arrived.upload, schemas.Verified, work)
 
 
-@router.post("/preview", operation_id="preview", responses=_PROBLEMS, openapi_extra=walk_body())
+@router.post(
+    "/preview",
+    operation_id="preview",
+    response_description="The walk as the model sees it, in one picture, and how good it is",
+    responses=_PROBLEMS,
+    openapi_extra=walk_body(),
+)
 async def preview(rooms: RoomsHere, upload: UploadHere) -> schemas.Preview:
     """Show a walk as the model will see it, with its quality; nothing is stored or embedded."""
     aligned = await rooms.align(upload)
