@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, func, make_url, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from gallery.ciphers import Vault
 from gallery.errors import (
@@ -205,6 +207,27 @@ class Database:
             connection = plain.execution_options(**options)
             with connection.begin():
                 yield connection
+
+
+class Unindexed(FunctionElement[Any]):
+    """A column that SQLite does not look up by an index.
+
+    It knows nothing of the rows and takes any equality for a rare one: for the next few of a
+    gallery it then reads and sorts everybody in it. A server knows.
+    """
+
+    name = "unindexed"
+    inherit_cache = True
+
+
+@compiles(Unindexed)
+def _as_it_is(element: Unindexed, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
+@compiles(Unindexed, "sqlite")
+def _with_a_plus(element: Unindexed, compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(element.clauses, **options)}"
 
 
 def vault_of(connection: Connection) -> Vault:

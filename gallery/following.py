@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
 from gallery.contents import SEALED_BY, readable_embeddings
+from gallery.database import Unindexed
 from gallery.errors import SampleDamaged
 from gallery.generations import Head, Model, count_missing, is_kept, read_head
 from gallery.schema import ERASED, changes, embeddings, samples, subjects
@@ -28,6 +29,12 @@ CHUNK = 256
 _ROLL = 8192
 _NONE = np.empty(0, np.int64)
 _OWNER = (samples.c.id, samples.c.sample_id, subjects.c.subject)
+_OWNED: Select[Any] = (
+    select(*_OWNER, embeddings, *SEALED_BY)
+    .select_from(samples)
+    .join(subjects, subjects.c.id == samples.c.subject)
+    .join(embeddings, embeddings.c.sample == samples.c.id)
+)
 
 
 Damaged = dict[int, SampleDamaged]
@@ -115,9 +122,7 @@ def chunks(
 
     With `by_subject` the samples of a subject follow one another.
     """
-    query = _embedded(generation)
-    if by_subject:
-        query = query.order_by(None).order_by(samples.c.subject, samples.c.id)
+    query = _in_order_of_subjects(generation) if by_subject else _embedded(generation)
     # Closed also where a damaged row ends it: a cursor of the server must not outlive the reading.
     with connection.execution_options(yield_per=CHUNK).execute(query) as streamed:
         for partition in streamed.partitions():
@@ -140,7 +145,7 @@ def _changed(connection: Connection, gallery: int, after: int) -> tuple[list[int
 def chunks_of(
     connection: Connection, head: Head, wanted: Sequence[int], damaged: Damaged | None = None
 ) -> Iterator[Chunk]:
-    """Read these rows of the head's generation, in the order given.
+    """Read these rows of the head's generation, 256 at a time, each time in the order of the rows.
 
     Those that cannot be read are left out and entered into `damaged`, where that is given.
 
@@ -157,15 +162,18 @@ def chunks_of(
             yield chunk
 
 
+# Both give the rows in the order of an index: to sort them, a database would first write every
+# embedding of the gallery to a file of its own, somewhere.
+
+
 def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(*_OWNER, embeddings, *SEALED_BY)
-        .select_from(samples)
-        .join(subjects, subjects.c.id == samples.c.subject)
-        .join(embeddings, embeddings.c.sample == samples.c.id)
-        .where(embeddings.c.generation == generation, *conditions)
-        .order_by(samples.c.id)
-    )
+    is_wanted = embeddings.c.generation == generation
+    return _OWNED.where(is_wanted, *conditions).order_by(embeddings.c.sample)
+
+
+def _in_order_of_subjects(generation: int) -> Select[Any]:
+    is_wanted = Unindexed(embeddings.c.generation) == generation
+    return _OWNED.where(is_wanted).order_by(samples.c.subject, samples.c.id)
 
 
 def _chunk(

@@ -200,10 +200,15 @@ def is_kept(connection: Connection, generation: int) -> bool:
 
 def is_missing(gallery: int, generation: int) -> ColumnElement[bool]:
     """Select the sample rows of a gallery that have no embedding in the generation."""
+    return and_(samples.c.gallery == gallery, has_no(generation))
+
+
+def has_no(generation: int) -> ColumnElement[bool]:
+    """Select the sample rows, of any gallery, that have no embedding in the generation."""
     embedded = select(embeddings.c.sample).where(
         embeddings.c.generation == generation, embeddings.c.sample == samples.c.id
     )
-    return and_(samples.c.gallery == gallery, ~embedded.exists())
+    return ~embedded.exists()
 
 
 def count_missing(connection: Connection, gallery: int, generation: int) -> int:

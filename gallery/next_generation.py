@@ -14,10 +14,12 @@ from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from gallery.audit import LOCAL, Entry, append
 from gallery.contents import STORED_SILHOUETTES, insert_embeddings, silhouettes_from
+from gallery.database import Unindexed
 from gallery.errors import RebuildFailed, RebuildRefused, SampleDamaged
 from gallery.generations import (
     Model,
     find_or_add,
+    has_no,
     is_kept,
     is_missing,
     lock,
@@ -159,7 +161,9 @@ def _next_walks(
     connection: Connection, gallery: int, generation: int, after: int, limit: int
 ) -> Window:
     query = (
-        STORED_SILHOUETTES.where(samples.c.id > after, is_missing(gallery, generation))
+        STORED_SILHOUETTES.where(
+            samples.c.id > after, Unindexed(samples.c.gallery) == gallery, has_no(generation)
+        )
         .order_by(samples.c.id)
         .limit(limit)
     )

@@ -18,7 +18,7 @@ from gallery.contents import (
     readable_embeddings,
     silhouettes_from,
 )
-from gallery.database import Database, vault_of
+from gallery.database import Database, Unindexed, vault_of
 from gallery.errors import SilhouettesNotKept
 from gallery.finding import (
     find_sample,
@@ -192,8 +192,10 @@ class Store:
 
     def kept(self, connection: Connection) -> Kept:
         """Read what the gallery keeps, as the caller's transaction sees it."""
-        without = (samples.c.gallery == self.gallery_id) & (samples.c.frames == 0)
-        plain = (subjects.c.gallery == self.gallery_id) & subjects.c.wrapped_key.is_(None)
+        # Read as they lie on the disk; in the order of an index it takes ten times as long.
+        without = (Unindexed(samples.c.gallery) == self.gallery_id) & (samples.c.frames == 0)
+        is_plain = subjects.c.wrapped_key.is_(None)
+        plain = (Unindexed(subjects.c.gallery) == self.gallery_id) & is_plain
         return Kept(
             retention=self.retention(connection),
             without_silhouettes=connection.scalar(select(func.count()).where(without)) or 0,
