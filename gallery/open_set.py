@@ -62,12 +62,13 @@ class Ranked:
 
     def threshold(self, fpir: float) -> float:
         """The largest distance at which at most `fpir` of the searches are nearer."""
-        return float(self._thresholds[int(np.floor(fpir * len(self.distances) + _ROUNDING))])
+        allowed = int(np.floor(fpir * len(self.distances) + _ROUNDING))
+        return float(self._thresholds[min(allowed, len(self.distances) - 1)])
 
     def thresholds(self, fpir: float, weights: NDArray[np.integer]) -> NDArray[np.float64]:
         """The same for draws of searches: weights `[draws, n]`, in the order of the distances."""
         nearer = np.cumsum(weights, axis=1)
-        allowed = np.floor(fpir * nearer[:, -1:] + _ROUNDING)
+        allowed = np.minimum(np.floor(fpir * nearer[:, -1:] + _ROUNDING), nearer[:, -1:] - 1)
         refused = np.argmax(nearer > allowed, axis=1)
         thresholds: NDArray[np.float64] = self._thresholds[refused]
         return thresholds

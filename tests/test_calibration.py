@@ -133,6 +133,13 @@ def test_drawn_thresholds_are_those_of_the_drawn_searches():
         assert np.mean(repeated <= repeated[repeated > threshold].min()) > 0.2
 
 
+def test_a_rate_that_rounds_to_every_search_lets_the_last_one_be():
+    ranked = Ranked(np.arange(1.0, 101.0))
+    assert ranked.threshold(1 - 1e-12) == 99.5
+    drawn = np.ones((2, 100), np.int64)
+    assert ranked.thresholds(1 - 1e-12, drawn).tolist() == [99.5, 99.5]
+
+
 def test_an_interval_is_wider_when_walks_of_a_subject_agree():
     wrong = np.repeat(np.random.default_rng(5).random(40) < 0.3, 5)
     alone = bootstrap(np.arange(200), share(wrong))
