@@ -82,7 +82,10 @@ class Current:
 
     def catch_up(self) -> None:
         """Follow every write that was acknowledged before."""
-        if self._store.head() != self._seen:
+        head = self._store.head()
+        if head != self._seen:
+            if not head.generation:  # the gallery was deleted and made again meanwhile
+                self._store.adopt(self.model)
             with self._following, self._store.database.reading() as connection:
                 self._follow(connection)
 
@@ -164,6 +167,7 @@ class Current:
 
     def status(self) -> GalleryStatus:
         """Compare the index with the store, both as of one moment, and count what is there."""
+        self.catch_up()
         with self._following, self._store.database.reading() as connection:
             head = self._follow(connection)
             counts = self._store.counts(connection, head.generation)

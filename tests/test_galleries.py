@@ -34,6 +34,7 @@ from service.galleries import Galleries as ServedGalleries
 from service.settings import Settings
 from tests.caller import Caller, calling
 from tests.fakes import npy, walker
+from tests.galleries import embedding, open_gallery
 from tests.tiny_models import tiny_model
 
 
@@ -227,6 +228,21 @@ def test_galleries_by_themselves_on_each_database(location: Any) -> None:
     with closing(Gallery.open(location, model_id="n", embedding_length=3, name="lab")) as lab:
         assert lab.settings().aggregation == "nearest"
         assert lab.live_model().model_id == "n"
+
+
+def test_an_open_gallery_that_is_deleted_and_made_again_is_an_empty_one(location: Any) -> None:
+    with closing(open_gallery(location, name="lab")) as lab:
+        with closing(Galleries.open(location)) as stored:
+            for _ in range(2):
+                lab.enroll("anna", embedding(1), silhouettes=None)
+                lab.erase_subject("anna")
+                stored.delete("lab")
+                assert stored.make("lab")
+                assert lab.status().in_sync
+                assert (lab.live_model().model_id, lab.size().samples) == ("model-a", 0)
+            stored.delete("lab")
+            stored.make("lab")
+        assert lab.identify(embedding(1)) == ()
 
 
 def test_the_command_lists_makes_and_deletes(
