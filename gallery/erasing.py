@@ -15,7 +15,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from gallery import audit
 from gallery.contents import STORED_EMBEDDINGS, embeddings_from
@@ -35,6 +45,8 @@ from gallery.schema import (
 )
 from gallery.store import Store
 
+# Rows that one question names at most: a database takes so many values of one, and no more.
+_NAMED = 10_000
 # Embeddings of the erased that are searched for afterwards; each is a whole search.
 _PROBES = 8
 _LOG = logging.getLogger("metagait.gallery")
@@ -65,8 +77,7 @@ def erase_subject(store: Store, subject: str, actor: str = audit.LOCAL) -> Erase
         lock(connection, store.gallery_id)
         found = find_subject(connection, store, subject)
         of_subject = select(samples.c.id).where(samples.c.subject == found.id)
-        rows = list(connection.scalars(of_subject.order_by(samples.c.id)))
-        return _erase(connection, store, found, rows, whole=True, actor=actor)
+        return _erase(connection, store, found, of_subject, whole=True, actor=actor)
 
 
 def erase_sample(store: Store, sample_id: str, actor: str = audit.LOCAL) -> Erased:
@@ -83,15 +94,15 @@ def erase_sample(store: Store, sample_id: str, actor: str = audit.LOCAL) -> Eras
         is_last = connection.execute(select(samples.c.id).where(others).limit(1)).first() is None
         owner = select(subjects).where(subjects.c.id == sample.subject_row)
         found = connection.execute(owner).one()
-        return _erase(connection, store, found, [sample.id], whole=is_last, actor=actor)
+        this = select(samples.c.id).where(samples.c.id == sample.id)
+        return _erase(connection, store, found, this, whole=is_last, actor=actor)
 
 
 def count_left(store: Store, erased: Erased) -> int:
     """Count the rows of what was erased that are still there."""
-    left: list[ColumnElement[bool]] = [
-        table.c.sample.in_(erased.rows) for table in (silhouettes, embeddings, consents)
-    ]
-    left.append(samples.c.id.in_(erased.rows))
+    of_rows = (silhouettes.c.sample, embeddings.c.sample, consents.c.sample, samples.c.id)
+    parts = [erased.rows[at : at + _NAMED] for at in range(0, len(erased.rows), _NAMED)]
+    left: list[ColumnElement[bool]] = [row.in_(part) for row in of_rows for part in parts]
     if erased.erasure.receipt.subject_erased:
         left.append(subjects.c.token == erased.token)
     with store.database.reading() as connection:
@@ -159,19 +170,21 @@ def _erase(
     connection: Connection,
     store: Store,
     subject: Row[Any],
-    rows: Sequence[int],
+    wanted: Select[Any],
     *,
     whole: bool,
     actor: str,
 ) -> Erased:
+    """Delete the sample rows that `wanted` selects; they are all of the subject where `whole`."""
+    rows = list(connection.scalars(wanted.order_by(samples.c.id)))
     head = read_head(connection, store.gallery_id)
     probes = _probes(connection, head, rows)
     salt = secrets.token_hex(16)
-    receipt = _describe(connection, store, subject, rows, whole=whole, salt=salt)
+    receipt = _describe(connection, store, subject, wanted, whole=whole, salt=salt)
     if whole:
         connection.execute(delete(subjects).where(subjects.c.id == subject.id))
     else:
-        connection.execute(delete(samples).where(samples.c.id.in_(rows)))
+        connection.execute(delete(samples).where(samples.c.id.in_(wanted)))
     record(connection, store.gallery_id, ERASED, rows)
     values = {"id": receipt.receipt_id, "gallery": store.gallery_id}
     values |= {"created_at": receipt.erased_at.isoformat(), "body": _text(receipt)}
@@ -198,26 +211,26 @@ def _describe(
     connection: Connection,
     store: Store,
     subject: Row[Any],
-    rows: Sequence[int],
+    wanted: Select[Any],
     *,
     whole: bool,
     salt: str,
 ) -> Receipt:
-    """Say what is about to be deleted."""
+    """Say what is about to be deleted: the sample rows that `wanted` selects."""
     by_generation = connection.execute(
         select(embeddings.c.generation, func.count())
-        .where(embeddings.c.sample.in_(rows))
+        .where(embeddings.c.sample.in_(wanted))
         .group_by(embeddings.c.generation)
     )
-    of_it = consents.c.subject == subject.id if whole else consents.c.sample.in_(rows)
+    of_it = consents.c.subject == subject.id if whole else consents.c.sample.in_(wanted)
     return Receipt(
         receipt_id=secrets.token_hex(16),
         gallery=store.name,
         subject_digest=subject_digest(salt, subject.subject),
         erased_at=datetime.fromisoformat(now()),
         subject_erased=whole,
-        samples=len(rows),
-        silhouettes=_count(connection, silhouettes.c.sample.in_(rows)),
+        samples=_count(connection, samples.c.id.in_(wanted)),
+        silhouettes=_count(connection, silhouettes.c.sample.in_(wanted)),
         embeddings={str(generation): count for generation, count in by_generation},
         consents=_count(connection, of_it),
         key_destroyed=whole and subject.wrapped_key is not None,

@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import insert, select, text, update
 
 from gallery import Consent, Gallery, ReceiptNotFound
 from gallery.indexes.choose import IndexChoice
 from gallery.packing import pack_silhouettes
-from gallery.schema import embeddings, receipts
+from gallery.schema import embeddings, receipts, samples, subjects
 
 LENGTH = 64
 
@@ -49,6 +49,19 @@ def test_a_receipt_counts_what_went_and_finds_nothing_left(gallery, location):
     assert proof.files == ("vacuumed" if isinstance(location, str) else "overwritten")
     assert gallery.receipt(receipt.receipt_id) == receipt
     assert all(c.subject == "ben" for c in gallery.identify(embedding(1)))
+
+
+def test_who_has_more_samples_than_a_question_can_name_is_erased(gallery):
+    store, many = gallery._store, 70_000  # PostgreSQL takes 65,535 values of a question
+    with store.database.writing() as connection:
+        owner = connection.scalar(select(subjects.c.id).where(subjects.c.subject == "anna"))
+        sample = {"gallery": store.gallery_id, "subject": owner, "frames": 0, "metadata": "{}"}
+        sample["created_at"] = "2026-11-29T00:00:00.000+00:00"
+        rows = [{**sample, "sample_id": f"{number:032x}"} for number in range(many)]
+        connection.execute(insert(samples), rows)
+    receipt = gallery.erase_subject("anna").receipt
+    assert (receipt.samples, receipt.silhouettes, receipt.proof.rows) == (many + 3, 3, 0)
+    assert [summary.subject for summary in gallery.subjects()] == ["ben"]
 
 
 def test_a_receipt_names_nobody_and_still_shows_whose_it_is(gallery):
