@@ -123,6 +123,32 @@ def test_erased_vectors_are_in_no_file(tmp_path):
     index.close()
 
 
+def test_vectors_that_a_crash_left_in_unused_slots_are_in_no_file_after_a_start(tmp_path):
+    index = compact(tmp_path)
+    index.begin("g1_a")
+    stored = fill(index, range(60))
+    index.remove(np.array([5], np.int64))
+    (path,) = tmp_path.glob("codes-*")
+    codes = bytearray(path.read_bytes())
+    codes[59 * index._files.record.itemsize + 30] ^= 1  # the record of 59, which was torn
+    path.write_bytes(codes)
+    originals = tmp_path / "originals"
+    # The vectors of a row, which were written when a kill came before its record.
+    originals.write_bytes(originals.read_bytes() + stored[7].tobytes())
+    with originals.open("r+b") as file:
+        file.seek(5 * LENGTH * 4)
+        file.write(stored[8].tobytes())
+    index._folder.close()  # as if the process had died here
+    again = compact(tmp_path)
+    assert 59 not in again.begin("g1_a").rows
+    again.remove(np.array([7, 8], np.int64))
+    left = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert not any(stored[row].tobytes() in left for row in (7, 8, 59))
+    assert stored[9].tobytes() in left
+    check(again, {row: stored[row] for row in range(59) if row not in (5, 7, 8)}, vectors(6, 5), 3)
+    again.close()
+
+
 def test_two_processes_may_not_share_a_folder(tmp_path):
     index = compact(tmp_path)
     with pytest.raises(IndexUnavailable, match="only process that uses the index"):

@@ -263,8 +263,9 @@ class CompactIndex:
             if self._cascade is not None:
                 self._cascade.table.reserve(self._end)
                 self._cascade.table.put(stored.slots, stored.projected)
-        used = self._used()
-        self._count, self._free = len(used), np.flatnonzero(self._rows < 0).tolist()
+        used, unused = self._used(), np.flatnonzero(self._rows < 0)
+        files.clear(unused)
+        self._count, self._free = len(used), unused.tolist()
         if len(np.unique(self._rows[used])) != len(used):
             raise DamagedError("a row stands in two slots")
         return Held(self._rows[used], marks[used])

@@ -127,6 +127,23 @@ class SlotFiles:
         os.fdatasync(self._originals)
         os.fdatasync(self._codes)
 
+    def clear(self, slots: NDArray[np.int64]) -> None:
+        """Overwrite what a crash left in slots int64 `[N]` that are not used, and behind the last.
+
+        Nobody would do it when whose it was is erased.
+        """
+        size = self._length * 4
+        room = os.fstat(self._originals).st_size // size
+        if room > self.slots:
+            os.ftruncate(self._originals, self.slots * size)
+        for start in range(0, len(slots), PAGE):
+            page = slots[start : start + PAGE]
+            records = self.records(page).view(np.uint8).reshape(len(page), self.record.itemsize)
+            left, has_vector = np.asarray(records.any(axis=1)), page < room
+            left[has_vector] |= self.vectors(page[has_vector]).any(axis=1)
+            if left.any():
+                self.drop(page[left])
+
     def vectors(self, slots: NDArray[np.int64]) -> Floats:
         """Read the vectors of slots int64 `[N]`: float32 `[N, L]`."""
         found = np.empty((len(slots), self._length), "<f4")
