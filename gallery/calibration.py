@@ -17,6 +17,7 @@ from gallery.open_set import (
     Interval,
     Ranked,
     bootstrap,
+    rate_shown,
     rule_of_three,
     searches_needed,
     share,
@@ -105,13 +106,8 @@ def measure(searches: Searches, target_fpir: float, aggregation: str) -> Calibra
         CalibrationRefused: there are too few independent searches for the target.
 
     """
-    needed, independent = searches_needed(target_fpir), searches.independent
-    if independent < max(needed, 2):
-        possible = f", which can show {3 / independent:.2g}" if independent > 3 else ""
-        raise CalibrationRefused(
-            f"expected at least {max(needed, 2)} subjects to promise an FPIR of {target_fpir:g} "
-            f"(3 / FPIR, as each subject is one independent search), got {independent}{possible}"
-        )
+    independent = searches.independent
+    _require_enough(searches, target_fpir)
     ranked = Ranked(searches.other)
     in_order = searches.subjects[ranked.order]
     threshold = ranked.threshold(target_fpir)
@@ -137,6 +133,22 @@ def measure(searches: Searches, target_fpir: float, aggregation: str) -> Calibra
         nonmated_searches=len(searches.other),
         mated_searches=int(mated.sum()),
         aggregation=aggregation,
+    )
+
+
+def _require_enough(searches: Searches, target_fpir: float) -> None:
+    needed, independent = max(searches_needed(target_fpir), 2), searches.independent
+    if independent >= needed:
+        return
+    if searches.gallery_subjects >= needed:  # however many there are, so many are searched for
+        raise CalibrationRefused(
+            f"expected a target FPIR of {rate_shown(independent):g} or more, which the "
+            f"{independent} subjects can show that are searched for at most, got {target_fpir:g}"
+        )
+    possible = f", which can show {rate_shown(independent):g}" if independent > 3 else ""
+    raise CalibrationRefused(
+        f"expected at least {needed} subjects to promise an FPIR of {target_fpir:g} "
+        f"(3 / FPIR, as each subject is one independent search), got {independent}{possible}"
     )
 
 

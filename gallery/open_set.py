@@ -5,6 +5,7 @@ may import the other, so a test holds the two together.
 """
 
 from collections.abc import Callable, Iterator
+from decimal import ROUND_CEILING, Context
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,12 @@ def searches_needed(fpir: float) -> int:
 def rule_of_three(independent: int) -> float:
     """The lowest rate that so many independent searches can show."""
     return min(1.0, _RULE_OF_THREE / independent)
+
+
+def rate_shown(independent: int) -> float:
+    """Round the lowest rate that so many searches can show up to two digits, to be asked for."""
+    two_digits = Context(prec=2, rounding=ROUND_CEILING)
+    return float(two_digits.create_decimal_from_float(rule_of_three(independent)))
 
 
 class Ranked:

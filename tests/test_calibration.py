@@ -9,7 +9,7 @@ from gallery import CalibrationRefused, Gallery
 from gallery.calibration import measure
 from gallery.commands.calibrate import configure, run
 from gallery.following import Chunk
-from gallery.open_set import Ranked, bootstrap, share
+from gallery.open_set import Ranked, bootstrap, rate_shown, searches_needed, share
 from gallery.searches import Searches, aggregate, whole_subjects
 from model.open_set import Searches as ModelSearches
 from model.open_set import open_set
@@ -86,6 +86,19 @@ def test_too_few_subjects_are_refused_with_what_they_could_show(location):
             gallery.calibrate(wrong)
     assert gallery.calibration() is None
     gallery.close()
+
+
+def test_a_rate_that_no_gallery_can_show_is_not_said_to_lack_subjects():
+    own, other = np.full(4096, np.inf), np.arange(1.0, 4097.0)
+    searches = Searches(np.arange(4096), own, other, 100_000, 300_000)
+    with pytest.raises(CalibrationRefused, match=r"of 0\.00074 or more, which the 4096 .*0\.0001"):
+        measure(searches, 1e-4, "nearest")
+    assert measure(searches, 0.001, "nearest").independent_searches == 4096
+
+
+@pytest.mark.parametrize("independent", [4, 7, 100, 299, 300, 4096])
+def test_the_rate_that_is_said_to_be_shown_can_be_asked_for(independent):
+    assert searches_needed(rate_shown(independent)) <= independent
 
 
 def test_an_empty_gallery_is_refused(location):
