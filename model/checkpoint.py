@@ -42,6 +42,14 @@ class Checkpoint:
     metrics: dict[str, float] = field(default_factory=dict)
     preprocessing_id: str = PREPROCESSING_ID
 
+    def check_preprocessing(self) -> None:
+        """Raise ModelFileError where it was trained on walks that were aligned in another way."""
+        if self.preprocessing_id != PREPROCESSING_ID:
+            raise ModelFileError(
+                f"expected a checkpoint trained behind preprocessing {PREPROCESSING_ID!r}, got one "
+                f"behind {self.preprocessing_id!r}: only a new training can begin with its weights"
+            )
+
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, *, pieces: bool = False) -> None:
     """Write the checkpoint whole or not at all: an interrupted write leaves the older file.
@@ -101,11 +109,12 @@ def load_network(path: Path) -> Network:
     """Rebuild the network of a checkpoint, in evaluation mode, on the CPU.
 
     Raises:
-        ModelFileError: see `load_checkpoint`; or its weights do not fit the network, because it
-            was made by another version of this program.
+        ModelFileError: see `load_checkpoint`; or its weights do not fit the network, or it was
+            trained behind other preprocessing, because another version of this program made it.
 
     """
     checkpoint = load_checkpoint(path)
+    checkpoint.check_preprocessing()
     network = build_network(checkpoint.config.network)
     try:
         network.load_state_dict(checkpoint.average)

@@ -109,8 +109,10 @@ class Training:
         Raises:
             ConfigError: it is of another network or other subjects, or a setting differs that
                 would have no effect any more.
+            ModelFileError: it was trained behind other preprocessing.
 
         """
+        checkpoint.check_preprocessing()
         changed = changes(checkpoint.config, self.config)
         if checkpoint.subjects != self.subjects:
             raise ConfigError(

@@ -24,7 +24,7 @@ from model.errors import ModelFileError
 from model.network import MetaGait, NetworkConfig
 from model.networks import build_network
 from model.start import start_from
-from model.train import train
+from model.train import Conduct, train
 from model.training import Training
 from tests.tiny import TINY, noise_dataset
 
@@ -69,6 +69,20 @@ def test_a_checkpoint_that_would_run_a_program_is_refused(tmp_path: Path) -> Non
     torch.save({"format": FORMAT, "network": Hostile()}, tmp_path / "hostile.pt")
     with pytest.raises(ModelFileError, match="system"):
         load_checkpoint(tmp_path / "hostile.pt")
+
+
+def test_a_checkpoint_of_another_preprocessing_is_refused(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    train(replace(TINY, iterations=1), dataset, tmp_path)
+    save_checkpoint(replace(load_checkpoint(path), preprocessing_id="another-1"), path)
+    with pytest.raises(ModelFileError, match=r"expected .* 'metagait-align-2', got .* 'another-1'"):
+        load_network(path)
+    with pytest.raises(ModelFileError, match="'another-1'"):
+        train(TINY, dataset, tmp_path, Conduct(resume=True))
+    # Weights to begin with may come from anywhere.
+    start_from(path, build_network(TINY.network))
 
 
 def test_weights_of_another_network_are_refused(dataset: Dataset, tmp_path: Path) -> None:
