@@ -7,14 +7,17 @@ known by its own digest alone, which is in its id.
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from model.errors import ExportError, ModelFileError
 
 SUFFIX = ".sha256"
-# A key of TensorProto.external_data (onnx.proto): tag and length, the word, the next tag.
-_EXTERNAL = b"\x0a\x08location\x12"
+# A key of TensorProto.external_data (onnx.proto): its tag and its length, each in as many bytes as
+# whoever wrote it liked. Not every engine refuses such a file by itself.
+_LOCATION = b"location"
+_EXTERNAL = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)" + _LOCATION)
 
 
 def read_model(path: Path) -> bytes:
@@ -36,7 +39,7 @@ def read_model(path: Path) -> bytes:
             f"expected {path} to have the SHA-256 {expected} of {manifest_of(path).name}, got "
             f"{digest}: the file was damaged or replaced"
         )
-    if _EXTERNAL in content:
+    if _LOCATION in content and _EXTERNAL.search(content):
         raise ModelFileError(
             f"expected {path} to hold its weights itself, got one that refers to other files"
         )

@@ -14,7 +14,7 @@ from model.encoder import METADATA_KEY, ModelFacts, OnnxEncoder
 from model.errors import EncodeError, ExportError, ModelFileError, ProviderError
 from model.export import check_parity, embed_one, export_onnx
 from model.gaitset import GaitSet, GaitSetConfig
-from model.manifest import manifest_of
+from model.manifest import manifest_of, read_model
 from model.silhouettes import PREPROCESSING_ID
 from tests.engines import tiny_file, tiny_network
 from tests.fakes import THRESHOLD
@@ -207,6 +207,25 @@ def test_weights_in_other_files_are_refused(exported: Path, tmp_path: Path) -> N
                     size_threshold=0)  # fmt: skip
     with pytest.raises(ModelFileError, match="refers to other files"):
         OnnxEncoder.open(path)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"\x12\x05w.bin\x0a\x08location",  # the value before its key
+        b"\x0a\x88\x80\x00location\x12\x05w.bin",  # a length in more bytes than it needs
+        b"\x8a\x00\x08location\x12\x05w.bin",  # the tag as well
+    ],
+)
+def test_weights_in_other_files_are_refused_however_it_is_written(
+    entry: bytes, tmp_path: Path
+) -> None:
+    said = onnx.StringStringEntryProto.FromString(entry)
+    assert (said.key, said.value) == ("location", "w.bin")
+    path = tmp_path / "outside.onnx"
+    path.write_bytes(b"before" + entry + b"behind")
+    with pytest.raises(ModelFileError, match="refers to other files"):
+        read_model(path)
 
 
 def test_a_graph_that_contradicts_its_facts_is_refused(exported: Path, tmp_path: Path) -> None:
