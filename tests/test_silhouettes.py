@@ -1,5 +1,8 @@
 """Alignment of frames, on bodies whose place is known."""
 
+import sys
+
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -128,6 +131,47 @@ def test_specks_far_from_the_body_do_not_spoil_the_crop() -> None:
     spoilt[2:5, 3:9] = 255
     spoilt[110:113, 150:158] = 255
     np.testing.assert_array_equal(align([spoilt]).silhouettes, align([frame()]).silhouettes)
+
+
+def test_a_picture_of_noise_is_not_looked_at_piece_by_piece() -> None:
+    noise = np.where(np.random.default_rng(0).random((300, 300)) > 0.8, 255, 0).astype(np.uint8)
+    pieces = cv2.connectedComponents(noise, connectivity=8)[0]
+    calls = []
+    sys.setprofile(lambda frame, event, _: calls.append(frame) if event == "call" else None)
+    try:
+        align([noise])
+    finally:
+        sys.setprofile(None)
+    assert len(calls) < 200 < pieces / 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_body_is_the_largest_piece_and_what_lies_near_it_in_turn(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    picture = np.zeros((100, 120), np.uint8)
+    for _ in range(12):
+        top, left, tall, wide = generator.integers((0, 0, 1, 1), (100, 120, 40, 12))
+        picture[top : top + tall, left : left + wide] = 255
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(picture, connectivity=8)
+    spans = {n: (x, y, x + w, y + h) for n, (x, y, w, h, _) in enumerate(boxes.tolist()) if n}
+    largest = max(range(1, count), key=lambda n: boxes[n, 4])
+    kept, before = {largest}, set()
+    while kept != before:
+        before = set(kept)
+        lefts, tops, ends, feet = zip(*(spans[n] for n in kept), strict=True)
+        x, y, right, bottom = min(lefts), min(tops), max(ends), max(feet)
+        aside, along = 0.1 * (bottom - y), 0.3 * (bottom - y)
+        kept |= {
+            n
+            for n, (left, top, end, foot) in spans.items()
+            if boxes[n, 4] >= 0.02 * boxes[largest, 4]
+            and left < right + aside
+            and end > x - aside
+            and top < bottom + along
+            and foot > y - along
+        }
+    only = np.where(np.isin(labels, list(kept)), picture, 0).astype(np.uint8)
+    np.testing.assert_array_equal(align([picture]).silhouettes, align([only]).silhouettes)
 
 
 def test_a_head_cut_off_by_the_segmenter_still_belongs_to_the_body() -> None:
