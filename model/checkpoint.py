@@ -1,7 +1,6 @@
 """A training's state in one file that can rebuild its network without anything beside it."""
 
 import io
-import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from model.config import TrainConfig, build, plain
 from model.errors import ModelFileError
 from model.networks import Network, build_network
-from model.pieces import in_pieces, read_pieces, remove_pieces, write_pieces
+from model.pieces import in_pieces, read_pieces, remove_pieces, write_pieces, write_whole
 from model.silhouettes import PREPROCESSING_ID
 
 FORMAT = "metagait-checkpoint-2"
@@ -52,10 +51,10 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, *, pieces: bool = False) -> None:
-    """Write the checkpoint whole or not at all: an interrupted write leaves the older file.
+    """Write the checkpoint whole or, with the OSError of a full disk, not at all.
 
-    With `pieces` no file of it is larger than 16 MiB (`model.pieces`); `load_checkpoint` takes
-    both by the same path.
+    An interrupted write leaves the older file. With `pieces` no file of it is larger than 16 MiB
+    (`model.pieces`); `load_checkpoint` takes both by the same path.
     """
     content = {
         **{key: getattr(checkpoint, key) for key in Checkpoint.__dataclass_fields__},
@@ -64,18 +63,13 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, pieces: bool = False)
         "subjects": list(checkpoint.subjects),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()  # on a full disk torch itself raises what does not say so
+    torch.save(content, buffer)
     if pieces:
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
         write_pieces(buffer.getvalue(), path)
         path.unlink(missing_ok=True)
         return
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_whole(buffer.getvalue(), path)
     remove_pieces(path)
 
 

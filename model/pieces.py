@@ -30,17 +30,37 @@ class Piece:
 
 
 def write_pieces(content: bytes, path: Path, largest: int = LARGEST) -> None:
-    """Write `content` beside `path` in pieces, all of them or none."""
+    """Write `content` beside `path` in pieces, all of them or, with the OSError, none."""
     generation = hashlib.sha256(content).hexdigest()[:8]
-    pieces = []
-    for number, start in enumerate(range(0, len(content), largest)):
-        part = content[start : start + largest]
-        name = f"{path.name}.{generation}.{number:03}"
-        _write(part, path.with_name(name))
-        pieces.append(Piece(name, len(part), hashlib.sha256(part).hexdigest()))
-    listing = {"format": FORMAT, "pieces": [asdict(piece) for piece in pieces]}
-    _write(json.dumps(listing, indent=1).encode(), _listing(path))
+    pieces: list[Piece] = []
+    new: list[Path] = []
+    try:
+        for number, start in enumerate(range(0, len(content), largest)):
+            part = content[start : start + largest]
+            place = path.with_name(f"{path.name}.{generation}.{number:03}")
+            new += [] if place.exists() else [place]
+            write_whole(part, place)
+            pieces.append(Piece(place.name, len(part), hashlib.sha256(part).hexdigest()))
+        listing = {"format": FORMAT, "pieces": [asdict(piece) for piece in pieces]}
+        write_whole(json.dumps(listing, indent=1).encode(), _listing(path))
+    except OSError:
+        for place in new:
+            place.unlink(missing_ok=True)
+        raise
     _forget(path, kept={piece.name for piece in pieces})
+
+
+def write_whole(content: bytes, path: Path) -> None:
+    """Write a file whole or, with the OSError, not at all: what stands there then stays."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read_pieces(path: Path) -> bytes:
@@ -100,12 +120,3 @@ def _forget(path: Path, kept: set[str]) -> None:
     for piece in path.parent.glob(f"{path.name}.????????.[0-9][0-9][0-9]"):
         if piece.name not in kept:
             piece.unlink(missing_ok=True)
-
-
-def _write(content: bytes, path: Path) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -1,6 +1,7 @@
 """Checkpoints: whole or in pieces, refused when they are none, ready to embed or to begin from."""
 
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from model.encoder import SHIPPED_MODEL, OnnxEncoder
 from model.errors import ModelFileError
 from model.network import MetaGait, NetworkConfig
 from model.networks import build_network
+from model.sampler import Sampler
 from model.start import start_from
 from model.train import Conduct, train
 from model.training import Training
@@ -71,9 +73,7 @@ def test_a_checkpoint_that_would_run_a_program_is_refused(tmp_path: Path) -> Non
         load_checkpoint(tmp_path / "hostile.pt")
 
 
-def test_a_checkpoint_of_another_preprocessing_is_refused(
-    dataset: Dataset, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_preprocessing_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     train(replace(TINY, iterations=1), dataset, tmp_path)
     save_checkpoint(replace(load_checkpoint(path), preprocessing_id="another-1"), path)
@@ -83,6 +83,24 @@ def test_a_checkpoint_of_another_preprocessing_is_refused(
         train(TINY, dataset, tmp_path, Conduct(resume=True))
     # Weights to begin with may come from anywhere.
     start_from(path, build_network(TINY.network))
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_full_disk_leaves_the_checkpoint_before_it_and_nothing_else(
+    pieces: bool, dataset: Dataset, tmp_path: Path
+) -> None:
+    training = Training(TINY, dataset.subjects)
+    training.save(tmp_path / "checkpoint.pt", None, pieces=pieces)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    training.step(Sampler(dataset, TINY.sampler, 1).batch(0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            training.save(tmp_path / "checkpoint.pt", None, pieces=pieces)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_weights_of_another_network_are_refused(dataset: Dataset, tmp_path: Path) -> None:
