@@ -6,7 +6,7 @@ from typing import Any
 from model.config import TrainConfig, plain
 from model.errors import ConfigError
 
-_WITHOUT_EFFECT = ("optimiser.weight_decay", "optimiser.meta_rate", "meta_start")
+_WITHOUT_EFFECT = ("optimiser.weight_decay", "optimiser.meta_rate", "meta_start", "start")
 """Settings that a training takes at its beginning, or from the checkpoint's optimiser."""
 _LONGEST = 80
 

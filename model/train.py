@@ -63,7 +63,7 @@ def train(
     training = _begun(config, dataset, path, conduct)
     if not group.rank:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "config.json").write_text(json.dumps(plain(config), indent=1))
+        (output / "config.json").write_text(json.dumps(plain(training.config), indent=1))
     sampler = Sampler(dataset, config.sampler, config.seed, group)
     progress = Progress(
         config.iterations,

@@ -2,7 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,8 @@ class Training:
 
         """
         checkpoint.check_preprocessing()
+        if self.config.start is None:  # what it began with stays true, said again or not
+            self.config = replace(self.config, start=checkpoint.config.start)
         changed = changes(checkpoint.config, self.config)
         if checkpoint.subjects != self.subjects:
             raise ConfigError(

@@ -213,6 +213,20 @@ def test_settings_that_would_have_no_effect_any_more_are_refused(
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_a_training_that_goes_on_still_says_what_it_began_with(
+    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train(replace(TINY, iterations=1), dataset, tmp_path / "first")
+    weights = str(tmp_path / "first" / "checkpoint.pt")
+    train(replace(TINY, iterations=1, start=weights), dataset, tmp_path / "second")
+    capsys.readouterr()
+    train(replace(TINY, iterations=2), dataset, tmp_path / "second", Conduct(resume=True))
+    assert "start" not in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "second" / "checkpoint.pt").config.start == weights
+    with pytest.raises(ConfigError, match=r"start: expected the checkpoint's .*, got other\.onnx"):
+        train(replace(TINY, start="other.onnx"), dataset, tmp_path / "second", Conduct(resume=True))
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_leaves_the_checkpoint_before_it(
     broken: float, dataset: Dataset, tmp_path: Path
