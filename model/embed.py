@@ -2,8 +2,9 @@
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,18 @@ def open_embedder(path: Path) -> Embedder:
     trained_on = () if config.data.path is None else checkpoint.subjects
     network = config.network
     return Embedder(name, network.parts, encode_with(load_network(path)), network.size, trained_on)
+
+
+def open_embedders(paths: Sequence[Path]) -> list[Embedder]:
+    """Open several models, see `open_embedder`; those of one name show their paths."""
+    embedders = [open_embedder(path) for path in paths]
+    alike = Counter(dict(zip(paths, (e.name for e in embedders), strict=True)).values())
+    return [
+        replace(embedder, name=f"{embedder.name} ({path})")
+        if alike[embedder.name] > 1
+        else embedder
+        for path, embedder in zip(paths, embedders, strict=True)
+    ]
 
 
 def gei_embedder(size: tuple[int, int] = (64, 44)) -> Embedder:

@@ -14,7 +14,7 @@ from pathlib import Path
 from model.bounds import check_writable, count
 from model.caches import BENCHMARK, packed, walkers_dataset
 from model.dataset import LAYOUTS, PARTITIONS, Dataset, named_partition
-from model.embed import Embedder, gei_embedder, open_embedder
+from model.embed import Embedder, gei_embedder, open_embedders
 from model.errors import ConfigError, DatasetError
 from model.evaluation import Evaluation, evaluate
 from model.protocols import CASIA_B, PROTOCOLS
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.samples_each is not None and not arguments.open_set:
         raise ConfigError("expected --samples-each with --open-set, which alone enrols so many")
     check_writable(arguments.markdown, arguments.json)
-    embedders = [open_embedder(path) for path in arguments.models]
+    embedders = open_embedders(arguments.models)
     dataset, told = chosen_dataset(arguments, embedders)
     evaluations = [
         evaluate(

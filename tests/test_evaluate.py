@@ -15,7 +15,7 @@ from model.caches import BENCHMARK, walkers_cache
 from model.config import DataConfig, TrainConfig
 from model.dataset import Dataset, PackedWriter, Sample, layout_of, pack
 from model.distances import flat_distances, part_distances
-from model.embed import Embedder, embed, encode_with, gei_embedder, open_embedder
+from model.embed import Embedder, embed, encode_with, gei_embedder, open_embedder, open_embedders
 from model.errors import DatasetError, ModelFileError
 from model.evaluate import chosen_dataset, subject_range
 from model.evaluate import configure as configure_evaluate
@@ -313,6 +313,16 @@ def test_evaluate_command_on_checkpoints(
     assert (len(figures["rows"]), len(figures["differences"])) == (18, 6)
     with pytest.raises(ModelFileError, match="not there"):
         open_embedder(tmp_path / "nothing.onnx")
+
+
+def test_two_trainings_of_one_name_have_a_line_each(tmp_path: Path, checkpoint: Path) -> None:
+    other = tmp_path / "other.pt"
+    other.write_bytes(checkpoint.read_bytes())
+    embedders = open_embedders([checkpoint, other])
+    assert [embedder.name for embedder in embedders] == [
+        f"tiny, iteration 0 ({path})" for path in (checkpoint, other)
+    ]
+    assert open_embedders([checkpoint])[0].name == "tiny, iteration 0"
 
 
 def test_evaluate_command_on_an_ou_mvlp_tree(

@@ -19,7 +19,7 @@ from model.bounds import check_writable
 from model.caches import BENCHMARK
 from model.checkpoint import load_network
 from model.distances import flat_distances
-from model.embed import Embedded, Embedder, embed, gei_embedder, open_embedder
+from model.embed import Embedded, Embedder, embed, gei_embedder, open_embedders
 from model.encoder import SHIPPED_MODEL
 from model.errors import ConfigError
 from model.evaluate import add_data_arguments, chosen_dataset
@@ -115,7 +115,7 @@ def _of_embeddings(arguments: argparse.Namespace, wanted: Sequence[str]) -> dict
     """Draw what is drawn from embeddings; nothing is embedded when none of it is wanted."""
     if not wanted:
         return {}
-    embedders = [open_embedder(path) for path in arguments.model]
+    embedders = open_embedders(arguments.model)
     dataset, _ = chosen_dataset(arguments, embedders)
     people = dataset.subjects[:SUBJECTS]
     if wanted == ["tsne"]:
