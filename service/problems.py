@@ -128,6 +128,10 @@ KINDS: Mapping[type[Exception], Kind] = {
 }
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Problem(BaseModel):
     """RFC 9457 problem details, with a stable `code` to branch on."""
 
@@ -148,12 +152,15 @@ class Problem(BaseModel):
     status: int = Field(description="the HTTP status again")
     detail: str = Field(description="what was expected and what came")
     code: str = Field(description="stable, for programs")
-    request_id: str | None = Field(None, description="the answer's X-Request-Id, for its log")
+    # Left out where there is none, in a batch as well as alone.
+    request_id: str | None = Field(
+        None, description="the answer's X-Request-Id, for its log", exclude_if=_is_none
+    )
     reasons: list[str] | None = Field(
-        None, description="for `poor_quality`: what is wrong with the walk"
+        None, description="for `poor_quality`: what is wrong with the walk", exclude_if=_is_none
     )
     errors: list[dict[str, str]] | None = Field(
-        None, description="for `invalid_request`: each `where` and `message`"
+        None, description="for `invalid_request`: each `where` and `message`", exclude_if=_is_none
     )
 
 
@@ -168,7 +175,7 @@ class ProblemResponse(JSONResponse):
     media_type = MEDIA_TYPE
 
     def __init__(self, problem: Problem, headers: Mapping[str, str]) -> None:
-        super().__init__(problem.model_dump(exclude_none=True), problem.status, headers)
+        super().__init__(problem.model_dump(), problem.status, headers)
         self.problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

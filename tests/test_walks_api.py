@@ -51,7 +51,7 @@ def test_a_field_comes_once(client: Caller) -> None:
                         files=sequence(walker(10)))  # fmt: skip
     assert (twice.status_code, twice.json()["code"]) == (422, "invalid_field")
     twice = client.post("/identify?limit=1&limit=2", content=pack(walker(10)), headers=PACKED)
-    assert (twice.status_code, twice.json()["code"]) == (422, "invalid_field")
+    assert (twice.status_code, twice.json()["code"]) == (422, "invalid_request")
 
 
 def test_a_batch_answers_each_walk_for_itself(client: Caller) -> None:
@@ -68,6 +68,8 @@ def test_a_batch_answers_each_walk_for_itself(client: Caller) -> None:
     codes = [item["problem"] and item["problem"]["code"] for item in items]
     assert codes == [None, "unsupported_format", None, "too_few_frames"]
     assert items[0]["identified"]["decision"] == "match"
+    alone = client.post("/identify", files=sequence(walker(9)[:2])).json()
+    assert items[3]["problem"] | {"request_id": alone["request_id"]} == alone
 
 
 @pytest.mark.parametrize("count", [0, 65])
