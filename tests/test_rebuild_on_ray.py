@@ -16,7 +16,7 @@ from sqlalchemy import select
 from gallery import Gallery
 from gallery.embedding import Batch
 from gallery.errors import RebuildFailed, RebuildRefused
-from gallery.on_ray import RayWorkers, Worker
+from gallery.on_ray import LOCAL, RayWorkers, Worker, _connect
 from gallery.rebuild import rebuild
 from gallery.schema import embeddings
 from gallery.store import Store
@@ -198,3 +198,22 @@ def test_a_model_that_changed_on_its_way_is_refused():
 def test_an_address_without_a_cluster_is_refused(spread):
     with pytest.raises(RebuildRefused, match=r"expected a Ray cluster at 127\.0\.0\.1:1, got"):
         spread(nothing, address="127.0.0.1:1")
+
+
+class SlowRay:
+    """Raises what Ray does where a machine has too much else to do."""
+
+    shut = 0
+
+    def init(self, **_options):
+        raise Exception("The current node timed out during startup.")
+
+    def shutdown(self):
+        self.shut += 1
+
+
+def test_a_ray_that_does_not_start_in_time_is_refused():
+    ray = SlowRay()
+    with pytest.raises(RebuildRefused, match="a Ray cluster at local, got: The current node timed"):
+        _connect(ray, LOCAL, 2)
+    assert ray.shut == 1
