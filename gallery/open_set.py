@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gallery.errors import CalibrationRefused
 
 _RULE_OF_THREE = 3
-_LEAST_FPIR = 1e-6
+LEAST_FPIR = 1e-6
 _DRAWS = 1000
 _DRAWS_AT_ONCE = 50
 _CONFIDENCE = 0.95
@@ -36,9 +36,9 @@ def searches_needed(fpir: float) -> int:
 
     """
     # With less no gallery could ever promise it, and the arithmetic overflows.
-    if not _LEAST_FPIR <= fpir < 1:
+    if not LEAST_FPIR <= fpir < 1:
         raise CalibrationRefused(
-            f"expected a target FPIR from {_LEAST_FPIR:g} to below 1, got {fpir:g}"
+            f"expected a target FPIR from {LEAST_FPIR:g} to below 1, got {fpir:g}"
         )
     return int(np.ceil(_RULE_OF_THREE / fpir - _ROUNDING))
 

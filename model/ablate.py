@@ -16,7 +16,7 @@ import torch
 
 from model.ablation import Ablation, load_ablation, seeded
 from model.ablation_report import KINDS, Draws, Results, report
-from model.bounds import count
+from model.bounds import above_zero, count, whole
 from model.caches import BENCHMARK, training_dataset, walkers_dataset
 from model.checkpoint import load_network
 from model.config import TrainConfig, plain
@@ -109,10 +109,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="model/configs/ablation.yaml")
     parser.add_argument("--base", type=Path, help="training configuration instead of the file's")
     parser.add_argument("--rows", help="names of rows, separated by commas (default: all)")
-    parser.add_argument("--seeds", default="1", help="separated by commas (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=_seeds, default="1", help="separated by commas (default: %(default)s)"
+    )
     parser.add_argument("--iterations", type=count, help="instead of the base's, for every row")
     parser.add_argument("--threads", type=count, help="CPU threads (default: as many as cores)")
-    parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so long")
+    parser.add_argument("--minutes", type=above_zero, help="stop with a checkpoint after so long")
     parser.add_argument("--output", type=Path, default=RUNS / "ablation", help="%(default)s")
 
 
@@ -123,14 +125,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.iterations is not None:
         ablation = ablation.shortened(arguments.iterations)
     rows = ablation.of(tuple((arguments.rows or ",".join(ablation.rows)).split(",")))
-    seeds = _seeds(arguments.seeds)
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     config = next(iter(rows.values()))
     finished = ablate(
         ablation,
         rows,
-        seeds,
+        arguments.seeds,
         arguments.output,
         dataset=training_dataset(config.data, config.network.size, RUNS),
         benchmark=walkers_dataset(BENCHMARK, RUNS, "benchmark", config.network.size),
@@ -142,10 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _seeds(asked: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(seed) for seed in asked.split(","))
-    except ValueError:
-        raise ConfigError(f"--seeds: expected numbers as 1,2,3, got {asked!r}") from None
+    return tuple(whole(0)(seed.strip()) for seed in asked.split(","))
 
 
 def check_budget(ablation: Ablation, output: Path) -> None:
@@ -178,6 +176,11 @@ def check_network(config: TrainConfig, folder: Path) -> None:
 
 
 def _command(arguments: argparse.Namespace) -> str:
-    options = {name: getattr(arguments, name) for name in ("base", "rows", "seeds", "iterations")}
+    options = {
+        "base": arguments.base,
+        "rows": arguments.rows,
+        "seeds": ",".join(map(str, arguments.seeds)),
+        "iterations": arguments.iterations,
+    }
     given = [f"--{name} {value}" for name, value in options.items() if value is not None]
     return " ".join(["metagait ablate", str(arguments.config), *given])

@@ -1,9 +1,13 @@
 """Bounds of what people give, so that a wrong one is named before anything runs."""
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from model.errors import ConfigError
+
+_MOST_DIGITS = 18  # of a whole number, which then fits into 64 bits
 
 
 def check_at_least(least: float, where: str, config: object, *keys: str) -> None:
@@ -48,20 +52,55 @@ def check_positive(where: str, config: object, *keys: str) -> None:
 
 def share(text: str) -> float:
     """Read an argument that lies between 0 and 1, neither included."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
+    value = _float(text)
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text[:40]!r}")
     return value
 
 
-def count(text: str) -> int:
-    """Read an argument that is a whole number of 1 or more."""
-    if not (text.isascii() and text.isdecimal() and int(text[:18]) >= 1):
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text[:40]!r}")
-    return int(text[:18])
+def number(least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Make a reader of an argument that is a finite number from `least` to `most`."""
+    told = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+
+    def read(text: str) -> float:
+        value = _float(text)
+        if not (least <= value <= most and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"expected a number {told}, got {text[:40]!r}")
+        return value
+
+    return read
+
+
+def above_zero(text: str) -> float:
+    """Read an argument that is a finite number above 0."""
+    value = _float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text[:40]!r}")
+    return value
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Make a reader of an argument that is a whole number from `least` to `most`."""
+    told = f"of {least} or more" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        is_whole = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+        if not (is_whole and least <= int(text) and (most is None or int(text) <= most)):
+            raise argparse.ArgumentTypeError(f"expected a whole number {told}, got {text[:40]!r}")
+        return int(text)
+
+    return read
+
+
+count = whole(1)
+"""Reads an argument that is a whole number of 1 or more."""
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def check_writable(*paths: Path | None) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model.bounds import share
+from model.bounds import count, share
 from model.caches import walkers_dataset
 from model.config import WalkersConfig
 from model.dataset import Dataset, joined
@@ -123,7 +123,9 @@ def _scaled(layer: str, *, unit: bool) -> list[onnx.NodeProto]:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait compact`."""
     add_arguments(parser)
-    parser.add_argument("--dimensions", type=int, default=512, help="numbers (default %(default)s)")
+    parser.add_argument(
+        "--dimensions", type=count, default=512, help="numbers (default %(default)s)"
+    )
     parser.add_argument(
         "--kind", choices=KINDS, default="pca", help="of the projection (default %(default)s)"
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from model.bounds import count
+from model.bounds import above_zero, count
 from model.caches import training_dataset
 from model.checkpoint import has_checkpoint, load_checkpoint
 from model.config import TrainConfig, load_config, plain
@@ -102,7 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of the dataset, instead of the configuration's; its split stays",
     )
-    parser.add_argument("--minutes", type=float, help="stop with a checkpoint after so long")
+    parser.add_argument("--minutes", type=above_zero, help="stop with a checkpoint after so long")
     parser.add_argument("--pieces", action="store_true", help="checkpoint in files of 16 MiB")
     parser.add_argument("--tensorboard", action="store_true", help="write event files as well")
 
@@ -134,17 +134,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def deadline_in(minutes: float | None) -> float:
-    """Return the `time.monotonic()` that is so far ahead; none is never.
-
-    Raises:
-        ConfigError: it is not ahead.
-
-    """
-    if minutes is None:
-        return math.inf
-    if not minutes > 0:
-        raise ConfigError(f"--minutes: expected a number above 0, got {minutes}")
-    return time.monotonic() + 60 * minutes
+    """Return the `time.monotonic()` that is so far ahead; none is never."""
+    return math.inf if minutes is None else time.monotonic() + 60 * minutes
 
 
 def _begun(config: TrainConfig, dataset: Dataset, path: Path, conduct: Conduct) -> Training:

@@ -20,6 +20,7 @@ import uvicorn
 from gallery import KeyStore
 from service.access import SCOPES
 from service.app import create_app, open_encoder, open_gallery
+from service.commands.numbers import whole
 from service.connections import Patience, server_config
 from service.draining import Draining
 from service.errors import StartError
@@ -34,7 +35,9 @@ CLOSING_S = 15
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what goes before the `METAGAIT_` environment."""
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to listen on (default 8000; 0: a free one)")
+    parser.add_argument(
+        "--port", type=whole(0, 65535), help="port to listen on (default 8000; 0: a free one)"
+    )
     parser.add_argument("--data", type=Path, help="folder of the gallery (default ./data)")
     parser.add_argument("--model", type=Path, help="ONNX model file (default: the shipped weights)")
 

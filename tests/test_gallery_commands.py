@@ -152,16 +152,6 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, capsys, words, said
     assert said in line
 
 
-@pytest.mark.parametrize("option", ["--threads", "--batch", "--workers"])
-@pytest.mark.parametrize("number", ["-1", "0", "1.5", "two"])
-def test_a_rebuild_takes_no_number_below_one(capsys, option, number):
-    with pytest.raises(SystemExit) as ended:
-        main(["rebuild", "--model", "x.onnx", "--ray", f"{option}={number}"])
-    assert ended.value.code == 2
-    said = f"{option}: expected a whole number of 1 or more, got {number!r}"
-    assert said in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("provider", ["cpu", "cuda", "tensorrt"])
 def test_a_rebuild_runs_on_the_provider_asked_for_or_begins_nothing(tmp_path, capsys, provider):
     data, models = tmp_path / "data", tmp_path / "made"

@@ -84,25 +84,3 @@ def test_options_that_would_do_nothing_are_refused(
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["train", "a.yaml", "--threads"],
-        ["train", "a.yaml", "--iterations"],
-        ["ablate", "a.yaml", "--threads"],
-        ["pack", "a", "b", "--workers"],
-        ["walkers", "--check", "--workers"],
-        ["evaluate", "a.onnx", "--open-set", "--samples-each"],
-    ],
-)
-@pytest.mark.parametrize("number", ["-1", "0", "many"])
-def test_numbers_below_one_are_refused(
-    capsys: pytest.CaptureFixture[str], words: list[str], number: str
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([*words[:-1], f"{words[-1]}={number}"])
-    assert ended.value.code == 2
-    said = f"argument {words[-1]}: expected a whole number of 1 or more, got {number!r}"
-    assert said in capsys.readouterr().err

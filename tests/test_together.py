@@ -7,10 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
-
 from gallery import Gallery
-from metagait import main
 from service.commands.together import Together
 from tests.fakes import FakeEncoder, walker, zipped_walk
 from tests.waiting import wait_until
@@ -95,12 +92,3 @@ def test_ctrl_c_loses_and_doubles_no_enrolment(
     kept = gallery.status().samples
     assert 1 <= kept < 40
     assert printed.strip() == f"{kept} enrolled"
-
-
-@pytest.mark.parametrize("count", ["0", "65", "x", "-1"])
-def test_a_number_at_once_that_is_none_is_a_sentence(
-    count: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        main(["enroll", "walks", "--at-once", count])
-    assert "expected a number from 1 to 64" in capsys.readouterr().err

@@ -141,9 +141,6 @@ def test_a_training_ends_when_its_time_is_up(dataset: Dataset, tmp_path: Path) -
 def test_minutes_lie_ahead() -> None:
     assert deadline_in(None) == math.inf
     assert 0 < deadline_in(1.0) - time.monotonic() <= 60
-    for wrong in (0.0, -1.0, math.nan):
-        with pytest.raises(ConfigError, match="--minutes"):
-            deadline_in(wrong)
 
 
 def test_signals_are_left_alone_outside_the_main_thread() -> None:

@@ -5,6 +5,8 @@ from contextlib import closing
 
 from gallery.calibration import Calibration, calibrate
 from gallery.commands.place import configure_place, place_of
+from gallery.errors import CalibrationRefused
+from gallery.open_set import LEAST_FPIR, searches_needed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -12,10 +14,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     configure_place(parser)
     parser.add_argument(
         "--fpir",
-        type=float,
+        type=_rate,
         default=0.01,
         help="how often a stranger may be named (0.01, which takes 300 subjects)",
     )
+
+
+def _rate(text: str) -> float:
+    try:
+        searches_needed(rate := float(text))
+    except (ValueError, CalibrationRefused):
+        raise argparse.ArgumentTypeError(
+            f"expected a number from {LEAST_FPIR:g} to below 1, got {text[:40]!r}"
+        ) from None
+    return rate
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from model.bounds import count
+from model.bounds import count, number, whole
 from model.errors import ConfigError
 from model.parallel import progress_bar
 from model.walkers.check import print_check
 from model.walkers.packed import write_casia_b, write_packed
-from model.walkers.settings import CONDITIONS, VIEWS, WalkerSettings
+from model.walkers.settings import CONDITIONS, MAX_FRAMES, VIEWS, WalkerSettings
 from model.walkers.sheet import write_sheet
 
 
@@ -26,23 +26,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--subjects", type=subject_range, metavar="A:B", help="from subject A up to B, B included"
     )
     parser.add_argument("--conditions", nargs="+", default=CONDITIONS, metavar="C")
-    parser.add_argument("--views", nargs="+", type=int, default=VIEWS, metavar="DEGREES")
+    parser.add_argument("--views", nargs="+", type=whole(0, 180), default=VIEWS, metavar="DEGREES")
     parser.add_argument(
-        "--frames", type=int, default=30, help="frames of a walk; 0 is the whole way (default 30)"
+        "--frames",
+        type=whole(0, MAX_FRAMES),
+        default=30,
+        help=f"frames of a walk, up to {MAX_FRAMES}; 0 is the whole way (default 30)",
     )
     parser.add_argument(
         "--packed",
         action="store_true",
         help="write one aligned array instead of a tree of PNG files",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole(0), default=0)
     parser.add_argument(
         "--workers", type=count, default=1, help="processes; the bytes stay the same"
     )
-    parser.add_argument("--noise", type=float, default=1.0, help="strength of segmentation errors")
+    parser.add_argument(
+        "--noise", type=number(0), default=1.0, help="strength of segmentation errors (default 1)"
+    )
     parser.add_argument(
         "--camera-variety",
-        type=float,
+        type=number(0, 1),
         default=0.0,
         metavar="F",
         help="0 the benchmark's cameras, 1 any camera, noise, pace and view (training data)",

@@ -1,6 +1,7 @@
 """What a set of walkers is made from: everything that may change the pixels, and nothing else."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,6 +16,9 @@ CONDITIONS = (
     *("cl-01", "cl-02"),
 )
 """The sequences of CASIA-B: normal, with a bag, in a coat."""
+
+MAX_FRAMES = 1000
+"""Most frames of a walk; the whole way across the picture takes fewer than 100."""
 
 MAX_IMAGE_SIZE = 1024
 """Most rows or columns of an image."""
@@ -51,16 +55,18 @@ class WalkerSettings:
         """Refuse settings that no walk can be made from."""
         if self.seed < 0:
             raise ConfigError(f"expected a seed of 0 or more, got {self.seed}")
-        if self.frames is not None and self.frames < 1:
-            raise ConfigError(f"expected 1 or more frames, or none for all, got {self.frames}")
-        if self.fps <= 0:
+        if self.frames is not None and not 1 <= self.frames <= MAX_FRAMES:
+            raise ConfigError(
+                f"expected 1 to {MAX_FRAMES} frames, or none for all, got {self.frames}"
+            )
+        if not 0 < self.fps < math.inf:
             raise ConfigError(f"expected more than 0 frames a second, got {self.fps}")
         if not all(48 <= side <= MAX_IMAGE_SIZE for side in self.image_size):
             raise ConfigError(
                 f"expected an image of 48 to {MAX_IMAGE_SIZE} pixels a side, got {self.image_size}"
             )
         for name in ("session_scale", "noise", "view_jitter"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"expected {name} of 0 or more, got {getattr(self, name)}")
         for name in ("camera_variety", "noise_variety", "pace_variety"):
             if not 0 <= getattr(self, name) <= 1:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
+from service.commands.numbers import whole
 from service.commands.together import Together
 from service.errors import NoWalksError, RefusedError
 
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--subject", help="whose walks they are; default: the first folder below the tree"
     )
     parser.add_argument(
-        "--at-once", type=_count, default=AT_ONCE, metavar="N",
+        "--at-once", type=whole(1, _MOST_AT_ONCE), default=AT_ONCE, metavar="N",
         help=f"walks on the way together, 1 to {_MOST_AT_ONCE} (default {AT_ONCE})",
     )  # fmt: skip
 
@@ -67,14 +68,6 @@ def _enroll_all(
         for sentence in tqdm(sentences, total=len(named), desc="enrol", unit="walk"):
             if sentence:
                 tqdm.write(sentence, file=sys.stderr)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= _MOST_AT_ONCE:
-        raise argparse.ArgumentTypeError(
-            f"expected a number from 1 to {_MOST_AT_ONCE}, got {text!r}"
-        )
-    return int(text)
 
 
 def _subject(walk: FoundWalk, given: str | None) -> str:

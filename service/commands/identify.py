@@ -10,14 +10,19 @@ from tqdm import tqdm
 from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
+from service.commands.numbers import whole
 from service.errors import NoWalksError, RefusedError
+from service.fields import DEFAULT_LIMIT, MAX_LIMIT
 from service.schemas import Identified
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the walks and how much to print."""
     configure_walks(parser)
-    parser.add_argument("--limit", type=int, default=5, help="candidates of a walk (default 5)")
+    parser.add_argument(
+        "--limit", type=whole(1, MAX_LIMIT), default=DEFAULT_LIMIT, metavar="N",
+        help=f"candidates of a walk, 1 to {MAX_LIMIT} (default {DEFAULT_LIMIT})",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

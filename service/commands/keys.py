@@ -8,13 +8,18 @@ A running service, and every other replica on the same database, follows within 
 """
 
 import argparse
+import math
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gallery import ApiKey, KeyStore
 from service.access import SCOPES
+from service.commands.numbers import whole
 from service.settings import load_settings
+
+_MOST_DAYS = 36_500  # a century; a date can hold no more than 80 of them
+_MOST_PER_MINUTE = 1_000_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--scopes", type=_scopes, required=True, help=f"of {','.join(SCOPES)}; or `all`"
     )
     create.add_argument("--galleries", type=_names, help="galleries it may touch (default: all)")
-    create.add_argument("--expires-days", type=float, metavar="D", help="days it lives")
-    create.add_argument("--per-minute", type=int, metavar="N", help="requests in a minute")
+    create.add_argument("--expires-days", type=_days, metavar="D", help="days it lives")
+    create.add_argument(
+        "--per-minute", type=whole(1, _MOST_PER_MINUTE), metavar="N", help="requests in a minute"
+    )
     listing = actions.add_parser("list", help="list the keys, without their secrets")
     revoke = actions.add_parser("revoke", help="end a key for good")
     revoke.add_argument("key_id", help="the id between mg_ and the secret")
@@ -92,6 +99,18 @@ def _scopes(text: str) -> frozenset[str]:
             f"expected scopes of {','.join(SCOPES)}, or `all`, got {text!r}"
         )
     return named
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 < days <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(
+            f"expected a number of days above 0, up to {_MOST_DAYS}, got {text[:40]!r}"
+        )
+    return days
 
 
 def _names(text: str) -> frozenset[str]:

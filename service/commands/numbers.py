@@ -1,0 +1,18 @@
+"""Numbers as arguments, so that a wrong one is named before anything is asked."""
+
+import argparse
+from collections.abc import Callable
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Make a reader of an argument that is a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        is_whole = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+        if not (is_whole and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} to {most}, got {text[:40]!r}"
+            )
+        return int(text)
+
+    return read
