@@ -43,11 +43,11 @@ KINDS = {
 }
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.milvus] * name.startswith("milvus")) for name in KINDS
-    ]
-)
+MILVUS = [pytest.param(name, marks=pytest.mark.milvus) for name in KINDS if "milvus" in name]
+IN_PROCESS = [name for name in KINDS if "milvus" not in name]
+
+
+@pytest.fixture(params=[*IN_PROCESS, *MILVUS])
 def index(request, tmp_path):
     if (kind := KINDS[request.param]) is None:
         opened = on_server(request.getfixturevalue("real_milvus").url)
@@ -56,7 +56,7 @@ def index(request, tmp_path):
     opened.begin("g1_a")
     yield opened
     if kind is None:
-        opened.begin("g9_z", retired=["g1_a", "g2_b"])
+        opened.begin("g9_z", retired=["g1_a", "g2_b", "g7"])
     opened.close()
 
 
@@ -107,6 +107,7 @@ def test_it_says_what_it_is(index):
     assert index.state
 
 
+@pytest.mark.parametrize("index", IN_PROCESS, indirect=True)
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -115,9 +116,25 @@ def test_it_says_what_it_is(index):
     steps=st.lists(st.tuples(st.sampled_from("aar"), st.integers(1, 60)), min_size=1, max_size=8),
 )
 def test_any_additions_and_removals_leave_what_numpy_has(index, seed, steps):
+    add_and_remove(index, seed, steps)
+
+
+# A server takes long for each; these add and remove in turns, and end with little or nothing.
+@pytest.mark.parametrize("index", MILVUS, indirect=True)
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("a", 60), ("r", 40), ("a", 5), ("r", 60), ("r", 1), ("a", 30)],
+        [("r", 3), ("a", 1), ("r", 20), ("a", 2), ("a", 59), ("r", 60)],
+    ],
+)
+def test_additions_and_removals_in_turns_leave_what_numpy_has(index, steps):
+    add_and_remove(index, 7, steps)
+
+
+def add_and_remove(index, seed, steps):
+    """Add (`a`) and remove (`r`) so many rows, step by step, and compare what is left."""
     rng = np.random.default_rng(seed)
-    if index.kind == "milvus":
-        pytest.skip("slow; the tests above add and remove as well")
     index.begin(None)  # the example before this one may have had the same seed
     index.begin(f"g{seed}")
     stored, next_row = {}, 0
