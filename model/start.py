@@ -16,6 +16,13 @@ from model.errors import ModelFileError
 from model.manifest import read_model
 from model.networks import Network
 
+# PyTorch's exporter writes initializers of up to so many numbers once where they are equal.
+_MOST_MERGED = 1024
+_MERGED = (
+    ". An exported file holds small weights that are equal, as before any training, only once: "
+    "begin with the checkpoint, or without a start"
+)
+
 
 def start_from(path: Path, network: Network) -> None:
     """Load the weights in `path`, a `.pt` checkpoint or an `.onnx` file, into `network`.
@@ -32,9 +39,12 @@ def start_from(path: Path, network: Network) -> None:
         key for key in needed if key not in weights or weights[key].shape != wanted[key].shape
     )
     if wrong:
+        merged = path.suffix == ".onnx" and all(
+            key not in weights and wanted[key].numel() <= _MOST_MERGED for key in wrong
+        )
         raise ModelFileError(
             f"expected weights of this network in {path}, got none of the right shape for "
-            f"{', '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''}"
+            f"{', '.join(wrong[:3])}{' …' if len(wrong) > 3 else ''}{_MERGED if merged else ''}"
         )
     known = {key: weights[key] for key in wanted if key in weights}
     network.load_state_dict(known, strict=False)

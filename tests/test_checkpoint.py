@@ -166,6 +166,30 @@ def test_weights_that_do_not_fit_are_no_start(dataset: Dataset, tmp_path: Path) 
         start_from(tmp_path / "text.onnx", wider)
 
 
+def exported_without(lacking: str, path: Path) -> Path:
+    """A file with the weights of the tiny network but one, by the names that an export gives."""
+    weights = build_network(TINY.network).state_dict()
+    named = [numpy_helper.from_array(w.numpy(), k) for k, w in weights.items() if k != lacking]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], named)), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        ("pool_width.exponent", r"exponent\. An exported file .* begin with"),
+        ("attend.a0.weights.meta_2.weight", "attend"),
+    ],
+)
+def test_what_an_export_before_any_training_lacks_is_explained(
+    tmp_path: Path, lacking: str, why: str
+) -> None:
+    network = build_network(TINY.network)
+    with pytest.raises(ModelFileError, match=f"none of the right shape for .*{why}") as told:
+        start_from(exported_without(lacking, tmp_path / "new.onnx"), network)
+    assert ("An exported file" in str(told.value)) == (lacking == "pool_width.exponent")
+
+
 def test_the_weights_that_ship_can_be_taken_further() -> None:
     network = build_network(load_config(CONFIGS / "demo.yaml").network)
     assert isinstance(network, MetaGait)
