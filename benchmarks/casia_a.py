@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.casia_a import CROSS, EVERY, SAME, VIEWS, Embeddings, Key, Side, figures, walks
+from model.casia_a import CROSS, EVERY, SAME, VIEWS, Embeddings, Side, figures, walks
 from model.distances import flat_distances, part_distances
 from model.encoder import SHIPPED_MODEL, OnnxEncoder, Threshold
 from model.gei import gait_energy_images
@@ -80,16 +80,14 @@ def table(folder: Path, methods: Sequence[Method]) -> str:
 
 def outcomes(embeddings: Embeddings, threshold: Threshold) -> str:
     """Return as markdown what a threshold answers to known people and to strangers, in percent."""
-    everybody = list(embeddings)
-    every_view = Answered.between(embeddings, _passes(everybody, 1, 2), _passes(everybody, 3, 4))
-    same = [_seen(embeddings, (view, (1, 2)), (view, (3, 4))) for view in VIEWS]
-    cross = [_seen(embeddings, (g, EVERY), (p, EVERY)) for g, p in CROSS]
+    every_view = Answered.between(_walked(embeddings, 1, 2), _walked(embeddings, 3, 4))
+    same = [seen(embeddings, embeddings, *sides) for sides in SAME]
+    cross = [seen(embeddings, embeddings, (g, EVERY), (p, EVERY)) for g, p in CROSS]
     people = sorted({key[0] for key in embeddings})
     strangers = [
         Answered.between(
-            embeddings,
-            [key for key in everybody if key[0] != person],
-            [key for key in everybody if key[0] == person],
+            {key: one for key, one in embeddings.items() if key[0] != person},
+            {key: one for key, one in embeddings.items() if key[0] == person},
         )
         for person in people
     ]
@@ -117,11 +115,9 @@ class Answered:
     right: NDArray[np.bool_]
 
     @classmethod
-    def between(
-        cls, embeddings: Embeddings, gallery: Sequence[Key], probes: Sequence[Key]
-    ) -> "Answered":
+    def between(cls, gallery: Embeddings, probes: Embeddings) -> "Answered":
         """Search for probes in a gallery."""
-        known, asked = (np.stack([embeddings[key] for key in keys]) for keys in (gallery, probes))
+        known, asked = (np.stack(list(side.values())) for side in (gallery, probes))
         distances = flat_distances(asked, known)
         subjects = np.array([key[0] for key in gallery])
         owners = subjects[distances.argmin(axis=1)]
@@ -138,30 +134,38 @@ class Answered:
             np.concatenate([part.right for part in parts]),
         )
 
+    def matches(self, threshold: Threshold) -> NDArray[np.bool_]:
+        """Which are answered `match`: of two who are about as near, the service names none."""
+        as_near = self.distances + (_until(threshold) - threshold.distance)
+        several = self.following <= np.minimum(threshold.distance, as_near)
+        matches: NDArray[np.bool_] = (self.distances <= threshold.distance) & ~several
+        return matches
+
     def line(self, label: str, threshold: Threshold) -> str:
         """Return one line of the table, in percent of the searches."""
-        until = threshold.inconclusive_to or threshold.distance
-        # As the service decides: of two who are about as near, none is named.
-        as_near = self.distances + (until - threshold.distance)
-        several = self.following <= np.minimum(threshold.distance, as_near)
-        match = (self.distances <= threshold.distance) & ~several
-        none = self.distances > until
+        match = self.matches(threshold)
+        none = self.distances > _until(threshold)
         near = ~match & ~none
         shares = (match & self.right, near & self.right, near & ~self.right, none)
         cells = [label, str(len(self.right)), *(f"{100 * share.mean():.1f}" for share in shares)]
         return f"| {' | '.join([*cells, f'{100 * (match & ~self.right).mean():.1f}'])} |"
 
 
-def _seen(embeddings: Embeddings, gallery: Side, probe: Side) -> Answered:
+def _until(threshold: Threshold) -> float:
+    return threshold.inconclusive_to or threshold.distance
+
+
+def seen(gallery: Embeddings, probes: Embeddings, known: Side, asked: Side) -> Answered:
+    """Search for the probes of one view and some passes of it among the gallery of another."""
     sides = [
-        _passes([key for key in embeddings if key[1] == view], *passes)
-        for view, passes in (gallery, probe)
+        _walked({key: one for key, one in embeddings.items() if key[1] == view}, *passes)
+        for embeddings, (view, passes) in ((gallery, known), (probes, asked))
     ]
-    return Answered.between(embeddings, *sides)
+    return Answered.between(*sides)
 
 
-def _passes(keys: Sequence[Key], *numbers: int) -> list[Key]:
-    return [key for key in keys if key[2] in numbers]
+def _walked(embeddings: Embeddings, *numbers: int) -> Embeddings:
+    return {key: one for key, one in embeddings.items() if key[2] in numbers}
 
 
 def answers(folder: Path, model: Path) -> str:
@@ -175,7 +179,7 @@ def answers(folder: Path, model: Path) -> str:
     return (
         f"{encoder.facts.model_id}: match up to {threshold.distance:.3f} (target FPIR "
         f"{threshold.target_fpir:.0%} on walkers), inconclusive up to "
-        f"{threshold.inconclusive_to or threshold.distance:.3f}\n\n{outcomes(embedded, threshold)}"
+        f"{_until(threshold):.3f}\n\n{outcomes(embedded, threshold)}"
     )
 
 

@@ -37,12 +37,23 @@ def walks(folder: Path, size: tuple[int, int] = (64, 44)) -> Iterator[tuple[Key,
         DatasetError: the folder holds none.
 
     """
+    for key, frames in recordings(folder):
+        yield key, align(frames, size).silhouettes
+
+
+def recordings(folder: Path) -> Iterator[tuple[Key, list[Walk]]]:
+    """Yield every walk as it was recorded: its frames in order, uint8 `[H, W]` each.
+
+    Raises:
+        DatasetError: the folder holds none.
+
+    """
     for path in walk_files(folder):
         view, number = path.stem.split("_")
         with zipfile.ZipFile(path) as archive:
             pictures = [archive.read(name) for name in sorted(archive.namelist())]
-        walk = align([_decoded(picture, path) for picture in pictures], size).silhouettes
-        yield (path.parent.name, view, int(number)), walk
+        key = (path.parent.name, view, int(number))
+        yield key, [_decoded(picture, path) for picture in pictures]
 
 
 def walk_files(folder: Path) -> list[Path]:
