@@ -111,24 +111,31 @@ def _rename_to_new(old: Path, new: Path) -> None:
 
 
 def _name(
-    partial: Path, path: Path, rename_to_new: Callable[[Path, Path], None] = _rename_to_new
+    partial: Path,
+    path: Path,
+    rename_to_new: Callable[[Path, Path], None] = _rename_to_new,
+    link: Callable[[Path, Path], None] = os.link,
 ) -> None:
     """Give a finished file its name, unless anybody took it meanwhile.
 
-    In one step, so that whoever is killed has made a whole backup of that name or none. A hard
-    link would be one as well, but many a stick and share has none.
+    In one step, so that whoever is killed has made a whole backup of that name or none: renamed,
+    or linked as on NFS. Where a file system has neither, as on some sticks and shares, an empty
+    file takes the name first, and would be all that is left of a kill between the two steps.
 
     Raises:
         FileExistsError: somebody did.
-        OSError: the file system has neither way.
 
     """
-    try:
-        rename_to_new(partial, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        os.link(partial, path)
+    for name in (rename_to_new, link):
+        try:
+            name(partial, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            continue
+        return
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    os.replace(partial, path)
 
 
 def check(path: Path) -> Manifest:
