@@ -54,8 +54,8 @@ _POSTGRES_DISK_FULL = "53100"
 _POSTGRES_NO_PRIVILEGE = "42501"
 # Tables from which an erasure takes rows.
 _WITH_PEOPLE = ("subjects", "samples", "silhouettes", "embeddings", "consents")
-# Any number that only this program uses.
-_MIGRATION_LOCK = 0x6D657461
+# Any numbers that only this program uses.
+_MIGRATION_LOCK, _KEYS_LOCK = 0x6D657461, 0x6D65746B
 
 
 class Database:
@@ -97,8 +97,15 @@ class Database:
 
     def migrate_alone(self, connection: Connection) -> None:
         """Let no other process migrate until the transaction of `connection` ends."""
+        self._take_turns(connection, _MIGRATION_LOCK)
+
+    def make_keys_alone(self, connection: Connection) -> None:
+        """Let no other process make an API key until the transaction of `connection` ends."""
+        self._take_turns(connection, _KEYS_LOCK)
+
+    def _take_turns(self, connection: Connection, number: int) -> None:
         if not self._is_sqlite:  # where a writing transaction is alone anyway
-            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            connection.execute(select(func.pg_advisory_xact_lock(number)))
 
     @contextmanager
     def alone(self, work: str, number: int) -> Iterator[None]:

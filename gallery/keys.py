@@ -136,6 +136,7 @@ class KeyStore:
         )
         _check(key)
         with self._database.writing() as connection:
+            self._database.make_keys_alone(connection)
             _check_live(connection, key)
             connection.execute(insert(api_keys).values(_values(key)))
         return key, f"mg_{key.key_id}_{secret}"

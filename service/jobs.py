@@ -216,13 +216,12 @@ class RebuildJobs:
         kept = ModelFiles.of(self._settings.data)
         if model in kept.ids():
             return kept.find(model)
-        folder = self._settings.models
-        path = None if folder is None else (folder / model).resolve()
-        # Resolved first, so that neither `..` nor a link leads out of the folder.
-        if folder is None or path is None or not path.is_relative_to(folder.resolve()):
-            raise _unknown(model)
-        if path.suffix != _SUFFIX or not path.is_file():
-            raise _unknown(model)
+        path = None if self._settings.models is None else _within(self._settings.models, model)
+        if path is None:
+            raise UnknownModelError(
+                "expected the id of a model that the gallery had, or the name of an .onnx file in "
+                f"the folder METAGAIT_MODELS, got {model[:200]!r}"
+            )
         return path
 
     def _found(self, model_id: str) -> tuple[Path, Encoder]:
@@ -236,8 +235,13 @@ class RebuildJobs:
             raise UnusableModelError(str(error)) from error
 
 
-def _unknown(model: str) -> UnknownModelError:
-    return UnknownModelError(
-        "expected the id of a model that the gallery had, or the name of an .onnx file in the "
-        f"folder METAGAIT_MODELS, got {model[:200]!r}"
-    )
+def _within(folder: Path, name: str) -> Path | None:
+    """Find a model's file by its name in a folder; None when there is none of that name."""
+    try:
+        # Resolved first, so that neither `..` nor a link leads out of the folder.
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()) or path.suffix != _SUFFIX:
+            return None
+        return path if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, or NUL in it
+        return None

@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_model(made / "b.onnx", "tiny-b", dimensions=4, factor=-3.0)
     (made / "broken.onnx").write_bytes(b"no model")
     (made / "notes.txt").write_text("no model")
+    (made / "loop.onnx").symlink_to("loop.onnx")
     return made
 
 
@@ -86,6 +87,9 @@ def test_a_rebuild_over_http_is_watched_until_the_service_has_moved(
         ("/etc/passwd", 404, "unknown_model"),
         ("notes.txt", 404, "unknown_model"),
         ("none.onnx", 404, "unknown_model"),
+        ("a\0.onnx", 404, "unknown_model"),
+        ("a" * 280 + ".onnx", 404, "unknown_model"),
+        ("loop.onnx", 404, "unknown_model"),
         ("broken.onnx", 422, "unusable_model"),
     ],
 )

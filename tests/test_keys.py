@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event, text
 
 from gallery import (
     ApiKey,
@@ -20,6 +21,7 @@ from gallery import (
 )
 from service.errors import AuthenticationError, RateLimitedError
 from service.keyring import FRESH_S, LOCAL, KeyRing
+from tests.waiting import wait_until
 
 
 def test_keys_are_kept_without_their_secrets(tmp_path: Path) -> None:
@@ -50,6 +52,38 @@ def test_two_keys_of_a_name_may_live_for_a_change(tmp_path: Path) -> None:
     with pytest.raises(KeyNotFound):
         store.revoke("0" * 12)
     store.close()
+
+
+def test_two_who_make_a_key_at_once_leave_no_third_of_its_name(postgres_url: str) -> None:
+    """The second begins while the first has counted the keys and not yet added its own."""
+    store, other = KeyStore.open(postgres_url), KeyStore.open(postgres_url)
+    store.create("camera", ["read"])
+    refused: list[TooManyKeys] = []
+
+    def make_another() -> None:
+        try:
+            other.create("camera", ["read"])
+        except TooManyKeys as error:
+            refused.append(error)
+
+    def is_over_or_waits() -> bool:
+        with other._database.engine.connect() as connection:
+            waiting = connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        return bool(waiting) or not rival.is_alive()
+
+    def let_the_other_in(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("INSERT INTO api_keys"):
+            rival.start()
+            wait_until(is_over_or_waits)
+
+    rival = threading.Thread(target=make_another)
+    event.listen(store._database.engine, "before_cursor_execute", let_the_other_in)
+    store.create("camera", ["read"])
+    rival.join()
+    live = [key for key in store.all() if key.is_live(datetime.now(UTC))]
+    store.close()
+    other.close()
+    assert (len(live), len(refused)) == (2, 1)
 
 
 @pytest.mark.parametrize(
