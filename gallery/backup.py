@@ -37,6 +37,7 @@ from sqlalchemy import (
 
 from gallery import audit
 from gallery.database import Database
+from gallery.durable import sync_folder
 from gallery.errors import BackupError
 from gallery.generations import now
 from gallery.migrations import migrate, number_of, numbers
@@ -84,6 +85,7 @@ def back_up(database: Database, path: Path) -> Manifest:
             file.flush()
             os.fsync(file.fileno())
         _name(partial, path)
+        sync_folder(path.parent)
     except FileExistsError as error:
         raise BackupError(
             f"expected to make the new file {path}, got one that came there meanwhile"

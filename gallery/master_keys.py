@@ -16,6 +16,7 @@ from gallery.adopted_key import check_master_key_of_now
 from gallery.ciphers import MasterKey, Slot
 from gallery.contents import seal_subject
 from gallery.database import Database, vault_of
+from gallery.durable import sync_folder
 from gallery.errors import StoreUnavailable, WrongMasterKey
 from gallery.generations import lock, now
 from gallery.schema import galleries, master_keys, subjects
@@ -62,6 +63,8 @@ def write_master_key(path: Path) -> MasterKey:
             file.write(base64.b64encode(secret) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        # People will be sealed with it: what a power cut took would take them along.
+        sync_folder(path.parent)
     except OSError as error:
         path.unlink()
         raise WrongMasterKey(f"expected to write the file {path}, got: {error.strerror}") from error

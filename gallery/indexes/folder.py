@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gallery.durable import sync_folder
 from gallery.errors import IndexUnavailable
 from gallery.indexes.projection import Projection
 
@@ -118,7 +119,7 @@ class Folder:
     def empty(self) -> None:
         """Delete everything but the lock, what vouches for the rest first."""
         self.doubt()
-        self._sync()
+        sync_folder(self._path)
         for path in self._path.iterdir():
             if path.name != "lock":
                 path.unlink()
@@ -130,14 +131,7 @@ class Folder:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path / name)
-        self._sync()
-
-    def _sync(self) -> None:
-        folder = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path)
 
 
 def open_file(path: Path) -> int:
