@@ -40,6 +40,7 @@ from gallery.database import Database
 from gallery.durable import sync_folder
 from gallery.errors import BackupError
 from gallery.generations import now
+from gallery.jobs import leave_unfinished
 from gallery.migrations import migrate, number_of, numbers
 from gallery.schema import galleries, identities
 
@@ -185,6 +186,7 @@ def restore(path: Path, database: Database, *, takes_over: bool = False) -> Mani
         migrate(connection, manifest.schema)
         _read_all(connection, path, manifest)
         migrate(connection)
+        leave_unfinished(connection)
         if not takes_over:
             connection.execute(delete(identities))
             connection.execute(insert(identities).values(identity=secrets.token_hex(16)))

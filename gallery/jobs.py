@@ -1,24 +1,40 @@
 """The rebuilds that a service was asked for: how they stand, also after it was killed."""
 
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Select, Update, insert, select, update
 
 from gallery.embedding import Progress, WalkEncoder
 from gallery.errors import JobNotFound, RebuildRefused
-from gallery.generations import now
+from gallery.generations import now, read_head
 from gallery.rebuild import REBUILD, RebuildReport, rebuild
-from gallery.schema import jobs
+from gallery.schema import audit, galleries, jobs
 from gallery.store import Store
 
 JobState = Literal["running", "done", "failed", "cancelled", "interrupted"]
 RUNNING: JobState = "running"
+# Kept of a running job from the moment at which it cannot be cancelled any more.
+_SWITCHING = "switching"
+_AT_WORK = (RUNNING, _SWITCHING)
 _INTERRUPTED = "the service ended meanwhile; a rebuild to the same model goes on from there"
 _AGAIN = "the service ended at {} of {} samples; it goes on from there"
 _STUCK = "the service ended twice at {} of {} samples; ask for the rebuild again to go on"
+_CANCELLED = "somebody stopped it; a rebuild to the same model goes on from there"
+_OVERTAKEN = (
+    "it was not gone on with: the gallery was rebuilt, rolled back or cleared of other generations "
+    "since; ask for the rebuild again if it is still wanted"
+)
+_RESTORED = (
+    "it was not gone on with: the store was restored from a backup since; ask for the rebuild "
+    "again if it is still wanted"
+)
+_OVERTAKING = (REBUILD, "rollback", "drop")
+"""Actions of the audit log that settle what answers."""
 _LISTED = 50
 
 
@@ -42,6 +58,9 @@ class Job:
 class JobLog:
     """The rebuilds of one gallery, in its store; any thread may call any method.
 
+    A job is at work for as long as its process holds `alone`, from before it is added or taken up
+    until its end is noted. One that says it runs while nobody holds that was left over.
+
     Every method may raise StoreUnavailable or StoreFull.
     """
 
@@ -52,8 +71,18 @@ class JobLog:
         """Close the store."""
         self._store.close()
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep every other process from rebuilding the gallery.
+
+        Raises:
+            RebuildRefused: another one does.
+
+        """
+        return self._store.database.alone(REBUILD, self._store.gallery_id)
+
     def add(self, model_id: str) -> Job:
         """Note that a rebuild begins."""
+        of_gallery = galleries.c.id == self._store.gallery_id
         job_id, at = secrets.token_hex(8), now()
         row = {
             "id": job_id,
@@ -66,6 +95,7 @@ class JobLog:
             "message": "",
             "created_at": at,
             "updated_at": at,
+            "audit_number": select(galleries.c.audit_number).where(of_gallery).scalar_subquery(),
         }
         with self._store.database.writing() as connection:
             connection.execute(insert(jobs).values(row))
@@ -79,70 +109,139 @@ class JobLog:
 
         """
         with self._store.database.reading() as connection:
-            row = connection.execute(self._rows().where(jobs.c.id == job_id)).first()
+            return _job(self._row(connection, job_id))
+
+    def latest(self) -> tuple[Job, ...]:
+        """List jobs, the latest first."""
+        query = self._rows().limit(_LISTED)
+        with self._store.database.reading() as connection:
+            return tuple(_job(row) for row in connection.execute(query))
+
+    def progress(self, job_id: str, done: int, total: int) -> bool:
+        """Note how far a job is; tells whether it is to go on, because nobody cancelled it."""
+        noted = self._changed(job_id, done=done, total=total).returning(jobs.c.state)
+        with self._store.database.writing() as connection:
+            state: str | None = connection.scalar(noted)
+        return state != "cancelled"
+
+    def cancel(self, job_id: str) -> None:
+        """End a job before its switch, whichever process is at it; one that is over stays so.
+
+        Raises:
+            JobNotFound: there is no such job of this gallery.
+            RebuildRefused: the switch has begun.
+
+        """
+        with self._store.database.writing() as connection:
+            # Read for an update, so that of a cancel and a switch at once one comes first.
+            row = self._row(connection, job_id, locked=True)
+            if row.state == _SWITCHING:
+                raise RebuildRefused(
+                    "expected a rebuild that can still be stopped, got one whose generation is "
+                    "being made live: see how it ends, and roll back if it is not wanted"
+                )
+            if row.state in (RUNNING, "interrupted"):
+                cancelled = self._changed(job_id, state="cancelled", message=_CANCELLED)
+                connection.execute(cancelled)
+
+    def begin_switch(self, job_id: str) -> bool:
+        """Let nobody cancel a job from now on; False when somebody did, and it must not switch."""
+        begun = self._changed(job_id, state=_SWITCHING).where(jobs.c.state.in_(_AT_WORK))
+        with self._store.database.writing() as connection:
+            return connection.execute(begun).rowcount == 1
+
+    def end(self, job_id: str, state: JobState, message: str) -> None:
+        """Note how a job ended; one that was cancelled elsewhere is not to be taken up again."""
+        ended = self._changed(job_id, state=state, message=message)
+        if state == "interrupted":
+            ended = ended.where(jobs.c.state.in_(_AT_WORK))
+        with self._store.database.writing() as connection:
+            connection.execute(ended)
+
+    def rebuild(
+        self,
+        encoder: WalkEncoder,
+        *,
+        sha256: str,
+        progress: Progress,
+        before_switch: Callable[[], None],
+        actor: str,
+    ) -> RebuildReport:
+        """Rebuild the gallery, in `alone`; see `gallery.rebuild.rebuild`."""
+        return rebuild(
+            self._store,
+            encoder,
+            sha256=sha256,
+            progress=progress,
+            before_switch=before_switch,
+            actor=actor,
+            is_alone=True,
+        )
+
+    def take_up(self) -> Job | None:
+        """Take up, in `alone`, the latest job when the end of its process interrupted it.
+
+        None when there is none, when somebody settled since by a command what is to answer, and
+        when the job did not get on since it was taken up last: what ends the process could end
+        every start.
+        """
+        with self._store.database.writing() as connection:
+            latest = connection.execute(self._rows().limit(1).with_for_update()).first()
+            left_over = update(jobs).where(
+                jobs.c.gallery == self._store.gallery_id, jobs.c.state.in_(_AT_WORK)
+            )
+            ended = {"state": "interrupted", "message": _INTERRUPTED, "updated_at": now()}
+            connection.execute(left_over.values(ended))
+            if latest is None or latest.audit_number is None:
+                return None
+            if latest.state not in (*_AT_WORK, "interrupted"):
+                return None
+            return self._taken_up(connection, latest)
+
+    def _taken_up(self, connection: Connection, row: Row[Any]) -> Job | None:
+        again, stuck = (text.format(row.done, row.total) for text in (_AGAIN, _STUCK))
+        if self._is_overtaken(connection, row):
+            told = {"state": "interrupted", "message": _OVERTAKEN, "audit_number": None}
+        elif row.message in (again, stuck):
+            told = {"state": "interrupted", "message": stuck}
+        else:
+            told = {"state": RUNNING, "message": again}
+        connection.execute(self._changed(row.id, **told))
+        return _job(self._row(connection, row.id)) if told["state"] == RUNNING else None
+
+    def _is_overtaken(self, connection: Connection, row: Row[Any]) -> bool:
+        gallery = self._store.gallery_id
+        if read_head(connection, gallery).model.model_id == row.model_id:
+            return False  # maybe by its own switch, of which it only has to be told
+        settled = select(audit.c.number).where(
+            audit.c.gallery == gallery,
+            audit.c.number > row.audit_number,
+            audit.c.action.in_(_OVERTAKING),
+        )
+        return connection.execute(settled.limit(1)).first() is not None
+
+    def _rows(self) -> Select[Any]:
+        of_gallery = jobs.c.gallery == self._store.gallery_id
+        return select(jobs).where(of_gallery).order_by(jobs.c.created_at.desc())
+
+    def _row(self, connection: Connection, job_id: str, *, locked: bool = False) -> Row[Any]:
+        query = self._rows().where(jobs.c.id == job_id)
+        row = connection.execute(query.with_for_update() if locked else query).first()
         if row is None:
             raise JobNotFound(
                 f"expected a job of the gallery {self._store.name}, got {job_id!r}, which is none"
             )
-        return _job(row)
+        return row
 
-    def latest(self) -> tuple[Job, ...]:
-        """List jobs, the latest first."""
-        query = self._rows().order_by(jobs.c.created_at.desc()).limit(_LISTED)
-        with self._store.database.reading() as connection:
-            return tuple(_job(row) for row in connection.execute(query))
+    def _changed(self, job_id: str, **values: object) -> Update:
+        return update(jobs).where(jobs.c.id == job_id).values(updated_at=now(), **values)
 
-    def progress(self, job_id: str, done: int, total: int) -> None:
-        """Note how far a job is."""
-        self._change(job_id, done=done, total=total)
 
-    def end(self, job_id: str, state: JobState, message: str) -> None:
-        """Note how a job ended."""
-        self._change(job_id, state=state, message=message)
-
-    def rebuild(
-        self, encoder: WalkEncoder, *, sha256: str, progress: Progress, actor: str
-    ) -> RebuildReport:
-        """Rebuild the gallery; see `gallery.rebuild.rebuild`."""
-        return rebuild(self._store, encoder, sha256=sha256, progress=progress, actor=actor)
-
-    def take_up(self) -> Job | None:
-        """Take up the latest job when the end of its process interrupted it; it runs again then.
-
-        None when there is none, when another process is at work on the gallery, and when the job
-        did not get on since it was taken up last: what ends the process could end every start.
-        """
-        try:
-            database = self._store.database
-            with database.alone(REBUILD, self._store.gallery_id), database.writing() as connection:
-                return self._taken_up(connection)
-        except RebuildRefused:
-            return None
-
-    def _taken_up(self, connection: Connection) -> Job | None:
-        latest = self._rows().order_by(jobs.c.created_at.desc()).limit(1)
-        row = connection.execute(latest).first()
-        left_over = update(jobs).where(
-            jobs.c.gallery == self._store.gallery_id, jobs.c.state == RUNNING
-        )
-        ended = {"state": "interrupted", "message": _INTERRUPTED, "updated_at": now()}
-        connection.execute(left_over.values(ended))
-        if row is None or row.state not in (RUNNING, "interrupted"):
-            return None
-        again, stuck = (text.format(row.done, row.total) for text in (_AGAIN, _STUCK))
-        is_stuck = row.message in (again, stuck)
-        state, message = ("interrupted", stuck) if is_stuck else (RUNNING, again)
-        taken = update(jobs).where(jobs.c.id == row.id)
-        connection.execute(taken.values(state=state, message=message, updated_at=now()))
-        return None if is_stuck else _job(connection.execute(latest).one())
-
-    def _rows(self) -> Any:
-        return select(jobs).where(jobs.c.gallery == self._store.gallery_id)
-
-    def _change(self, job_id: str, **values: object) -> None:
-        changed = update(jobs).where(jobs.c.id == job_id).values(updated_at=now(), **values)
-        with self._store.database.writing() as connection:
-            connection.execute(changed)
+def leave_unfinished(connection: Connection) -> None:
+    """Let no start of a restored store go on with a rebuild that its backup caught unfinished."""
+    unfinished = jobs.c.state.in_((*_AT_WORK, "interrupted"))
+    left = {"state": "interrupted", "message": _RESTORED, "audit_number": None}
+    connection.execute(update(jobs).where(unfinished).values(left))
 
 
 def _job(row: Row[Any]) -> Job:
@@ -150,7 +249,7 @@ def _job(row: Row[Any]) -> Job:
         job_id=row.id,
         kind=row.kind,
         model_id=row.model_id,
-        state=row.state,
+        state=RUNNING if row.state == _SWITCHING else row.state,
         done=row.done,
         total=row.total,
         message=row.message,

@@ -3,6 +3,8 @@
 A service goes on answering meanwhile. A rebuild that was killed is continued by the next one.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -42,6 +44,10 @@ def silent(_done: int, _total: int) -> None:
     """Show no progress."""
 
 
+def always() -> None:
+    """Let every switch be."""
+
+
 def rebuild(
     store: Store,
     encoder: WalkEncoder,
@@ -49,7 +55,9 @@ def rebuild(
     sha256: str | None = None,
     batch: int = 16,
     progress: Progress = silent,
+    before_switch: Callable[[], None] = always,
     actor: str = LOCAL,
+    is_alone: bool = False,
     spread: Spread | None = None,
 ) -> RebuildReport:
     """Embed every sample with the encoder's model, check the result, and make it live.
@@ -60,7 +68,9 @@ def rebuild(
         sha256: of the model's file, when the data folder keeps it for a running service.
         batch: walks in one call of the encoder.
         progress: called after each batch.
+        before_switch: called last before the switch; what it raises lets the live one stay.
         actor: who asked: the id of an API key, or `local`.
+        is_alone: whether the caller has seen to it that nobody else rebuilds the gallery.
         spread: embeds in the encoder's place, all but the last few before the switch.
 
     Raises:
@@ -72,13 +82,14 @@ def rebuild(
     """
     check_limit(batch)
     model = Model(encoder.facts.model_id, encoder.facts.embedding_length)
-    with store.database.alone(REBUILD, store.gallery_id):
+    with nullcontext() if is_alone else store.database.alone(REBUILD, store.gallery_id):
         require_size(store, encoder.facts)
         generation = next_generation.begin(store, model, sha256)
         if next_generation.is_live(store, model):
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
         embedded = embed_missing(store, generation, encoder, batch, progress, spread=spread)
         checked = check_self_search(store, Head(generation, model, 0))
+        before_switch()
         embed, most = partial(embed_walks, encoder), batch
         while (
             last := next_generation.switch(store, generation, actor, embed=embed, most=most)

@@ -213,6 +213,9 @@ jobs = Table(
     Column("message", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
+    # The last row of the audit log when it began: a switch noted after that overtakes it. Null:
+    # it is not gone on with at a start.
+    Column("audit_number", Integer),
 )
 
 # One row in a store that was restored, else none. It goes into the names of what an index keeps

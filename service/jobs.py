@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gallery import GalleryError, Job, JobLog, ModelFiles, RebuildStopped
+from gallery import GalleryError, Job, JobLog, ModelFiles, RebuildRefused, RebuildStopped
 from model.encoder import Encoder
 from model.errors import ModelError
 from service.errors import JobRunningError, UnknownModelError, UnusableModelError
@@ -23,6 +23,7 @@ _NOTE_EVERY_S = 1.0
 _NOTE_AGAIN_S = 5.0
 _SUFFIX = ".onnx"
 OpenModel = Callable[[Path], Encoder]
+Find = Callable[[], tuple[Path, Encoder]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ class _Running:
         return (
             (time.monotonic() - began) / done * (self.job.total - self.job.done) if done else None
         )
+
+    def require_wanted(self) -> None:
+        """Go on; raises RebuildStopped when somebody stopped it."""
+        if self.stopped_as is not None:
+            raise RebuildStopped(
+                f"stopped at {self.job.done} of {self.job.total} samples; a rebuild to the same "
+                "model goes on from there"
+            )
 
     def is_noted_again(self, done: int, total: int) -> bool:
         """Take in the progress; tells whether it is time to write it down."""
@@ -90,15 +99,20 @@ class RebuildJobs:
     def resume(self) -> None:
         """Go on with a rebuild that the end of a service interrupted; raises nothing."""
         try:
-            job = self._log.take_up()
+            with ExitStack() as alone:
+                alone.enter_context(self._log.alone())
+                job = self._log.take_up()
+                if job is not None:
+                    self._go_on(job, alone.pop_all())
+        except RebuildRefused:
+            return  # whoever rebuilds is at work on it
         except GalleryError as error:
             _LOG.warning("jobs of a service that was killed may still say they run: %s", error)
-            return
-        if job is None:
-            return
+
+    def _go_on(self, job: Job, alone: ExitStack) -> None:
         with self._lock:
             running = self._running = _Running(job, LOCAL.actor)
-            self._begin(running, lambda: self._found(job.model_id))
+            self._begin(running, alone, lambda: self._found(job.model_id))
 
     def start(self, model: str | None, actor: str = LOCAL.actor) -> Watched:
         """Begin to rebuild the gallery.
@@ -112,6 +126,7 @@ class RebuildJobs:
             UnknownModelError: it is neither.
             UnusableModelError: the file is no model that runs here.
             JobRunningError: a rebuild runs already.
+            RebuildRefused: another process rebuilds the gallery.
 
         """
         with self._lock:
@@ -124,9 +139,11 @@ class RebuildJobs:
             encoder = self._opened(path)
             with ExitStack() as on_error:
                 on_error.callback(encoder.close)
+                alone = on_error.enter_context(ExitStack())
+                alone.enter_context(self._log.alone())
                 running = self._running = _Running(self._log.add(encoder.facts.model_id), actor)
                 on_error.pop_all()
-            self._begin(running, lambda: (path, encoder))
+            self._begin(running, alone, lambda: (path, encoder))
         return Watched(running.job, None)
 
     def get(self, job_id: str) -> Watched:
@@ -141,7 +158,17 @@ class RebuildJobs:
         return tuple(self.get(job.job_id) for job in self._log.latest())
 
     def cancel(self, job_id: str) -> Watched:
-        """Stop a job after the batch that it is at; one that is over stays as it ended."""
+        """Stop a job after the batch that it is at; one that is over stays as it ended.
+
+        Raises:
+            JobNotFound: there is no such job.
+            RebuildRefused: its switch has begun.
+
+        """
+        watched = self.get(job_id)
+        if watched.job.state not in ("running", "interrupted"):
+            return watched
+        self._log.cancel(job_id)
         running = self._running
         if running is not None and running.job.job_id == job_id:
             running.stopped_as = "cancelled"
@@ -156,18 +183,21 @@ class RebuildJobs:
         if thread is not None:
             thread.join()
 
-    def _begin(self, running: _Running, find: Callable[[], tuple[Path, Encoder]]) -> None:
-        self._thread = threading.Thread(target=self._work, args=(running, find), name="rebuild")
+    def _begin(self, running: _Running, alone: ExitStack, find: Find) -> None:
+        args = running, alone, find
+        self._thread = threading.Thread(target=self._work, args=args, name="rebuild")
         self._thread.start()
 
-    def _work(self, running: _Running, find: Callable[[], tuple[Path, Encoder]]) -> None:
+    def _work(self, running: _Running, alone: ExitStack, find: Find) -> None:
         try:
-            running.job = self._ended(running, find)
-            self._note_end(running.job)
+            # Until its end is noted: one that says it runs, and nobody is at it, is taken up.
+            with alone:
+                running.job = self._ended(running, find)
+                self._note_end(running.job)
         finally:
             self._running = None
 
-    def _ended(self, running: _Running, find: Callable[[], tuple[Path, Encoder]]) -> Job:
+    def _ended(self, running: _Running, find: Find) -> Job:
         """Rebuild; gives the job as it ended."""
         try:
             path, encoder = find()
@@ -194,18 +224,27 @@ class RebuildJobs:
                 return None
 
     def _rebuild(self, running: _Running, path: Path, encoder: Encoder) -> str:
+        job_id = running.job.job_id
 
         def progress(done: int, total: int) -> None:
-            if running.is_noted_again(done, total):
-                self._log.progress(running.job.job_id, done, total)
-            if running.stopped_as is not None and done < total:
-                raise RebuildStopped(
-                    f"stopped at {done} of {total} samples; a rebuild to the same model goes on "
-                    "from there"
-                )
+            # Told so by another process, where it was cancelled through that one.
+            if running.is_noted_again(done, total) and not self._log.progress(job_id, done, total):
+                running.stopped_as = running.stopped_as or "cancelled"
+            running.require_wanted()
 
-        sha256 = ModelFiles.of(self._settings.data).add(path, encoder.facts.model_id)
-        report = self._log.rebuild(encoder, sha256=sha256, progress=progress, actor=running.actor)
+        def before_switch() -> None:
+            running.require_wanted()
+            if not self._log.begin_switch(job_id):
+                running.stopped_as = "cancelled"
+                running.require_wanted()
+
+        report = self._log.rebuild(
+            encoder,
+            sha256=ModelFiles.of(self._settings.data).add(path, encoder.facts.model_id),
+            progress=progress,
+            before_switch=before_switch,
+            actor=running.actor,
+        )
         if not report.switched:
             return "nothing to do: that model is live already"
         return f"generation {report.generation} is live, {report.embedded} samples embedded"

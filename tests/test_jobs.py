@@ -144,8 +144,8 @@ def test_a_rebuild_is_cancelled_between_batches_and_a_later_one_goes_on(
     cancelled: list[object] = []
     jobs = RebuildJobs(with_models, log, lambda path: SlowEncoder(path, cancel_first))
     job_id = jobs.start("b.onnx").job.job_id
-    wait_until(lambda: log.get(job_id).state != "running")
-    job = log.get(job_id)
+    wait_until(lambda: jobs.get(job_id).job.state != "running")
+    job = jobs.get(job_id).job
     assert (job.state, job.done, job.total) == ("cancelled", 16, 20)
     assert "goes on from there" in job.message
     assert jobs.cancel(job_id).job.state == "cancelled"
@@ -289,6 +289,19 @@ def test_a_job_of_a_service_that_was_killed_goes_on_at_the_next_start(
         assert (job["state"], job["done"], job["total"]) == ("done", 20, 20)
         wait_until(lambda: client.get("/info").json()["gallery"]["generation"] == 2)
         assert [one["job_id"] for one in client.get("/jobs").json()["jobs"]] == [job_id]
+
+
+def test_a_rebuild_whose_switch_has_begun_is_not_said_to_be_cancelled(
+    with_models: Settings,
+) -> None:
+    with calling(create_app(with_models)) as client, closing(Store.open(with_models.data)) as store:
+        log = JobLog(store)
+        job_id = log.add("tiny-b").job_id
+        assert log.begin_switch(job_id)
+        refused = client.delete(f"/jobs/{job_id}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "rebuild_refused")
+        assert "being made live" in refused.json()["detail"]
+        assert client.get(f"/jobs/{job_id}").json()["state"] == "running"
 
 
 def test_a_model_is_named_by_its_file_only(with_models: Settings, log: JobLog) -> None:

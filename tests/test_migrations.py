@@ -1,12 +1,14 @@
 """A store from every earlier step opens and answers; a newer one is refused."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import MetaData, Table, insert, inspect, text
 
-from gallery import Gallery, StoreTooNew
+from gallery import Gallery, JobLog, StoreTooNew
 from gallery.database import Database
 from gallery.migrations import is_current, migrate, number_of, numbers
 from gallery.packing import pack_embedding, pack_silhouettes, sample_id
@@ -105,6 +107,19 @@ def test_a_store_of_every_step_opens_and_answers(location, step):
     with database.reading() as connection:
         assert is_current(connection)
     database.close()
+
+
+def test_a_rebuild_that_an_update_of_the_program_interrupted_goes_on(location):
+    execute(
+        make_store(location, "0006"),
+        "UPDATE galleries SET audit_number = 7",
+        "INSERT INTO jobs (id, gallery, kind, model_id, state, done, total, message, created_at, "
+        f"updated_at) VALUES ('j', 1, 'rebuild', 'm', 'running', 3, 9, '', '{THEN}', '{THEN}')",
+    )
+    with closing(Store.open(location)) as store:
+        taken = JobLog(store).take_up()
+    assert taken is not None
+    assert (taken.job_id, taken.done) == ("j", 3)
 
 
 def test_a_store_that_the_first_release_made_is_recognised(location):

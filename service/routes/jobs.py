@@ -83,8 +83,11 @@ async def read_job(rooms: RoomsHere, job_id: JobId) -> schemas.Job:
     operation_id="cancel_job",
     response_description="How it stands: it stops soon, unless it was done before",
     status_code=202,
-    responses=responses(404, 503),
+    responses=responses(404, 409, 503, 507),
 )
 async def cancel_job(rooms: RoomsHere, job_id: JobId) -> schemas.Job:
-    """Stop a rebuild after the batch that it is at; what it embedded is kept for a later one."""
+    """Stop a rebuild after the batch that it is at; what it embedded is kept for a later one.
+
+    It does not switch then; once the switch has begun, the answer is a 409 `rebuild_refused`.
+    """
     return schemas.Job.of(await rooms.ask(rooms.jobs.cancel, job_id))
