@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 import gallery
 from model.errors import EncodeError, ModelError, SilhouetteError
 from service import errors
+from service.problem_examples import BESIDE, DETAILS, REQUEST_ID
 from service.request_ids import current_request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -38,15 +39,6 @@ _HEADERS: Mapping[str, dict[str, Any]] = {
         "description": "seconds after which to send the request again; with a 409, of "
         "`request_in_work` alone",
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
-    },
-}
-# What the problems of these codes say beside the rest.
-_BESIDE: Mapping[str, dict[str, Any]] = {
-    "poor_quality": {"reasons": ["TOO_FEW_FRAMES"]},
-    "invalid_request": {
-        "errors": [
-            {"where": "query.limit", "message": "Input should be greater than or equal to 1"}
-        ]
     },
 }
 _MEND = "erase that sample by its id and enrol its walk again, or restore a backup"
@@ -259,10 +251,10 @@ def _example(kind: Kind) -> dict[str, Any]:
         "type": f"urn:metagait:problem:{kind.code}",
         "title": kind.title,
         "status": kind.status,
-        "detail": "what was expected, and what came",
+        "detail": DETAILS[kind.code],
         "code": kind.code,
-        "request_id": "b2b6c0c9f0a14d2e8f7f6f1f0c9e7d11",
-        **_BESIDE.get(kind.code, {}),
+        "request_id": REQUEST_ID,
+        **BESIDE.get(kind.code, {}),
     }
 
 
