@@ -6,7 +6,8 @@ from typing import Any
 REQUEST_ID = "b2b6c0c9f0a14d2e8f7f6f1f0c9e7d11"
 _SAMPLE_ID = "9f3a5c0e1b2d4f6a8c0e1b2d4f6a8c0e"
 
-# Sentences that the service says, with other names and numbers; a test holds them to its own.
+# Sentences that the service says, with other names and numbers. A test holds to its own those whose
+# requests it can make, two in three; the others are copied from where they are said.
 DETAILS: Mapping[str, str] = {
     "malformed_upload": "expected a body of multipart/form-data, or of "
     "application/vnd.metagait.packed, application/zip, application/octet-stream, got 'text/plain'",
