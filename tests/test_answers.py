@@ -1,5 +1,6 @@
 """What the OpenAPI document says of answers, held to those that the service gives."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from service.request_ids import HEADER
 from service.settings import Settings
 from tests.answering import Answers, recorded, story
 from tests.caller import Caller
-from tests.fakes import walker
+from tests.fakes import FakeEncoder, walker
 
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
 OPERATIONS: dict[str, dict[str, Any]] = {
@@ -27,12 +28,29 @@ NOT_OF_THE_API = {
 }
 
 
+class OneBatchThenHeld(FakeEncoder):
+    """Another model, whose rebuild gets no further than a batch until it is cancelled."""
+
+    def encode(self, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        embedded = super().encode(walks)
+        self.free.clear()
+        return embedded
+
+
 @pytest.fixture
-def told(client: Caller) -> list[tuple[str, httpx.Response]]:
+def told(client: Caller, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, httpx.Response]]:
+    another = OneBatchThenHeld(model_id="another-fake")
+    monkeypatch.setattr("service.app.open_model", lambda _path, _choice: another)
+
     def walk(person: int, _number: int) -> NDArray[np.uint8]:
         return walker(2 * person + 4, 20)
 
-    return list(story(client, walk))
+    answers = []
+    for operation, answer in story(client, walk):
+        answers.append((operation, answer))
+        if operation == "cancel_job":
+            another.free.set()
+    return answers
 
 
 def refusals(client: Caller) -> Answers:
