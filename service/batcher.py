@@ -65,6 +65,7 @@ class _Pending:
     answer: asyncio.Future[Encoded]
     since: float
     arrived: float
+    takes_place: bool = True
     begun: bool = False
 
     def give_up(self, late: Callable[[], Exception]) -> None:
@@ -150,12 +151,16 @@ class Batcher:
             for number in range(self._calls + self._ahead)
         }
 
-    async def embed(self, walk: NDArray[np.uint8], *, since: float | None = None) -> Encoded:
+    async def embed(
+        self, walk: NDArray[np.uint8], *, since: float | None = None, takes_place: bool = True
+    ) -> Encoded:
         """Embed one aligned walk uint8 `[T, H, W]`; cancel the call to leave the queue.
 
         Args:
             walk: the walk.
             since: when it began to wait, by `time.perf_counter`; by default now.
+            takes_place: False for a further part of a walk that has its place in the queue: a walk
+                of more parts than places could else never be embedded.
 
         Raises:
             BusyError: the queue is full.
@@ -168,13 +173,14 @@ class Batcher:
         if not self.running:
             raise NotReadyError("expected a running service, got one that is starting or stopping")
         self._forget_gone()
-        if len(self._waiting) >= self._queue_walks:
+        if takes_place and self._places_taken() >= self._queue_walks:
             raise BusyError(
                 f"{self._queue_walks} walks wait already; try again in a moment",
                 retry_after_s=self._retry_after_s(),
             )
         answer, now = asyncio.get_running_loop().create_future(), time.perf_counter()
-        pending = _Pending(walk, answer, since=now if since is None else since, arrived=now)
+        since = now if since is None else since
+        pending = _Pending(walk, answer, since, arrived=now, takes_place=takes_place)
         with self._deadline_of(pending):
             self._waiting.append(pending)
             self._arrived.set()
@@ -218,6 +224,9 @@ class Batcher:
             f"the encoder was busy for {self._wait_s:g} seconds; try again in a moment",
             retry_after_s=self._retry_after_s(),
         )
+
+    def _places_taken(self) -> int:
+        return sum(pending.takes_place for pending in self._waiting)
 
     def _forget_gone(self) -> None:
         self._waiting = [pending for pending in self._waiting if not pending.answer.done()]

@@ -142,7 +142,10 @@ async def _embed(
     if len(parts) == 1:
         return (await rooms.batcher.embed(parts[0], since=since),)
     with rooms.admission.several(len(parts)):
-        tasks = [asyncio.ensure_future(rooms.batcher.embed(part, since=since)) for part in parts]
+        tasks = [
+            asyncio.ensure_future(rooms.batcher.embed(part, since=since, takes_place=not number))
+            for number, part in enumerate(parts)
+        ]
         try:
             return tuple(await asyncio.gather(*tasks))
         finally:

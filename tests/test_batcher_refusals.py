@@ -33,6 +33,22 @@ def test_a_full_queue_refuses_at_once() -> None:
     play(scene, queue_walks=2)
 
 
+def test_parts_of_a_walk_take_one_place_together() -> None:
+    async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
+        first = await occupy(batcher, encoder)
+        waiting = await enqueue(batcher, 5)
+        parts = [asyncio.create_task(batcher.embed(walk(5), takes_place=False)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert batcher.waiting == 4
+        waiting += await enqueue(batcher, 5)
+        with pytest.raises(BusyError):
+            await batcher.embed(walk(5))
+        encoder.free.set()
+        await asyncio.gather(first, *waiting, *parts)
+
+    play(scene, queue_walks=2)
+
+
 def test_a_walk_that_waits_too_long_is_refused_and_never_encoded() -> None:
     async def scene(batcher: Batcher, encoder: FakeEncoder) -> None:
         first = await occupy(batcher, encoder)

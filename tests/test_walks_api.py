@@ -112,6 +112,16 @@ def test_a_long_probe_is_answered_as_one(settings: Settings, gallery: Gallery) -
     assert short["windows"] is None
 
 
+def test_a_walk_of_more_windows_than_places_is_answered(
+    settings: Settings, gallery: Gallery, encoder: FakeEncoder
+) -> None:
+    narrow = settings.model_copy(update={"window_frames": 30, "queue_walks": 2})
+    with calling(create_app(narrow, encoder=encoder, gallery=gallery)) as client:
+        answer = client.post("/identify", files=sequence(walker(8, 120)))
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["windows"]["count"] == 7
+
+
 def test_a_poor_walk_is_inconclusive_and_not_enrolled(client: Caller, gallery: Gallery) -> None:
     poor = walker(10, 10).repeat(2, axis=0)
     refused = enroll(client, "ann", poor)
