@@ -1,6 +1,7 @@
 """Rebuilding the gallery with another model, while the service answers."""
 
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Response
 
@@ -50,7 +51,8 @@ async def rebuild(
         return schemas.Job.of(await rooms.ask(rooms.jobs.start, wanted.model, caller.actor))
 
     job = await once.words(wanted, schemas.Job, work)
-    query = f"?gallery={gallery}" if gallery is not None else ""
+    # The service's own gallery may have any name, and a header holds less than that.
+    query = "" if gallery is None else f"?gallery={quote(gallery, safe='')}"
     response.headers["Location"] = f"/jobs/{job.job_id}{query}"
     return job
 
