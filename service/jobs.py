@@ -192,9 +192,9 @@ class RebuildJobs:
         try:
             # Until its end is noted: one that says it runs, and nobody is at it, is taken up.
             with alone:
-                running.job = self._ended(running, find)
-                self._note_end(running.job)
+                self._note_end(running, self._ended(running, find))
         finally:
+            # It says that it runs until now, so that who sees it end may start another.
             self._running = None
 
     def _ended(self, running: _Running, find: Find) -> Job:
@@ -213,13 +213,14 @@ class RebuildJobs:
             said = str(error) if getattr(error, "for_people", False) else "an error of the service"
             return replace(running.job, state="failed", message=said)
 
-    def _note_end(self, job: Job) -> None:
+    def _note_end(self, running: _Running, job: Job) -> None:
         """Write down how a job ended, as soon as the store takes it; else the next start does."""
         while True:
             try:
                 return self._log.end(job.job_id, job.state, job.message)
             except GalleryError as error:
                 _LOG.warning("the end of the rebuild %s is not noted yet: %s", job.job_id, error)
+            running.job = job  # told from here on, because the store does not
             if self._closing.wait(self._note_again_s):
                 return None
 
