@@ -22,10 +22,12 @@ TOLD = 60
 """Frames of the walk whose GFLOP/s, ceiling and ratios stand in the table."""
 TITLE = "# Speed of the encoder"
 HEAD = (
-    "Each section was written on its machine by the command it names, which leaves those of other "
-    "machines as they are; `benchmarks/encode.py` says how each column comes about. Only ratios "
-    "within one table mean something. `--clock processor` stands where other work shared the core, "
-    "which slows all rows, though not all alike."
+    "Walks a second of every engine and precision, beside eager torch and what the processor can "
+    "do. Each section comes from one machine and is written by the command it names; sections of "
+    "other machines stay as they are. Compare figures within one table only. Where a command has "
+    "`--clock processor`, other work shared the core, which slows every row, though not all alike. "
+    "`benchmarks/encode.py` explains each column; [performance](performance.md) says what limits "
+    "them."
 )
 
 Lost = dict[str, tuple[float, float | None]]
@@ -56,8 +58,8 @@ def section(
     picture = relpath(given.plot, given.output.parent)
     counted = ", ".join(f"{frames} frames {flop / 1e9:.2f}" for frames, flop in flops.items())
     parts = [
-        f"`{told}`, {datetime.now(UTC):%d %B %Y}. GFLOP of a walk: {counted}; ratios, "
-        f"GFLOP/s and ceiling are of {TOLD} frames, {given.batch} "
+        f"`{told}`, {datetime.now(UTC):%d %B %Y}. GFLOP of a walk: {counted}. Ratios, "
+        f"GFLOP/s and share of the ceiling are for {TOLD} frames, {given.batch} "
         f"{'walk' if given.batch == 1 else 'walks'} a call." + measured_on(given.evaluate),
         f"![Walks a second beside eager torch]({picture})",
     ]
@@ -74,7 +76,7 @@ def measured_on(subjects: int) -> str:
     if not subjects:
         return ""
     return (
-        f" Rank-1 is of {subjects} benchmark walkers, where one search of BG or CL is "
+        f" Rank-1 is measured on {subjects} benchmark walkers, where one search of BG or CL is "
         f"{one_search(subjects):.2f} points."
     )
 

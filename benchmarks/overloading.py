@@ -74,14 +74,14 @@ def told(found: Overload, patience_s: float, alone_s: float) -> list[str]:
 
     """
     counts = ", ".join(f"{number} × {answer}" for answer, number in sorted(found.answers.items()))
-    lines = [f"Overload, {found.offered_rate:.1f} walks/s offered: {counts}."]
+    lines = [f"Offered {found.offered_rate:.1f} walks/s: {counts}."]
     if found.accepted_s:
         p50, p99 = (float(np.percentile(found.accepted_s, rank)) for rank in (50, 99))
         promise = patience_s + alone_s
         lines.append(
             f"Accepted: {found.accepted_rate:.1f} walks/s, median {p50:.2f} s, p99 {p99:.2f} s, "
-            f"longest {max(found.accepted_s):.2f} s; {patience_s:g} s to wait, as was set, and "
-            f"{alone_s:.2f} s of its own are {promise:.2f} s: "
+            f"longest {max(found.accepted_s):.2f} s. Promised: {patience_s:g} s of waiting, as was "
+            f"set, and {alone_s:.2f} s for the walk alone, {promise:.2f} s together: "
             f"{'kept' if p99 <= promise else 'not kept'}."
         )
     if found.refused_s:

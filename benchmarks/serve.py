@@ -247,7 +247,8 @@ def _what(encoder: Encoder, arguments: argparse.Namespace) -> str:
         f"{datetime.now(UTC):%d %B %Y}, {processors()}: {encoder.facts.model_id}, "
         f"{arguments.frames} frames, {arguments.engine}, {encoder.runtime.provider}, "
         f"{arguments.mode}, {threads}. Written by "
-        "that command; [performance](performance.md) says how each column comes about."
+        "that command; [performance](performance.md#how-the-service-is-measured) explains the "
+        "columns."
     )
 
 
@@ -279,7 +280,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 def stages_of(server: Server, bodies: Mapping[str, bytes], plan: Plan) -> list[str]:
     """Return a table for each form: one caller, and as many as there are at most."""
     empty_ms = stages.empty_call_ms(server)
-    lines = [f"An empty call takes {empty_ms:.2f} ms of the event loop.", ""]
+    lines = [f"An empty call takes {empty_ms:.2f} ms of the event loop's processor time.", ""]
     for body, content in bodies.items():
         columns = {}
         for callers in (1, max(plan.callers)):

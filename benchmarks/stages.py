@@ -118,9 +118,9 @@ _WORDS = {
     "encode": "encoder, and the rest of the process",
     "gallery": "search and threshold",
     "loop": "event loop: HTTP, form, checks, JSON, log",
-    "way": "connection, loop and hops",
+    "way": "connection, event loop, hand-overs between threads",
     "callers": "callers, in their own process",
-    "idle": "the encoder stood idle; no part of the sum",
+    "idle": "the encoder was idle (not part of the sum)",
 }
 
 

@@ -86,11 +86,14 @@ def test_an_overload_is_told_by_its_statuses(benchmark: Any) -> None:
     answers = Counter({"200": 2, "503 busy": 1})
     found = overloading.Overload(answers, [0.5, 1.5], [0.002], whole_s=2)
     text = " ".join(overloading.told(found, 1.4, 0.1))
-    assert "1.5 walks/s offered: 2 × 200, 1 × 503 busy." in text
+    assert "Offered 1.5 walks/s: 2 × 200, 1 × 503 busy." in text
     assert "1.0 walks/s, median 1.00 s, p99 1.49 s, longest 1.50 s" in text
-    assert "1.4 s to wait, as was set, and 0.10 s of its own are 1.50 s: kept." in text
+    assert (
+        "1.4 s of waiting, as was set, and 0.10 s for the walk alone, 1.50 s together: kept."
+        in text
+    )
     assert "Refused: median 2 ms" in text
-    assert "1.30 s: not kept" in " ".join(overloading.told(found, 1.2, 0.1))
+    assert "1.30 s together: not kept" in " ".join(overloading.told(found, 1.2, 0.1))
     assert found.only_refusals
     found.answers["500 internal_error"] += 1
     assert not found.only_refusals

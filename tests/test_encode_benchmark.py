@@ -232,5 +232,5 @@ def test_a_training_loop_is_told_by_its_rate_and_what_it_waits_for(benchmark: An
 def test_the_table_says_how_coarse_its_rank_is(benchmark: Any) -> None:
     measured_on = benchmark("encode_page").measured_on
     assert measured_on(0) == ""
-    assert "of 20 benchmark walkers" in measured_on(20)
+    assert "on 20 benchmark walkers" in measured_on(20)
     assert "0.17 points" in measured_on(20)  # 20 × 6 views × 5 other views
