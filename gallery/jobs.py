@@ -164,6 +164,7 @@ class JobLog:
         *,
         sha256: str,
         progress: Progress,
+        checking: Callable[[], None],
         before_switch: Callable[[], None],
         actor: str,
     ) -> RebuildReport:
@@ -173,6 +174,7 @@ class JobLog:
             encoder,
             sha256=sha256,
             progress=progress,
+            checking=checking,
             before_switch=before_switch,
             actor=actor,
             is_alone=True,

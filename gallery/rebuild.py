@@ -45,7 +45,7 @@ def silent(_done: int, _total: int) -> None:
 
 
 def always() -> None:
-    """Let every switch be."""
+    """Let every check go on, and every switch be."""
 
 
 def rebuild(
@@ -55,6 +55,7 @@ def rebuild(
     sha256: str | None = None,
     batch: int = 16,
     progress: Progress = silent,
+    checking: Callable[[], None] = always,
     before_switch: Callable[[], None] = always,
     actor: str = LOCAL,
     is_alone: bool = False,
@@ -68,6 +69,8 @@ def rebuild(
         sha256: of the model's file, when the data folder keeps it for a running service.
         batch: walks in one call of the encoder.
         progress: called after each batch.
+        checking: called again and again while the result is checked, which takes minutes in a
+            large gallery; what it raises lets the live one stay.
         before_switch: called last before the switch; what it raises lets the live one stay.
         actor: who asked: the id of an API key, or `local`.
         is_alone: whether the caller has seen to it that nobody else rebuilds the gallery.
@@ -88,7 +91,7 @@ def rebuild(
         if next_generation.is_live(store, model):
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
         embedded = embed_missing(store, generation, encoder, batch, progress, spread=spread)
-        checked = check_self_search(store, Head(generation, model, 0))
+        checked = check_self_search(store, Head(generation, model, 0), checking)
         before_switch()
         embed, most = partial(embed_walks, encoder), batch
         while (

@@ -3,6 +3,8 @@
 The embeddings stream by once, so that memory holds the looked-up ones and one block of the others.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +20,15 @@ _MOST_CHECKED = 1024
 _ROUNDING = 1e-5
 
 
-def check_self_search(store: Store, head: Head) -> int:
+def check_self_search(
+    store: Store, head: Head, meanwhile: Callable[[], None] = lambda: None
+) -> int:
     """Look every tenth embedding of a generation up among all; returns how many were looked up.
+
+    Args:
+        store: the gallery.
+        head: the generation.
+        meanwhile: called after each few hundred samples; what it raises ends the check.
 
     Raises:
         RebuildFailed: one finds another nearer than itself or cannot be read, or the store counts
@@ -27,12 +36,12 @@ def check_self_search(store: Store, head: Head) -> int:
 
     """
     try:
-        return _check_self_search(store, head)
+        return _check_self_search(store, head, meanwhile)
     except SampleDamaged as error:
         raise RebuildFailed(f"{error}: drop that generation and rebuild") from error
 
 
-def _check_self_search(store: Store, head: Head) -> int:
+def _check_self_search(store: Store, head: Head, meanwhile: Callable[[], None]) -> int:
     with store.database.reading() as connection:
         rows = [row for roll in roster(connection, head.generation) for row in roll.rows.tolist()]
         every = max(_CHECK_EVERY, -(-len(rows) // _MOST_CHECKED))
@@ -42,6 +51,7 @@ def _check_self_search(store: Store, head: Head) -> int:
         for chunk in chunks(connection, head.generation, head.model):
             search.see(chunk)
             seen += len(chunk.rows)
+            meanwhile()
         embedded = store.counts(connection, head.generation).embedded
     if seen != embedded:
         raise RebuildFailed(

@@ -63,10 +63,14 @@ class _Running:
 
     def is_noted_again(self, done: int, total: int) -> bool:
         """Take in the progress; tells whether it is time to write it down."""
-        at = time.monotonic()
         self.job = replace(self.job, done=done, total=total)
-        self._began = self._began or (at, done)
-        if at - self._noted < _NOTE_EVERY_S and done < total:
+        self._began = self._began or (time.monotonic(), done)
+        return self.is_noted_long_ago() or done >= total
+
+    def is_noted_long_ago(self) -> bool:
+        """Tell whether it is time to write down again that it is at work, which the caller does."""
+        at = time.monotonic()
+        if at - self._noted < _NOTE_EVERY_S:
             return False
         self._noted = at
         return True
@@ -227,10 +231,19 @@ class RebuildJobs:
     def _rebuild(self, running: _Running, path: Path, encoder: Encoder) -> str:
         job_id = running.job.job_id
 
-        def progress(done: int, total: int) -> None:
+        def note() -> None:
             # Told so by another process, where it was cancelled through that one.
-            if running.is_noted_again(done, total) and not self._log.progress(job_id, done, total):
+            if not self._log.progress(job_id, running.job.done, running.job.total):
                 running.stopped_as = running.stopped_as or "cancelled"
+
+        def progress(done: int, total: int) -> None:
+            if running.is_noted_again(done, total):
+                note()
+            running.require_wanted()
+
+        def checking() -> None:
+            if running.is_noted_long_ago():
+                note()
             running.require_wanted()
 
         def before_switch() -> None:
@@ -243,6 +256,7 @@ class RebuildJobs:
             encoder,
             sha256=ModelFiles.of(self._settings.data).add(path, encoder.facts.model_id),
             progress=progress,
+            checking=checking,
             before_switch=before_switch,
             actor=running.actor,
         )

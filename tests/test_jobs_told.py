@@ -1,13 +1,16 @@
 """What a service tells of its rebuilds, and what may be done once it has told it."""
 
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gallery import JobLog
 from gallery.jobs import JobState
+from gallery.rebuild import RebuildReport
 from gallery.store import Store
 from model.encoder import open_encoder
 from service.app import create_app
@@ -15,6 +18,7 @@ from service.errors import JobRunningError
 from service.jobs import RebuildJobs
 from service.settings import Settings
 from tests.caller import calling
+from tests.fakes import npy, walker
 from tests.tiny_models import tiny_model
 from tests.waiting import wait_until
 
@@ -67,4 +71,41 @@ def test_a_rebuild_is_said_to_be_over_when_another_may_start(with_models: Settin
         log.free.set()
         wait_until(lambda: jobs.get(job_id).job.state == "done")
         jobs.start("b.onnx")
+        jobs.close()
+
+
+class StoppedWhileItChecks(JobLog):
+    """A log whose rebuild is told to stop when all is embedded, and the check has begun."""
+
+    stop: Callable[[], object]
+
+    def rebuild(self, *words: Any, checking: Callable[[], None], **named: Any) -> RebuildReport:
+        def stop_and_check() -> None:
+            self.stop()
+            checking()
+
+        return super().rebuild(*words, checking=stop_and_check, **named)
+
+    def begin_switch(self, job_id: str) -> bool:
+        raise AssertionError("expected no rebuild that goes on to its switch")
+
+
+@pytest.mark.parametrize(("by", "state"), [("cancel", "cancelled"), ("close", "interrupted")])
+def test_the_check_of_a_rebuild_ends_when_that_is_stopped(
+    with_models: Settings, by: str, state: str
+) -> None:
+    with calling(create_app(with_models)) as client, closing(Store.open(with_models.data)) as store:
+        body = {"sequence": ("w", npy(walker(8)))}
+        assert client.post("/enroll", data={"subject": "ann"}, files=body).is_success
+        log = StoppedWhileItChecks(store)
+        jobs = RebuildJobs(with_models, log, open_encoder)
+        ways = {
+            "cancel": lambda: jobs.cancel(log.latest()[0].job_id),
+            "close": lambda: setattr(jobs._running, "stopped_as", "interrupted"),
+        }
+        log.stop = ways[by]
+        job_id = jobs.start("b.onnx").job.job_id
+        wait_until(lambda: jobs.get(job_id).job.state != "running")
+        job = jobs.get(job_id).job
+        assert (job.state, job.done, job.total) == (state, 1, 1), job.message
         jobs.close()
