@@ -12,6 +12,7 @@ from gallery import JobLog
 from gallery.jobs import JobState
 from gallery.rebuild import RebuildReport
 from gallery.store import Store
+from metagait import main
 from model.encoder import open_encoder
 from service.app import create_app
 from service.errors import JobRunningError
@@ -19,6 +20,7 @@ from service.jobs import RebuildJobs
 from service.settings import Settings
 from tests.caller import calling
 from tests.fakes import npy, walker
+from tests.test_jobs import SlowEncoder
 from tests.tiny_models import tiny_model
 from tests.waiting import wait_until
 
@@ -109,3 +111,30 @@ def test_the_check_of_a_rebuild_ends_when_that_is_stopped(
         job = jobs.get(job_id).job
         assert (job.state, job.done, job.total) == (state, 1, 1), job.message
         jobs.close()
+
+
+@pytest.mark.parametrize("option", ["--rollback", "--drop-old"])
+def test_a_command_does_not_settle_what_answers_while_a_rebuild_is_at_work(
+    with_models: Settings, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entered, free = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        assert free.wait(20)
+
+    def command() -> int:
+        return main(["rebuild", "--data", str(with_models.data), option])
+
+    with calling(create_app(with_models)) as client, closing(Store.open(with_models.data)) as store:
+        body = {"sequence": ("w", npy(walker(8)))}
+        assert client.post("/enroll", data={"subject": "ann"}, files=body).is_success
+        jobs = RebuildJobs(with_models, JobLog(store), lambda path: SlowEncoder(path, wait))
+        job_id = jobs.start("b.onnx").job.job_id
+        assert entered.wait(20)
+        assert command() == 2
+        assert "expected a gallery that nobody rebuilds now" in capsys.readouterr().err
+        free.set()
+        wait_until(lambda: jobs.get(job_id).job.state == "done")
+        jobs.close()
+        assert command() == 0

@@ -19,7 +19,7 @@ from gallery.commands.place import Place, configure_place, count, place_of
 from gallery.embedding import Progress
 from gallery.errors import RebuildRefused
 from gallery.on_ray import RayWorkers
-from gallery.rebuild import RebuildReport, rebuild
+from gallery.rebuild import REBUILD, RebuildReport, rebuild
 from gallery.store import Store
 
 _BATCH = 16
@@ -75,15 +75,31 @@ def run(arguments: argparse.Namespace) -> int:
     place = place_of(arguments)
     with closing(place.open_existing()) as store:
         if arguments.rollback:
-            model = next_generation.roll_back(store)
+            with _alone(store):
+                model = next_generation.roll_back(store)
             print(f"The gallery {store.name} answers with {model.model_id} again.")
         elif arguments.drop_old:
-            dropped = next_generation.drop_others(store)
+            with _alone(store):
+                dropped = next_generation.drop_others(store)
             print(f"Dropped {dropped} {'generation' if dropped == 1 else 'generations'}.")
             store.database.scrub_or_say()
         else:
             print(_rebuild_with(store, place, arguments))
     return 0
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """Let no rebuild work meanwhile: its switch, or what it lacks then, would surprise somebody."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(store.database.alone(REBUILD, store.gallery_id))
+        except RebuildRefused as error:
+            raise RebuildRefused(
+                "expected a gallery that nobody rebuilds now, got one whose rebuild is at work: "
+                "wait for its end or stop it, one of a service by DELETE /jobs/{id}"
+            ) from error
+        yield
 
 
 def _require_use(arguments: argparse.Namespace) -> None:
