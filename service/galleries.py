@@ -17,7 +17,7 @@ from gallery import Galleries as StoredGalleries
 from gallery import GalleryNotFound
 from service.errors import OwnGalleryError
 from service.rooms import Rooms
-from service.serving import Serving
+from service.serving import Serving, to_the_end
 
 OpenServing = Callable[[Rooms, str, ExitStack], Serving]
 """Opens a gallery by its name beside the rooms of another; what it opens the stack closes."""
@@ -66,7 +66,7 @@ class Galleries:
         async with self._one_at_a_time:
             known = self._opened.get(name)
             if known is None:
-                known = self._opened[name] = await self._opened_now(name)
+                known = await to_the_end(self._opened_now(name))
             return known.serving
 
     @asynccontextmanager
@@ -105,7 +105,8 @@ class Galleries:
 
     async def close(self, *, drain_s: float) -> None:
         """Finish what is in work in every gallery, and close those that were opened here."""
-        closings = [_close(known, drain_s) for known in self._opened.values()]
+        async with self._one_at_a_time:  # also what is being opened, whoever asked for it
+            closings = [_close(known, drain_s) for known in self._opened.values()]
         # Together: the time to drain is promised once, however many galleries there are.
         ended = await asyncio.gather(
             *closings, *self._leaving, self.own.close(drain_s=drain_s), return_exceptions=True
@@ -122,7 +123,8 @@ class Galleries:
         except BaseException:
             await asyncio.to_thread(stack.close)
             raise
-        return _Opened(serving, stack)
+        self._opened[name] = opened = _Opened(serving, stack)
+        return opened
 
 
 async def _close(known: _Opened, drain_s: float) -> None:

@@ -8,9 +8,9 @@ old ones are closed after their last request.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gallery import Model, ModelMismatch
 from service.engines import Engines
@@ -79,6 +79,7 @@ class Serving:
         self._leaving: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
         self._last_complaint = ""
+        self._closing = False
 
     @property
     def rooms(self) -> Rooms:
@@ -97,6 +98,8 @@ class Serving:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
+        async with self._one_at_a_time:  # what is being opened is to be closed as well
+            self._closing = True
         await self._engines.release(self.rooms.engine, drain_s=drain_s)
         await asyncio.gather(*self._leaving)
         await self._current.until_unheld()
@@ -133,8 +136,11 @@ class Serving:
     async def _follow(self) -> None:
         """Move to the live generation's model, unless it answers already or cannot be opened."""
         async with self._one_at_a_time:
+            if self._closing:
+                return
             try:
-                await self._move()
+                # Rooms that a thread is opening would be nobody's if who needs them first left.
+                await to_the_end(self._move())
             except Exception as error:
                 # Whatever it is: the rooms that answer go on, and the next look tries again.
                 self._complain(str(error))
@@ -166,6 +172,17 @@ class Serving:
         if text != self._last_complaint:
             _LOG.warning("the live generation's model could not be opened: %s", text)
             self._last_complaint = text
+
+
+async def to_the_end(work: Coroutine[Any, Any, R]) -> R:
+    """Await work; who is cancelled meanwhile is so when it has come to its end."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        task.cancelled() or task.exception()  # nobody else will ask for it
+        raise
 
 
 def _start(rooms: Rooms) -> None:

@@ -1,0 +1,137 @@
+"""What is opened for somebody who leaves meanwhile, or for a service that ends, is closed again."""
+
+import asyncio
+import threading
+from contextlib import ExitStack, suppress
+from types import SimpleNamespace
+from typing import Any, cast
+
+from gallery import Model
+from service.engines import Engine, Engines
+from service.galleries import Galleries
+from service.serving import Serving
+
+
+class FakeGallery:
+    """A gallery whose live generation is of the model `b`."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def live_model(self) -> Model:
+        return Model("b", 4)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeBatcher:
+    """A queue that runs until it is closed."""
+
+    running = True
+
+    async def close(self, *, drain_s: float = 0) -> None:
+        self.running = False
+
+
+class FakeRooms:
+    """Rooms for a model, of which only what serving asks is there."""
+
+    def __init__(self, model_id: str) -> None:
+        self.encoder = SimpleNamespace(facts=SimpleNamespace(model_id=model_id), close=self._close)
+        self.gallery, self.batcher = FakeGallery(), FakeBatcher()
+        self.engine = Engine(cast(Any, self.encoder), cast(Any, self.batcher))
+        self.encoder_is_closed = False
+
+    async def ask(self, question: Any) -> Any:
+        return question()
+
+    def _close(self) -> None:
+        self.encoder_is_closed = True
+
+
+class Opening:
+    """Opens rooms for the model `b` when it is let."""
+
+    def __init__(self) -> None:
+        self.begun, self.free = threading.Event(), threading.Event()
+        self.rooms = FakeRooms("b")
+
+    def __call__(self, _rooms: object, _live: object) -> Any:
+        self.begun.set()
+        assert self.free.wait(20)
+        return self.rooms
+
+    async def until_begun(self) -> None:
+        assert await asyncio.to_thread(self.begun.wait, 20)
+
+
+def serving_of(opening: Opening, first: FakeRooms, **options: Any) -> Serving:
+    engines = Engines()
+    for rooms in (first, opening.rooms):
+        engines.add(rooms.engine)
+    return Serving(cast(Any, first), opening, engines, follows=True, **options)
+
+
+def test_rooms_that_are_being_opened_are_taken_when_who_needed_them_first_left() -> None:
+    opening, first = Opening(), FakeRooms("a")
+
+    async def story() -> None:
+        serving = serving_of(opening, first)
+        caller = asyncio.create_task(serving._follow())
+        await opening.until_begun()
+        caller.cancel()
+        opening.free.set()
+        with suppress(asyncio.CancelledError):
+            await caller
+        assert serving.rooms is cast(Any, opening.rooms)
+        await serving.close(drain_s=1)
+
+    asyncio.run(story())
+    for rooms in (first, opening.rooms):
+        assert rooms.gallery.closed
+        assert rooms.encoder_is_closed
+
+
+def test_rooms_that_are_being_opened_at_the_end_are_closed() -> None:
+    opening, first = Opening(), FakeRooms("a")
+
+    async def story() -> None:
+        serving = serving_of(opening, first, look_every_s=0)
+        serving._watching = asyncio.create_task(serving._watch())
+        await opening.until_begun()
+        closing = asyncio.create_task(serving.close(drain_s=1))
+        await asyncio.sleep(0)
+        opening.free.set()
+        await closing
+
+    asyncio.run(story())
+    assert opening.rooms.gallery.closed
+    assert opening.rooms.encoder_is_closed
+
+
+def test_a_gallery_that_is_opened_for_a_request_that_ends_is_closed() -> None:
+    begun, free, closed = threading.Event(), threading.Event(), []
+
+    def opened(_rooms: object, name: str, stack: ExitStack) -> Any:
+        begun.set()
+        assert free.wait(20)
+        stack.callback(closed.append, name)
+        return serving_of(Opening(), FakeRooms("b"))
+
+    async def story() -> None:
+        own = serving_of(Opening(), FakeRooms("b"))
+        own.rooms.settings = SimpleNamespace(gallery="main")  # type: ignore[misc, assignment]
+        galleries = Galleries(own, cast(Any, None), opened)
+        request = asyncio.create_task(galleries.find("lab"))
+        assert await asyncio.to_thread(begun.wait, 20)
+        request.cancel()
+        closing = asyncio.create_task(galleries.close(drain_s=1))
+        await asyncio.sleep(0)
+        free.set()
+        with suppress(asyncio.CancelledError):
+            await request
+        await closing
+
+    asyncio.run(story())
+    assert closed == ["lab"]
