@@ -3,8 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -129,16 +129,11 @@ class RebuildJobs:
         Raises:
             UnknownModelError: it is neither.
             UnusableModelError: the file is no model that runs here.
-            JobRunningError: a rebuild runs already.
+            JobRunningError: a rebuild runs already, or is about to.
             RebuildRefused: another process rebuilds the gallery.
 
         """
-        with self._lock:
-            if self._running is not None:
-                raise JobRunningError(
-                    f"expected one rebuild at a time, got a second one while "
-                    f"{self._running.job.job_id} runs"
-                )
+        with self._turn():
             path = self._path_of(model)
             encoder = self._opened(path)
             with ExitStack() as on_error:
@@ -149,6 +144,24 @@ class RebuildJobs:
                 on_error.pop_all()
             self._begin(running, alone, lambda: (path, encoder))
         return Watched(running.job, None)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Be the one that begins a rebuild; to open its model may take long, so nobody waits."""
+        if not self._lock.acquire(blocking=False):
+            raise JobRunningError(
+                "expected one rebuild at a time, got a second one while the model of another is "
+                "being opened"
+            )
+        try:
+            if self._running is not None:
+                raise JobRunningError(
+                    f"expected one rebuild at a time, got a second one while "
+                    f"{self._running.job.job_id} runs"
+                )
+            yield
+        finally:
+            self._lock.release()
 
     def get(self, job_id: str) -> Watched:
         """Show how a job stands; raises JobNotFound."""

@@ -8,6 +8,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -59,6 +60,7 @@ class KeyRing:
         read: Callable[[], tuple[ApiKey, ...]],
         *,
         open_without_keys: bool,
+        threads: Executor | None = None,
         wait_s: float = WAIT_S,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -68,6 +70,7 @@ class KeyRing:
         Args:
             read: reads every key there is.
             open_without_keys: lets anybody in for as long as there is no key.
+            threads: where they are read; by default in asyncio's own, which others may fill.
             wait_s: how long a request waits for the keys to be read.
             clock: seconds, for rates and for how fresh the keys are.
             today: the time at which keys expire.
@@ -75,6 +78,7 @@ class KeyRing:
         """
         self._read = read
         self._open_without_keys = open_without_keys
+        self._threads = threads
         self._clock = clock
         self._today = today
         self._keys: Mapping[str, ApiKey] = {}
@@ -119,7 +123,7 @@ class KeyRing:
     async def _read_keys(self) -> None:
         began = self._clock()
         try:
-            keys = await asyncio.to_thread(self._read)
+            keys = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
         finally:
             self._reading = None
         self._keys = {key.key_id: key for key in keys}

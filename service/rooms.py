@@ -48,6 +48,8 @@ class Rooms:
     video_decoders: Executor
     """Of their own, so that slow videos, which anybody can make, hold up nothing but videos."""
     gallery_threads: Executor
+    long_thread: Executor
+    """For what takes minutes, one after another, so that it never fills those threads."""
     admission: Admission
     draining: Draining
     metrics: Metrics
@@ -69,6 +71,11 @@ class Rooms:
         answer, clock = await loop.run_in_executor(self.gallery_threads, timed, work)
         self.metrics.stage("gallery", clock)
         return answer
+
+    async def ask_at_length(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the gallery for what may take minutes."""
+        work = partial(question, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self.long_thread, work)
 
     def threshold(
         self, calibration: Calibration | None, settings: GallerySettings, subjects: int

@@ -116,7 +116,9 @@ async def calibrate(
     """
 
     async def work() -> schemas.Calibration:
-        measured = await rooms.ask(rooms.gallery.calibrate, wanted.target_fpir, actor=caller.actor)
+        measured = await rooms.ask_at_length(
+            rooms.gallery.calibrate, wanted.target_fpir, actor=caller.actor
+        )
         return schemas.Calibration.model_validate(measured)
 
     return await once.words(wanted, schemas.Calibration, work)
