@@ -24,9 +24,18 @@ LIMITS = Limits(upload_bytes=2**26, frames=1000, frame_pixels=8_294_400, walk_pi
 MEMORY_BYTES = 40_000_000
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, and no other test's process writes meanwhile."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 @pytest.mark.parametrize("upload", CORPUS, ids=lambda upload: upload.name)
 def test_it_is_refused_and_nothing_is_written(
-    client: Caller, encoder: FakeEncoder, gallery: Gallery, upload: Hostile
+    client: Caller, encoder: FakeEncoder, gallery: Gallery, temporary: Path, upload: Hostile
 ) -> None:
     for path in ("/enroll", "/identify"):
         fields = {"subject": "eve"} if path == "/enroll" else {}
@@ -35,7 +44,7 @@ def test_it_is_refused_and_nothing_is_written(
         check_problem(response, upload.status, upload.code)
     assert encoder.batches == []
     assert gallery.status().samples == 0
-    assert not list(Path(tempfile.gettempdir()).glob("metagait-video-*"))
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.parametrize("upload", CORPUS, ids=lambda upload: upload.name)
