@@ -87,8 +87,8 @@ _SCHEME = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "mg_<id>_<secret>",
-    "description": "An API key, made with `metagait keys create`. A service without keys listens "
-    "on loopback only and asks for none.",
+    "description": "An API key, made with `metagait keys create`. Each operation names the scope "
+    "that the key needs. A service without any key listens on loopback only and asks for none.",
 }
 
 

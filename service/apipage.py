@@ -42,7 +42,7 @@ def _operation(
     lines = "".join(f"<li>{line}</li>" for line in _lines(operation, shared))
     return (
         f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
-        f"<p>{_words(operation)}</p><ul>{lines}</ul></section>"
+        f"{_paragraphs(operation)}<ul>{lines}</ul></section>"
     )
 
 
@@ -76,6 +76,10 @@ def _example(response: dict[str, Any]) -> str:
         return ""
     text = escape(json.dumps(body, indent=2, ensure_ascii=False))
     return f"<details><summary>an answer</summary><pre>{text}</pre></details>"
+
+
+def _paragraphs(described: dict[str, Any]) -> str:
+    return "".join(f"<p>{part}</p>" for part in _words(described).split("\n\n"))
 
 
 def _words(described: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from service.engines import Engine, Engines
 from service.errors import StartError
 from service.galleries import Galleries
 from service.idempotency import Answers
+from service.introduction import DESCRIPTION, TAGS
 from service.jobs import RebuildJobs
 from service.keyring import KeyRing, is_loopback
 from service.logs import RequestLog
@@ -36,15 +37,6 @@ from service.serving import Serving
 from service.settings import Settings
 
 _LOG = logging.getLogger("metagait.service")
-_DESCRIPTION = """
-Tells who is walking. A walk is a sequence of silhouettes: white body on black, one person,
-one frame after another. Enrol walks of people you know; ask who a new walk is.
-
-Every error is a problem after RFC 9457 (`application/problem+json`) with a stable `code`. A 429, a
-503, and a 409 `request_in_work` say in `Retry-After` when to send the same request again; under an
-`Idempotency-Key` a POST is worked on once. Distances are Euclidean: smaller is nearer. The query's
-`gallery` names one of several galleries. The examples are what the service answered.
-"""
 # SQLite writes one at a time, and a search is short: a few threads keep both busy.
 _GALLERY_THREADS = 4
 
@@ -83,8 +75,9 @@ def create_app(
     given = _Given(settings, encoder, gallery, draining or Draining(), Metrics())
     app = _Application(
         title="metagait",
-        summary="Gait identification",
-        description=_DESCRIPTION,
+        summary="Recognises people by the way they walk",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
         version=health.installed_version(),
         lifespan=_lifespan(given),
         docs_url=None,

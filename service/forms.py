@@ -1,16 +1,34 @@
 """The bodies that routes with an upload take, as their OpenAPI document shows them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gallery import SUBJECT_MAX_CHARACTERS
-from service.fields import MAX_LIMIT
+from service.fields import DEFAULT_LIMIT, MAX_LIMIT
 from service.packed import MEDIA_TYPE
 
 _FILE = {"type": "string", "format": "binary"}
 _SEQUENCE = (
-    "one walk as a file: a .zip of PNG or JPEG frames (natural order of names), a .npy or .npz "
-    "array of uint8 or bool [frames, height, width], the packed form, or a silhouette video .mp4 "
-    "or .avi; its content tells which"
+    "A walk as one file: a .zip of PNG or JPEG pictures in the natural order of their names, a "
+    ".npy or .npz array of uint8 or bool [frames, height, width], the packed form, or a silhouette "
+    "video (.mp4 or .avi). It is recognised by its content, not by its name."
+)
+ENROLMENT: Mapping[str, str] = {
+    "subject": f"Your id of the person: 1 to {SUBJECT_MAX_CHARACTERS} printable characters. A new "
+    "id makes a new subject.",
+    "metadata": "A JSON object of at most 16 KiB, stored with the sample. Its `view` (the angle "
+    "between walking direction and camera, in degrees) is used in answers.",
+    "captured_at": "When the walk was recorded: ISO 8601 with a time zone.",
+    "consent": "Why the walk may be stored: a JSON object with `basis`, and optionally `reference` "
+    "and `expires`.",
+    "force": "`true` enrols the walk even if its quality is poor. It needs a key with the scope "
+    "`review`.",
+}
+"""The text fields of an enrolment, and what they are for."""
+LIMIT = f"Most candidates in the answer, 1 to {MAX_LIMIT} (default {DEFAULT_LIMIT})."
+VIEW = (
+    "A JSON object. Its `view`, the angle between walking direction and camera in degrees, is "
+    "compared with those of the candidates' samples. Nothing else in it is read."
 )
 # What a text field holds; a part or a query of an object is its JSON text (OpenAPI 3.1, 4.8.15).
 _TEXTS: dict[str, dict[str, Any]] = {
@@ -36,12 +54,12 @@ def walk_body(*required: str, **texts: str) -> dict[str, Any]:
         "frames": {
             "type": "array",
             "items": _FILE,
-            "description": "instead of `sequence`: PNG or JPEG pictures, in order",
+            "description": "Instead of `sequence`: repeated PNG or JPEG pictures, in order.",
         },
     }
     described = _body(properties, required, texts)
     described["requestBody"]["content"] |= {
-        kind: {"schema": {**_FILE, "description": f"{_SEQUENCE}; text fields go into the query"}}
+        kind: {"schema": {**_FILE, "description": f"{_SEQUENCE} Text fields go into the query."}}
         for kind in (MEDIA_TYPE, "application/zip", "application/octet-stream")
     }
     described["parameters"] = [_parameter(name, words) for name, words in texts.items()]
@@ -50,7 +68,11 @@ def walk_body(*required: str, **texts: str) -> dict[str, Any]:
 
 def batch_body(**texts: str) -> dict[str, Any]:
     """Describe a form with several walks."""
-    files = {"type": "array", "items": _FILE, "description": f"repeated: {_SEQUENCE}"}
+    files = {
+        "type": "array",
+        "items": _FILE,
+        "description": f"Repeated, once for each walk. {_SEQUENCE}",
+    }
     return _body({"sequence": files}, ("sequence",), texts)
 
 
@@ -62,7 +84,7 @@ def _parameter(name: str, words: str) -> dict[str, Any]:
         "name": name,
         "in": "query",
         "required": False,
-        "description": f"{words}; in the form or here",
+        "description": f"{words} Send it here or in the form.",
         **(
             {"schema": schema} if is_text else {"content": {"application/json": {"schema": schema}}}
         ),

@@ -22,9 +22,10 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=128,
-        description="your own name for this request: sent again with the same content within an "
-        "hour, the first answer comes back; with other content, or to another path, or while the "
-        "first is in work, it is a 409",
+        description="A name of your choice for this request, so that it is worked on only once. "
+        "Sent again with the same content within an hour, it gets the first answer, or a 409 "
+        "`request_in_work` while there is none yet. With other content, or to another path, it "
+        "gets a 409 `idempotency_conflict`.",
     ),
 ]
 

@@ -32,12 +32,12 @@ _EXTRA_HEADERS: Mapping[int, Mapping[str, str]] = {
 _SOME_HEADERS: Mapping[int, tuple[str, ...]] = {409: ("Retry-After",)}
 _HEADERS: Mapping[str, dict[str, Any]] = {
     "WWW-Authenticate": {
-        "description": "the scheme that is asked for",
+        "description": "How to send the key.",
         "schema": {"type": "string", "examples": ['Bearer realm="metagait"']},
     },
     "Retry-After": {
-        "description": "seconds after which to send the request again; with a 409, of "
-        "`request_in_work` alone",
+        "description": "Seconds to wait before you send the same request again. With a 409, only "
+        "`request_in_work` has it.",
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
     },
 }
@@ -125,7 +125,7 @@ def _is_none(value: object) -> bool:
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem details, with a stable `code` to branch on."""
+    """An error, as in RFC 9457. Branch on `code`, which is stable."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -139,20 +139,24 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="a name for this kind of problem")
-    title: str = Field(description="the kind of problem in words, always the same for a type")
-    status: int = Field(description="the HTTP status again")
-    detail: str = Field(description="what was expected and what came")
-    code: str = Field(description="stable, for programs")
+    type: str = Field(description="The kind of problem, as a URN that ends in `code`.")
+    title: str = Field(description="The kind of problem in words, the same for each `code`.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="For people: what was expected, and what came.")
+    code: str = Field(description="The kind of problem, for programs. It is stable.")
     # Left out where there is none, in a batch as well as alone.
     request_id: str | None = Field(
-        None, description="the answer's X-Request-Id, for its log", exclude_if=_is_none
+        None,
+        description="The answer's X-Request-Id, by which the service's log knows the request.",
+        exclude_if=_is_none,
     )
     reasons: list[str] | None = Field(
-        None, description="for `poor_quality`: what is wrong with the walk", exclude_if=_is_none
+        None, description="With `poor_quality`: what is wrong with the walk.", exclude_if=_is_none
     )
     errors: list[dict[str, str]] | None = Field(
-        None, description="for `invalid_request`: each `where` and `message`", exclude_if=_is_none
+        None,
+        description="With `invalid_request`: `where` and `message` of each fault.",
+        exclude_if=_is_none,
     )
 
 

@@ -19,7 +19,7 @@ HEADER = "X-Request-Id"
 # Nothing that could end a line of a log or of a header.
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DESCRIBED = {
-    "description": "the request's id, its own or a new one, by which the service's log knows it",
+    "description": "Id of the request in the service's log: the one that you sent, or a new one.",
     "required": True,
     "schema": {
         "type": "string",

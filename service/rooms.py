@@ -132,7 +132,7 @@ GalleryName = Annotated[
     Query(
         alias="gallery",
         max_length=64,
-        description="name of the gallery; default: the one that the service was started for",
+        description="Name of the gallery. Without it, the service's own gallery is used.",
     ),
 ]
 

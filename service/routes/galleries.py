@@ -16,7 +16,14 @@ from service.rooms import Rooms, RoomsHere
 router = APIRouter(tags=["gallery"], route_class=GuardedRoute)
 
 _GALLERY = "/galleries/{name}"
-Name = Annotated[str, Path(description="name of a gallery", max_length=64)]
+Name = Annotated[
+    str,
+    Path(
+        max_length=64,
+        description="Name of the gallery: 1 to 64 letters, digits, `.`, `_` and `-`, beginning "
+        "with a letter or a digit.",
+    ),
+]
 
 
 async def _named_rooms(request: Request, name: Name) -> AsyncIterator[Rooms]:
@@ -30,28 +37,37 @@ NamedRooms = Annotated[Rooms, Depends(_named_rooms)]
 @router.get(
     "/galleries",
     operation_id="list_galleries",
-    response_description="The names of the galleries, and how much each holds",
+    summary="List the galleries",
+    response_description="The galleries that the key is for, and how much each holds.",
     responses=responses(503),
 )
 async def list_galleries(galleries: GalleriesHere, caller: CallerHere) -> schemas.Galleries:
-    """List the galleries of the store that the key is for."""
+    """List the galleries in the service's store, as far as the API key is for them."""
     return await _listed(galleries, caller)
 
 
 @router.put(
     _GALLERY,
     operation_id="make_gallery",
-    response_description="It is made, and empty: what it holds, and how it is set",
+    summary="Make a gallery",
+    response_description="The gallery is made. It is empty and has the default settings.",
     status_code=201,
     responses={
-        200: {"model": schemas.GalleryDetail, "description": "There was one of that name before"},
+        200: {
+            "model": schemas.GalleryDetail,
+            "description": "There is a gallery of this name already. It is left as it is.",
+        },
         **responses(422, 503, 507),
     },
 )
 async def make_gallery(
     galleries: GalleriesHere, caller: CallerHere, name: Name, response: Response
 ) -> schemas.GalleryDetail:
-    """Make a gallery, empty, with the settings that a new one has."""
+    """Make an empty gallery with the default settings.
+
+    Galleries are separate: each has its own people, settings and calibration, and nobody who is
+    enrolled in one is found in another.
+    """
     own = galleries.own.rooms
     made = await own.ask(galleries.stored.make, name, actor=caller.actor)
     response.status_code = 201 if made else 200
@@ -62,15 +78,17 @@ async def make_gallery(
 @router.delete(
     _GALLERY,
     operation_id="delete_gallery",
-    response_description="It is deleted; these are left",
+    summary="Delete an empty gallery",
+    response_description="The gallery is deleted. These are left.",
     responses=responses(404, 409, 422, 503, 507),
 )
 async def delete_gallery(
     galleries: GalleriesHere, caller: CallerHere, name: Name
 ) -> schemas.Galleries:
-    """Delete a gallery in which nobody is enrolled any more; its log and its receipts are kept.
+    """Delete a gallery in which nobody is enrolled any more; erase the people first.
 
-    The answer lists those that are left.
+    Its audit log and its receipts are kept in the store. The service's own gallery cannot be
+    deleted.
     """
     await galleries.delete(name, caller.actor)
     return await _listed(galleries, caller)
@@ -79,24 +97,30 @@ async def delete_gallery(
 @router.get(
     _GALLERY,
     operation_id="read_gallery",
-    response_description="What it holds, how it is set, and what was measured of its threshold",
+    summary="Show a gallery",
+    response_description="The gallery's size, settings and calibration.",
     responses=responses(404, 503),
 )
 async def read_gallery(rooms: NamedRooms) -> schemas.GalleryDetail:
-    """Show what the gallery holds, its settings, and its calibration."""
+    """Show how much a gallery holds, how it is set, and how its threshold was measured."""
     return await _detail(rooms)
 
 
 @router.patch(
     _GALLERY,
     operation_id="change_gallery",
-    response_description="The gallery as it is set now",
+    summary="Change the settings of a gallery",
+    response_description="The gallery as it is set now.",
     responses=responses(404, 422, 503),
 )
 async def change_gallery(
     rooms: NamedRooms, changes: schemas.GalleryChanges
 ) -> schemas.GalleryDetail:
-    """Change some settings, for every process that has the gallery open."""
+    """Change some settings of a gallery. Those that you leave out stay as they are.
+
+    Every process that has the gallery open follows before its next answer, except for `index_kind`,
+    which takes effect when a process opens the gallery next.
+    """
     await rooms.ask(rooms.gallery.change_settings, changes.model_dump(exclude_none=True))
     return await _detail(rooms)
 
@@ -104,15 +128,21 @@ async def change_gallery(
 @router.post(
     "/calibrate",
     operation_id="calibrate",
-    response_description="The threshold that decides from now on, and what was measured of it",
+    summary="Measure the threshold",
+    response_description="The threshold that decides from now on, and how it was measured.",
     responses=responses(409, 422, 503, 507),
 )
 async def calibrate(
     rooms: RoomsHere, caller: CallerHere, wanted: schemas.CalibrationWanted, once: OnceHere
 ) -> schemas.Calibration:
-    """Choose the threshold with the gallery's own samples; it decides from then on.
+    """Measure the threshold for a wanted FPIR with the gallery's own samples.
 
-    It is refused when the gallery has too few subjects to promise the rate: at least 3 / rate.
+    FPIR is the share of searches by strangers that name somebody. The threshold decides from then
+    on, in place of the model's default. It takes at least 3 / `target_fpir` subjects, 300 for 1 %;
+    with fewer the answer is a 409 `calibration_refused`. Other requests are answered meanwhile.
+
+    Calibrate again when the gallery has more than 1.5 times as many subjects: the calibration no
+    longer holds then.
     """
 
     async def work() -> schemas.Calibration:

@@ -23,25 +23,30 @@ def installed_version() -> str:
 
 
 @router.get(
-    "/livez", operation_id="livez", response_description="The process lives", responses=responses()
+    "/livez",
+    operation_id="livez",
+    summary="Is the process alive?",
+    response_description="The process is alive.",
+    responses=responses(),
 )
 async def livez() -> schemas.Alive:
-    """Answer as long as the process does."""
+    """Answer 200 as long as the process runs. One that does not answer should be restarted."""
     return schemas.Alive()
 
 
 @router.get(
     "/readyz",
     operation_id="readyz",
-    response_description="Walks are worked on, and every one that is enrolled is found",
+    summary="Can requests be sent here?",
+    response_description="Walks are accepted, and everybody who is enrolled can be found.",
     responses=responses(503),
 )
 async def readyz(rooms: OwnRooms) -> schemas.Ready:
-    """Answer 200 only while walks can be worked on and the index equals the store.
+    """Answer 200 only while walks are accepted and the index holds everybody who is enrolled.
 
-    The index is that of the gallery that the service was started for: another one that cannot
-    answer is no reason to send everybody away. `/metrics` has them all. Anybody may ask, so nothing
-    is said of how many people are enrolled.
+    A load balancer should send requests only while it does. It reports on the service's own gallery
+    only, so that another one that cannot answer does not take the service away from everybody;
+    `/metrics` reports on each. No key is needed, so it does not tell how many are enrolled.
     """
     check_service(rooms)
     status = await rooms.ask(rooms.gallery.status)
@@ -71,11 +76,12 @@ def check_gallery(rooms: Rooms, status: GalleryStatus) -> None:
 @router.get(
     "/info",
     operation_id="info",
-    response_description="What runs here, on which gallery, and its limits",
+    summary="Show the model, the gallery and the limits",
+    response_description="The model, the gallery, the threshold, and the limits of an upload.",
     responses=responses(503),
 )
 async def info(rooms: RoomsHere) -> schemas.Info:
-    """Say which model runs where, on which gallery, and what an upload may hold."""
+    """Show which model runs and on what, the gallery, its threshold, and the limits of uploads."""
     status = await rooms.ask(rooms.gallery.status)
     settings = await rooms.ask(rooms.gallery.settings)
     calibration = await rooms.ask(rooms.gallery.calibration)

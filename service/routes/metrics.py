@@ -24,16 +24,17 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/metrics",
     operation_id="metrics",
-    response_description="The figures, a line each",
+    summary="Figures for Prometheus",
+    response_description="The figures, one on a line.",
     response_class=Response,
     responses={**_TEXT, **responses()},
 )
 async def metrics(galleries: GalleriesHere, caller: CallerHere) -> Response:
     """Count what happened since the start, in the text format of Prometheus.
 
-    Requests, stages and decisions are those of all galleries together. What is said of each gallery
-    is said of the service's own and of those that were asked for since the start, of at most 20,
-    and only of those that the caller's key is for.
+    Requests, stages and decisions are counted for all galleries together. Figures of single
+    galleries are those of the service's own and of the ones that were asked for since the start: at
+    most 20, and only those that the API key is for.
     """
     own_name, *others = galleries.open_names
     names = [own_name, *filter(caller.may_touch, others)][:GALLERIES]

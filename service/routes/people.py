@@ -18,26 +18,29 @@ router = APIRouter(tags=["people"], route_class=GuardedRoute)
 
 # A subject id may hold a slash, so these paths take all that follows.
 _SUBJECT = "/subjects/{subject:path}"
-SubjectId = Annotated[
-    str, Path(description="the caller's own id of the person"), AfterValidator(composed)
-]
-ReceiptId = Annotated[str, Path(description="the id that an erasure answered")]
-SampleId = Annotated[str, Path(description="the id that an enrolment answered")]
+SubjectId = Annotated[str, Path(description="Your id of the person."), AfterValidator(composed)]
+ReceiptId = Annotated[str, Path(description="The `receipt_id` in the answer to an erasure.")]
+SampleId = Annotated[str, Path(description="The `sample_id` in the answer to an enrolment.")]
 
 
 @router.get(
     "/subjects",
     operation_id="list_subjects",
-    response_description="A page of subjects, each with the number of its samples",
+    summary="List the enrolled people",
+    response_description="A page of subjects, each with the number of its samples.",
     responses={200: {"links": FIRST_LISTED}, **responses(422, 503)},
 )
 async def list_subjects(
     rooms: RoomsHere,
-    limit: Annotated[int, Query(ge=1, le=500, description="subjects in a page")] = 50,
-    after: Annotated[str | None, Query(description="the last subject of the page before")] = None,
-    expired: Annotated[bool, Query(description="only those with a consent that expired")] = False,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most subjects in a page.")] = 50,
+    after: Annotated[
+        str | None, Query(description="The `next` of the page before; leave it out for the first.")
+    ] = None,
+    expired: Annotated[
+        bool, Query(description="`true` lists only subjects with a consent that has expired.")
+    ] = False,
 ) -> schemas.Subjects:
-    """List the subjects in order of their ids, page by page."""
+    """List the enrolled people in the order of their ids, page by page."""
     # One more than asked for tells whether there is a next page.
     found = await rooms.ask(rooms.gallery.subjects, limit=limit + 1, after=after, expired=expired)
     page = found[:limit]
@@ -51,13 +54,18 @@ async def list_subjects(
 @router.put(
     "/subjects/{subject:path}/consent",
     operation_id="record_consent",
-    response_description="The consent as it was recorded",
+    summary="Record the consent of a subject",
+    response_description="The consent as it is recorded now.",
     responses=responses(403, 404, 422, 503, 507),
 )
 async def record_consent(
     rooms: RoomsHere, caller: CallerHere, subject: SubjectId, consent: schemas.Consent
 ) -> schemas.Consent:
-    """Record why a subject may be here, in place of what was recorded before."""
+    """Record why this person may be in the gallery. It replaces what was recorded before.
+
+    Nothing is erased by itself when a consent expires. `GET /subjects?expired=true` lists the
+    subjects whose consent has.
+    """
     given = consent.of_gallery()
     await rooms.ask(rooms.gallery.set_consent, subject, given, actor=caller.actor)
     return consent
@@ -66,18 +74,23 @@ async def record_consent(
 @router.get(
     _SUBJECT,
     operation_id="read_subject",
-    response_description="The subject, with a page of its samples, oldest first",
+    summary="Show a person with their samples",
+    response_description="The subject, with a page of its samples, oldest first.",
     responses={200: {"links": FIRST_SAMPLE}, **responses(404, 422, 503)},
 )
 async def read_subject(
     rooms: RoomsHere,
     subject: SubjectId,
-    limit: Annotated[int, Query(ge=1, le=500, description="samples in a page")] = 500,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most samples in a page.")] = 500,
     after: Annotated[
-        str | None, Query(description="the last sample of the page before, which is still there")
+        str | None,
+        Query(
+            description="The `next` of the page before; leave it out for the first. The sample "
+            "must still be enrolled."
+        ),
     ] = None,
 ) -> schemas.SubjectDetail:
-    """Show a subject with its samples, page by page."""
+    """Show what is stored about a person: the consent and the samples, page by page."""
     # One more than asked for tells whether there is a next page.
     detail = await rooms.ask(rooms.gallery.subject, subject, limit=limit + 1, after=after)
     page = detail.samples[:limit]
@@ -93,11 +106,17 @@ async def read_subject(
 @router.delete(
     _SUBJECT,
     operation_id="erase_subject",
-    response_description="The subject is gone; the receipt says how it was checked",
+    summary="Erase a person",
+    response_description="The person is erased. The receipt says how that was checked.",
     responses={200: {"links": ERASED}, **responses(403, 404, 422, 503)},
 )
 async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId) -> schemas.Erased:
-    """Erase a subject with all its samples, silhouettes and embeddings, and prove it."""
+    """Erase a person for good, with all samples, silhouettes, embeddings and consents.
+
+    The data are removed from every generation, from the index and from the database files, and are
+    then looked for; the answer is the receipt. Keep the answer: its `salt` is told only once, and
+    shows whose receipt it is. Backups that hold the person have to be deleted by hand.
+    """
     erasure = await rooms.ask(rooms.gallery.erase_subject, subject, actor=caller.actor)
     rooms.answers.clear()
     return schemas.Erased.model_validate(erasure)
@@ -106,11 +125,15 @@ async def erase_subject(rooms: RoomsHere, caller: CallerHere, subject: SubjectId
 @router.delete(
     "/samples/{sample_id}",
     operation_id="erase_sample",
-    response_description="The sample is gone; the receipt says how it was checked",
+    summary="Erase one sample",
+    response_description="The sample is erased. The receipt says how that was checked.",
     responses={200: {"links": ERASED}, **responses(403, 404, 422, 503)},
 )
 async def erase_sample(rooms: RoomsHere, caller: CallerHere, sample_id: SampleId) -> schemas.Erased:
-    """Erase one sample for good; its subject stays as long as it has another."""
+    """Erase one walk of a person for good, as `DELETE /subjects/{subject}` does it for all.
+
+    The person stays enrolled if there are other samples, and is erased with the last one.
+    """
     erasure = await rooms.ask(rooms.gallery.erase_sample, sample_id, actor=caller.actor)
     rooms.answers.clear()
     return schemas.Erased.model_validate(erasure)
@@ -119,21 +142,26 @@ async def erase_sample(rooms: RoomsHere, caller: CallerHere, sample_id: SampleId
 @router.get(
     "/receipts/{receipt_id}",
     operation_id="read_receipt",
-    response_description="The receipt, as the erasure answered it",
+    summary="Show the receipt of an erasure",
+    response_description="The receipt, as it was in the answer to the erasure.",
     responses=responses(404, 503),
 )
 async def read_receipt(rooms: RoomsHere, receipt_id: ReceiptId) -> schemas.Receipt:
-    """Show the receipt of an erasure again; it names nobody."""
+    """Show the receipt of an erasure again. It names nobody, and the salt is not in it."""
     return schemas.Receipt.model_validate(await rooms.ask(rooms.gallery.receipt, receipt_id))
 
 
 @router.get(
     "/samples/{sample_id}/walk",
     operation_id="read_walk",
-    response_description="The frames as they were enrolled, row by row in one picture",
+    summary="Show the silhouettes of a sample",
+    response_description="The silhouettes that were enrolled, in one picture.",
     responses=responses(404, 422, 503),
 )
 async def read_walk(rooms: RoomsHere, sample_id: SampleId) -> schemas.Picture:
-    """Show the enrolled silhouettes of a sample as one picture."""
+    """Show the silhouettes of a sample as one picture.
+
+    A sample that was stored without silhouettes is a 404 `silhouettes_not_kept`.
+    """
     silhouettes = await rooms.ask(rooms.gallery.silhouettes, sample_id)
     return await asyncio.to_thread(sprite, silhouettes)

@@ -15,7 +15,6 @@ from service.arrivals import Arrival, ArrivalHere
 from service.errors import InvalidFieldError, MissingScopeError, PoorQualityError
 from service.fields import (
     DEFAULT_LIMIT,
-    MAX_LIMIT,
     captured_at_of,
     consent_of,
     force_of,
@@ -23,7 +22,7 @@ from service.fields import (
     metadata_of,
     subject_of,
 )
-from service.forms import batch_body, walk_body
+from service.forms import ENROLMENT, LIMIT, VIEW, batch_body, walk_body
 from service.links import ENROLLED
 from service.probes import Probe, judged, searched, unless_gone, with_probe
 from service.problems import answer_to, responses
@@ -38,39 +37,35 @@ MAX_BATCH = 64
 # Of a batch, so many are decoded and embedded at a time; single walks come in between.
 _AT_A_TIME = 4
 _PROBLEMS = responses(400, 403, 408, 413, 415, 422, 503)
-_LIMIT = f"how many candidates, 1 to {MAX_LIMIT}; default {DEFAULT_LIMIT}"
-_VIEW = "a JSON object; its `view`, in degrees, is compared with the candidates' views"
-_FORCE = "`true` enrols a walk of poor quality all the same, with a key of the scope `review`"
 
 
 @router.post(
     "/enroll",
     operation_id="enroll",
-    response_description="The walk is enrolled; `sample_id` names it from now on",
+    summary="Enrol a walk",
+    response_description="The walk is enrolled under `sample_id`.",
     status_code=201,
     responses={
         200: {
             "model": schemas.Enrolled,
-            "description": "This very walk was enrolled before",
+            "description": "This walk of this subject was enrolled before. No sample is added.",
             "links": ENROLLED,
         },
         201: {"links": ENROLLED},
         **_PROBLEMS,
         **responses(409, 507),
     },
-    openapi_extra=walk_body(
-        "subject",
-        subject="the caller's own id of the person; created when new",
-        metadata="a JSON object kept with the sample, for instance view and condition",
-        captured_at="when the walk was recorded: ISO 8601 with a time zone",
-        consent="a JSON object: `basis`, and optionally `reference` and `expires`",
-        force=_FORCE,
-    ),
+    openapi_extra=walk_body("subject", **ENROLMENT),
 )
 async def enroll(arrived: ArrivalHere, response: Response) -> schemas.Enrolled:
-    """Enrol a walk. The sample is on disk and found by searches when the answer is given.
+    """Store a walk of a person, so that later walks of this person are recognised.
 
-    A walk of poor quality is refused with the reasons: it would be found too often, or never.
+    Enrol each person from several sides, in what they usually wear, two or three walks each. When
+    you get the answer, the sample is on disk and searches find it. A walk of poor quality is
+    refused with a 422 `poor_quality` and the reasons, because it would be found too often or never.
+
+    Enrolling the same walk of the same subject again adds nothing and answers 200 with
+    `"duplicate": true`.
     """
 
     new = _new(arrived)
@@ -86,18 +81,28 @@ async def enroll(arrived: ArrivalHere, response: Response) -> schemas.Enrolled:
 @router.post(
     "/identify",
     operation_id="identify",
-    response_description="The decision, and the nearest subjects, nearest first",
+    summary="Find out who is walking",
+    response_description="The decision, and the nearest subjects, nearest first.",
     responses={**_PROBLEMS, **responses(409)},
-    openapi_extra=walk_body(limit=_LIMIT, metadata=_VIEW),
+    openapi_extra=walk_body(limit=LIMIT, metadata=VIEW),
 )
 async def identify(arrived: ArrivalHere) -> schemas.Identified:
-    """Find the nearest subjects to a walk, and say whether the nearest is near enough.
+    """Find the subjects nearest to a walk, and decide whether the nearest one is near enough.
 
-    `inconclusive` means that the nearest is near but not near enough (`NEAR_THRESHOLD`: look at the
-    candidates, enrol more views of them, or calibrate), that two subjects are near enough and about
-    as near as each other (`SEVERAL_SUBJECTS`: one walk enrolled under two names, or people alike),
-    that the walk is too poor to say, or that the model carries no threshold; `reasons` tells which.
-    The candidates are there all the same.
+    Nothing of the walk is stored. The `decision` is about the first of the `candidates`: `match`,
+    `no_match`, or `inconclusive` with one or more of these `reasons`:
+
+    `NEAR_THRESHOLD`: the nearest subject is near, but not near enough. Let a person compare the
+    walks, enrol more views of the people you expect, or calibrate.
+
+    `SEVERAL_SUBJECTS`: two subjects are near enough, and about equally near. Mostly it is one
+    person, or one walk, enrolled under two names.
+
+    `NO_THRESHOLD`: the gallery has no calibration that holds, and the model file no default.
+
+    `TOO_FEW_FRAMES`, `EMPTY_SILHOUETTE`, `TRUNCATED_BODY`, `LOW_RESOLUTION`, `MULTIPLE_BODIES`,
+    `NOT_BINARY`, `DUPLICATE_FRAMES`, `NO_PERIODICITY`: the walk is too poor to decide about.
+    `/preview` shows it as the model sees it.
     """
     wanted = _wanted(arrived)
 
@@ -110,15 +115,17 @@ async def identify(arrived: ArrivalHere) -> schemas.Identified:
 @router.post(
     "/identify/batch",
     operation_id="identify_batch",
-    response_description="An item for each walk, in the order sent: `identified`, or its `problem`",
+    summary="Identify up to 64 walks",
+    response_description="One item for each walk, in the order sent: `identified` or `problem`.",
     responses={**_PROBLEMS, **responses(409)},
-    openapi_extra=batch_body(limit=_LIMIT, metadata=f"{_VIEW}; of every walk"),
+    openapi_extra=batch_body(limit=LIMIT, metadata=f"{VIEW} It holds for every walk of the batch."),
 )
 async def identify_batch(arrived: ArrivalHere) -> schemas.IdentifiedBatch:
     """Identify several walks in one call, each as `/identify` does.
 
-    The answer has an item a walk, in order. A walk that cannot be used has a problem in its place
-    and does not disturb the others.
+    Send 1 to 64 files `sequence` in one form. The answer has one item for each walk, in the same
+    order. If a walk cannot be used, its item has a `problem`, and the others are answered all the
+    same.
     """
     wanted, upload = _wanted(arrived), arrived.upload
     files = (upload.sequence, *upload.more) if upload.sequence is not None else ()
@@ -137,12 +144,19 @@ async def identify_batch(arrived: ArrivalHere) -> schemas.IdentifiedBatch:
 @router.post(
     "/verify",
     operation_id="verify",
-    response_description="The decision, and the distance to the nearest walk of the subject",
+    summary="Check whether a walk is of one subject",
+    response_description="The decision, and the distance to the subject.",
     responses={**_PROBLEMS, **responses(404, 409)},
-    openapi_extra=walk_body("subject", subject="whose walk it is claimed to be", metadata=_VIEW),
+    openapi_extra=walk_body(
+        "subject", subject="Your id of the person whose walk it is said to be.", metadata=VIEW
+    ),
 )
 async def verify(arrived: ArrivalHere) -> schemas.Verified:
-    """Compare a walk with one subject's samples, and say whether the nearest is near enough."""
+    """Compare a walk with the samples of one subject, and decide whether they are near enough.
+
+    Use it when somebody says who they are. Nothing of the walk is stored, and nobody else is
+    compared. A subject that is not enrolled is a 404 `subject_not_found`.
+    """
     subject, view = subject_of(arrived.upload.fields), _view(arrived.upload)
 
     # Asked again with the walk, but who is not enrolled need not wait for it.
@@ -160,12 +174,16 @@ async def verify(arrived: ArrivalHere) -> schemas.Verified:
 @router.post(
     "/preview",
     operation_id="preview",
-    response_description="The walk as the model sees it, in one picture, and how good it is",
+    summary="Show a walk as the model sees it",
+    response_description="The walk as the model sees it, in one picture, and how good it is.",
     responses=_PROBLEMS,
     openapi_extra=walk_body(),
 )
 async def preview(rooms: RoomsHere, upload: UploadHere) -> schemas.Preview:
-    """Show a walk as the model will see it, with its quality; nothing is stored or embedded."""
+    """Show a walk as the model sees it: the body found, cropped and centred, and how good it is.
+
+    Use it to find out why a walk is refused or not recognised. Nothing is stored or embedded.
+    """
     aligned = await rooms.align(upload)
     picture = await asyncio.to_thread(sprite, aligned.walk.silhouettes)
     quality = schemas.Quality.model_validate(aligned.quality)

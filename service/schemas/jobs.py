@@ -10,7 +10,7 @@ from service.schemas.body import Body
 
 
 class RebuildWanted(BaseModel):
-    """Which model to rebuild with."""
+    """The model to rebuild with."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -18,24 +18,33 @@ class RebuildWanted(BaseModel):
         None,
         max_length=300,
         examples=["metagait-demo-0123456789ab"],
-        description="the id of a model that the gallery had, or the name of an .onnx file in the "
-        "folder METAGAIT_MODELS; without it the model of METAGAIT_MODEL",
+        description="The id of a model that the gallery had before, or the name of an .onnx file "
+        "in the folder METAGAIT_MODELS. Without it, the model of METAGAIT_MODEL is taken.",
     )
 
 
 class Job(Body):
-    """A rebuild that was asked for."""
+    """A rebuild: how far it has come, or how it ended."""
 
-    job_id: str = Field(examples=["3f1c9a0d7be24455"])
-    kind: str = Field(examples=["rebuild"])
-    model_id: str = Field(examples=["metagait-demo-0123456789ab"])
-    state: Literal["running", "done", "failed", "cancelled", "interrupted"]
-    done: int = Field(examples=[1200], description="samples embedded")
-    total: int = Field(examples=[4000])
-    eta_s: float | None = Field(examples=[93.5], description="seconds left, where it can be told")
-    message: str = Field(examples=[""], description="how it ended")
-    created_at: datetime
-    updated_at: datetime
+    job_id: str = Field(examples=["3f1c9a0d7be24455"], description="Id of the rebuild.")
+    kind: str = Field(examples=["rebuild"], description="Always `rebuild`.")
+    model_id: str = Field(
+        examples=["metagait-demo-0123456789ab"],
+        description="The model that embeds the samples again.",
+    )
+    state: Literal["running", "done", "failed", "cancelled", "interrupted"] = Field(
+        description="`done`: the service answers from the new generation. `interrupted`: the "
+        "service stopped before the end. `message` says more."
+    )
+    done: int = Field(examples=[1200], description="Samples that are embedded.")
+    total: int = Field(examples=[4000], description="Samples in all.")
+    eta_s: float | None = Field(
+        examples=[93.5],
+        description="Seconds that embedding the rest will take. Null if that cannot be told.",
+    )
+    message: str = Field(examples=[""], description="How it ended, or why it stopped.")
+    created_at: datetime = Field(description="When it was asked for.")
+    updated_at: datetime = Field(description="When its progress was last noted.")
 
     @classmethod
     def of(cls, watched: Watched) -> Self:
@@ -44,6 +53,6 @@ class Job(Body):
 
 
 class Jobs(Body):
-    """The latest jobs, the last one first."""
+    """The latest rebuilds."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[Job, ...] = Field(description="The last one first.")

@@ -9,37 +9,47 @@ from pydantic import Field, field_validator
 import gallery
 from service.schemas.body import SAMPLE_ID, Body
 
-_CREATED = "null where the store cannot read it any more"
+_CREATED = "When it was enrolled. Null if the store cannot read it any more."
+_SUBJECT = "Your id of the person."
+_NEXT = "Send it as `after` to get the next page. Null on the last page."
 
 
 class Subject(Body):
-    """A subject in a list."""
+    """An enrolled person, in a list."""
 
-    subject: str = Field(examples=["p-017"])
-    samples: int = Field(examples=[2])
+    subject: str = Field(examples=["p-017"], description=_SUBJECT)
+    samples: int = Field(examples=[2], description="Enrolled walks of this person.")
     created_at: datetime | None = Field(examples=["2026-03-01T08:00:00Z"], description=_CREATED)
 
 
 class Subjects(Body):
-    """One page of the subjects, in order of their ids."""
+    """A page of the enrolled people."""
 
-    subjects: tuple[Subject, ...]
-    next: str | None = Field(
-        examples=[None], description="give it as `after` for the next page; null on the last"
-    )
+    subjects: tuple[Subject, ...] = Field(description="In the order of their ids.")
+    next: str | None = Field(examples=[None], description=_NEXT)
 
 
 class Consent(Body):
-    """Why a subject, or a sample, may be in the gallery."""
+    """Why a subject or a sample may be in the gallery.
+
+    It is recorded as it comes. Nothing is erased by itself when it expires.
+    """
 
     basis: str = Field(
-        examples=["consent"], min_length=1, max_length=64, description="in the operator's words"
+        examples=["consent"],
+        min_length=1,
+        max_length=64,
+        description="The reason in your words: `consent`, `contract`, a section of a law.",
     )
     reference: str | None = Field(
-        None, examples=["form 2026-017"], max_length=256, description="where the record is kept"
+        None,
+        examples=["form 2026-017"],
+        max_length=256,
+        description="Where the record itself is kept, for instance the number of a form.",
     )
     expires: datetime | None = Field(
-        None, description="from when on it does not hold; with a time zone"
+        None,
+        description="When it ends: ISO 8601 with a time zone. Null if it does not.",
     )
 
     @field_validator("expires", mode="before")
@@ -57,17 +67,26 @@ class Consent(Body):
 class Sample(Body):
     """One enrolled walk."""
 
-    sample_id: str = Field(examples=[SAMPLE_ID])
+    sample_id: str = Field(examples=[SAMPLE_ID], description="Id of the sample.")
     created_at: datetime | None = Field(examples=["2026-03-01T08:00:00Z"], description=_CREATED)
-    frames: int = Field(examples=[60])
-    metadata: dict[str, Any] = Field(examples=[{"view": "090", "condition": "nm-01"}])
-    model_id: str = Field(examples=["metagait-demo-0123456789ab"])
-    captured_at: datetime | None = Field(None, description="when the walk was recorded")
-    consent: Consent | None = Field(None, description="to this sample; see the subject's as well")
+    frames: int = Field(examples=[60], description="Silhouettes stored for it; 0 if none are.")
+    metadata: dict[str, Any] = Field(
+        examples=[{"view": "090", "condition": "nm-01"}],
+        description="The JSON object that came with the enrolment.",
+    )
+    model_id: str = Field(
+        examples=["metagait-demo-0123456789ab"], description="The model that embedded it."
+    )
+    captured_at: datetime | None = Field(
+        None, description="When the walk was recorded. Null if it was not said."
+    )
+    consent: Consent | None = Field(
+        None, description="Consent to this sample. The subject may have one as well."
+    )
     damaged: tuple[str, ...] = Field(
         (),
-        description="which of `created_at`, `captured_at` and `metadata` the store cannot read any "
-        "more, so that they are null or empty",
+        description="Which of `created_at`, `captured_at` and `metadata` the store cannot read any "
+        "more. They are null or empty here.",
     )
 
     @classmethod
@@ -86,57 +105,82 @@ class Sample(Body):
 
 
 class SubjectDetail(Body):
-    """A subject with one page of its samples, oldest first."""
+    """An enrolled person with a page of the samples."""
 
-    subject: str = Field(examples=["p-017"])
+    subject: str = Field(examples=["p-017"], description=_SUBJECT)
     created_at: datetime | None = Field(examples=["2026-03-01T08:00:00Z"], description=_CREATED)
-    consent: Consent | None = None
-    samples: tuple[Sample, ...]
-    next: str | None = Field(
-        None, description="give it as `after` for the next page; null on the last"
-    )
+    consent: Consent | None = Field(None, description="Consent to all samples of this person.")
+    samples: tuple[Sample, ...] = Field(description="Oldest first.")
+    next: str | None = Field(None, description=_NEXT)
 
 
 class Proof(Body):
-    """What was looked for after an erasure, and how much of it was still there: nothing."""
+    """What was looked for after an erasure, and how much of it was still there.
 
-    checked_at: datetime
-    rows: int = Field(examples=[0], description="rows of the erased left in any table")
-    searches: int = Field(examples=[2], description="searches by the erased embeddings themselves")
-    found: int = Field(examples=[0], description="of these, how many still returned the erased")
-    indexed: int = Field(examples=[0], description="samples of the erased left in the index")
+    `rows`, `found` and `indexed` are 0 if the erasure is complete.
+    """
+
+    checked_at: datetime = Field(description="When it was looked for.")
+    rows: int = Field(examples=[0], description="Rows left in any table of the database.")
+    searches: int = Field(
+        examples=[2],
+        description="Searches that were made with the erased embeddings. 0 if they could not be "
+        "read or no index was open.",
+    )
+    found: int = Field(
+        examples=[0], description="How many of these searches still found an erased sample."
+    )
+    indexed: int = Field(examples=[0], description="Erased samples left in the index.")
     files: str = Field(
         examples=["overwritten"],
-        description="`overwritten`, `pending` while somebody reads the log, or `vacuumed` by a "
-        "database server",
+        description="`overwritten`: with zeros, in the database's files. `pending`: will be at the "
+        "next write or start, because something still reads a file. `vacuumed`: by a PostgreSQL "
+        "server.",
     )
 
 
 class Receipt(Body):
-    """What an erasure took away, and how it was checked; it names nobody."""
+    """What was erased, and how that was checked. It names nobody.
 
-    receipt_id: str = Field(examples=["c0ffee00c0ffee00c0ffee00c0ffee00"])
-    gallery: str = Field(examples=["main"])
-    subject_digest: str = Field(description="SHA-256 of salt and subject id, hex")
-    erased_at: datetime
-    subject_erased: bool = Field(description="false when the subject has other samples left")
-    samples: int = Field(examples=[2])
-    silhouettes: int = Field(examples=[2])
-    embeddings: dict[str, int] = Field(examples=[{"1": 2}], description="by generation")
-    consents: int = Field(examples=[0])
-    key_destroyed: bool = Field(description="the subject's key, where it was encrypted")
+    It is kept, and can be read again by its id.
+    """
+
+    receipt_id: str = Field(
+        examples=["c0ffee00c0ffee00c0ffee00c0ffee00"], description="Id of the receipt."
+    )
+    gallery: str = Field(examples=["main"], description="The gallery that was erased from.")
+    subject_digest: str = Field(
+        description="SHA-256 of the salt followed by the subject id, in hex. Only somebody with "
+        "the salt can show whose receipt it is."
+    )
+    erased_at: datetime = Field(description="When it was erased.")
+    subject_erased: bool = Field(description="False if the subject has other samples left.")
+    samples: int = Field(examples=[2], description="Samples that were erased.")
+    silhouettes: int = Field(
+        examples=[2], description="Samples of which silhouettes were erased as well."
+    )
+    embeddings: dict[str, int] = Field(
+        examples=[{"1": 2}], description="Embeddings that were erased, by generation."
+    )
+    consents: int = Field(examples=[0], description="Consents that were erased.")
+    key_destroyed: bool = Field(
+        description="True if the subject was encrypted and its key was destroyed."
+    )
     proof: Proof | None = Field(
-        description="null when nobody could look: the service stopped, or the index or the store "
-        "did not answer"
+        description="Null if the check could not be made: the service stopped before it, or the "
+        "index or the store did not answer. The erasure is done all the same."
     )
 
 
 class Erased(Body):
-    """What was erased for good, with the receipt for it."""
+    """What was erased, with the receipt. Keep this answer: the salt is told only here."""
 
-    subject: str = Field(examples=["p-017"])
-    samples: int = Field(examples=[2], description="how many samples")
-    salt: str = Field(description="told this once: with it the receipt's digest shows whose it is")
+    subject: str = Field(examples=["p-017"], description=_SUBJECT)
+    samples: int = Field(examples=[2], description="Samples that were erased.")
+    salt: str = Field(
+        description="Told this once and stored nowhere. With it you can show that the receipt's "
+        "`subject_digest` is of this subject."
+    )
     receipt: Receipt
 
 

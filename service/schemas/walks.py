@@ -14,11 +14,15 @@ from service.schemas.galleries import Gallery, Model, Threshold
 
 
 class Frames(Body):
-    """What became of the frames of a walk."""
+    """How many frames of the walk were used, and why the others were left out."""
 
-    received: int = Field(examples=[62])
-    used: int = Field(examples=[60])
-    dropped: dict[str, int] = Field(examples=[{"empty": 2}], description="frames by reason")
+    received: int = Field(examples=[62], description="Frames in the upload.")
+    used: int = Field(examples=[60], description="Frames that the model was given.")
+    dropped: dict[str, int] = Field(
+        examples=[{"empty": 2}],
+        description="Frames that were left out, by reason: `empty` (no body in the picture), "
+        "`incomplete` (a body much shorter or taller than in the frames around it).",
+    )
 
     @classmethod
     def of(cls, report: FrameReport) -> Self:
@@ -27,64 +31,101 @@ class Frames(Body):
 
 
 class Quality(Body):
-    """How good the walk is for recognition: the measures, and the faults they amount to."""
+    """How well the walk can be recognised: what was measured, and what is wrong with it.
 
-    faults: tuple[Fault, ...] = Field(examples=[[]], description="none for a good walk")
-    empty: float = Field(examples=[0.03], description="share of the frames without a body")
-    truncated: float = Field(examples=[0.0], description="share of bodies cut by the picture")
-    rows: float = Field(examples=[118], description="median height of the body in pixels")
-    other_bodies: float = Field(examples=[0.0], description="share of frames with a second body")
-    grey: float = Field(examples=[0.02], description="share of pixels that are neither, median")
-    duplicates: float = Field(examples=[0.0], description="share of frames equal to the former")
+    All shares are from 0 to 1.
+    """
+
+    faults: tuple[Fault, ...] = Field(
+        examples=[[]], description="What is wrong with the walk; empty if it is good."
+    )
+    empty: float = Field(examples=[0.03], description="Share of the frames without a body.")
+    truncated: float = Field(
+        examples=[0.0],
+        description="Share of the bodies that are cut off by an edge of the picture.",
+    )
+    rows: float = Field(examples=[118], description="Median height of the body, in pixels.")
+    other_bodies: float = Field(
+        examples=[0.0], description="Share of the frames with a second body in them."
+    )
+    grey: float = Field(
+        examples=[0.02],
+        description="Of the pixels that are not black, the share that is neither body nor "
+        "background (grey): the median over the frames. High values mean that the pictures are "
+        "not masks.",
+    )
+    duplicates: float = Field(
+        examples=[0.0], description="Share of the frames that equal the frame before."
+    )
     rhythm: float | None = Field(
         examples=[0.71],
-        description="of the legs, about 1 where every stride is alike; null for a walk too short "
-        "to tell",
+        description="How regularly the legs open and close: about 1 if every stride is alike. Null "
+        "if the walk is too short to tell.",
     )
 
 
 class Windows(Body):
-    """How the windows of a long probe agreed with the one that speaks for it."""
+    """A long walk is searched for in overlapping windows, one of which decides: how far they agree.
 
-    count: int = Field(examples=[5])
-    frames: int = Field(examples=[200], description="of one window")
-    same_nearest: int = Field(examples=[5], description="windows with the same nearest subject")
-    same_decision: int = Field(examples=[4], description="windows with the same decision")
+    The window that decides is the one whose embedding is nearest to the mean of all of them.
+    """
+
+    count: int = Field(examples=[5], description="Windows in the walk.")
+    frames: int = Field(examples=[200], description="Frames in one window.")
+    same_nearest: int = Field(
+        examples=[5],
+        description="Windows with the same nearest subject, the deciding one included.",
+    )
+    same_decision: int = Field(
+        examples=[4], description="Windows with the same decision, the deciding one included."
+    )
 
 
 class ViewRelation(Body):
-    """How a candidate's sample was seen, against the probe; angles in degrees."""
+    """From where the walk and the candidate's sample were seen. All angles are in degrees."""
 
-    probe: float = Field(examples=[90])
-    sample: float = Field(examples=[126])
-    difference: float = Field(examples=[36], description="between the two views, 0 to 180")
+    probe: float = Field(examples=[90], description="View of the walk that was sent.")
+    sample: float = Field(examples=[126], description="View of the enrolled sample.")
+    difference: float = Field(examples=[36], description="Angle between the two views, 0 to 180.")
     nearest_equivalent: float = Field(
         examples=[36],
-        description="to the nearest of v, 180 - v, 360 - v, 180 + v: nearly the same outline",
+        description="Angle from the sample's view to the nearest view that shows nearly the same "
+        "outline as the walk's view v: v itself, 180 - v, 360 - v or 180 + v. 0 to 90.",
     )
-    words: str = Field(examples=["36 degrees apart"])
+    words: str = Field(examples=["36 degrees apart"], description="The same in words, for people.")
 
 
 class Candidate(Body):
-    """A subject, with its nearest sample; distances are Euclidean, smaller is nearer."""
+    """A subject that the walk may be of, with its nearest sample."""
 
-    rank: int = Field(examples=[1])
-    subject: str = Field(examples=["p-017"])
+    rank: int = Field(examples=[1], description="1 is the nearest subject.")
+    subject: str = Field(examples=["p-017"], description="Your id of the person.")
     distance: float = Field(
-        examples=[8.31], description="of its nearest samples, as the gallery's `aggregation` says"
+        examples=[8.31],
+        description="Euclidean distance, smaller is nearer: to the nearest sample, or the mean of "
+        "the nearest few if the gallery's `aggregation` is `mean`.",
     )
-    sample_id: str = Field(examples=[SAMPLE_ID])
+    sample_id: str = Field(examples=[SAMPLE_ID], description="The subject's nearest sample.")
     view: ViewRelation | None = Field(
-        None, description="when the probe's `view` and the sample's are known"
+        None,
+        description="How the two views relate. Null unless the `metadata` of the walk and of the "
+        "sample both name a `view`.",
     )
 
 
 class Conflict(Body):
-    """The new sample is nearer to somebody else than to its own subject."""
+    """The new sample is nearer to somebody else than to its own subject.
 
-    subject: str = Field(examples=["p-018"])
-    distance: float = Field(examples=[7.9], description="to that subject's nearest sample")
-    own_distance: float = Field(examples=[9.4], description="to its own subject's nearest sample")
+    Perhaps the wrong name was sent, or one person is enrolled under two names.
+    """
+
+    subject: str = Field(examples=["p-018"], description="The other subject.")
+    distance: float = Field(
+        examples=[7.9], description="Distance to the other subject's nearest sample."
+    )
+    own_distance: float = Field(
+        examples=[9.4], description="Distance to the nearest sample of its own subject."
+    )
 
     @classmethod
     def of(cls, conflict: gallery.Conflict | None) -> Self | None:
@@ -93,26 +134,32 @@ class Conflict(Body):
 
 
 class Timings(Body):
-    """Milliseconds spent on each step; `queue` is waiting for the encoder."""
+    """How long each step took, in milliseconds."""
 
-    decode: float = Field(examples=[9.1])
-    align: float = Field(examples=[4.8])
-    queue: float = Field(examples=[0.2])
-    encode: float = Field(examples=[61.0])
-    search: float = Field(examples=[0.9])
-    total: float = Field(examples=[76.4])
+    decode: float = Field(examples=[9.1], description="Reading the pictures.")
+    align: float = Field(examples=[4.8], description="Cropping and centring the body.")
+    queue: float = Field(examples=[0.2], description="Waiting for the encoder.")
+    encode: float = Field(examples=[61.0], description="Running the model.")
+    search: float = Field(examples=[0.9], description="Searching the gallery, or writing to it.")
+    total: float = Field(examples=[76.4], description="The whole, from the end of the upload on.")
 
 
 class Enrolled(Body):
-    """Answer to an enrolment; the sample is durable when it is given."""
+    """The answer to an enrolment. When you get it, the sample is on disk."""
 
-    subject: str = Field(examples=["p-017"])
-    sample_id: str = Field(examples=[SAMPLE_ID])
+    subject: str = Field(examples=["p-017"], description="Your id of the person, in Unicode's NFC.")
+    sample_id: str = Field(
+        examples=[SAMPLE_ID],
+        description="Id of the sample. The same walk of the same subject always has the same id.",
+    )
     duplicate: bool = Field(
-        examples=[False], description="this very walk of this subject was there already"
+        examples=[False],
+        description="True if this walk of this subject was enrolled before; no sample is added.",
     )
     conflict: Conflict | None = Field(
-        None, description="given when the sample is nearer to somebody else"
+        None,
+        description="A possible mix-up: somebody else is nearer. Null if there is none, or if the "
+        "gallery's setting `conflict` is `off`.",
     )
     frames: Frames
     quality: Quality
@@ -122,36 +169,51 @@ class Enrolled(Body):
 
 
 class Identified(Body):
-    """Answer to an identification."""
+    """The answer to an identification: the decision, and the nearest subjects."""
 
-    decision: Answer = Field(examples=["match"])
-    reasons: tuple[Reason, ...] = Field(examples=[[]], description="why it is inconclusive")
-    candidates: tuple[Candidate, ...]
+    decision: Answer = Field(
+        examples=["match"],
+        description="`match`: the first candidate is near enough. `no_match`: nobody is. "
+        "`inconclusive`: it cannot be told, for the `reasons` given.",
+    )
+    reasons: tuple[Reason, ...] = Field(
+        examples=[[]], description="Why the decision is `inconclusive`; empty for the other two."
+    )
+    candidates: tuple[Candidate, ...] = Field(
+        description="The nearest subjects, nearest first, whatever the decision is."
+    )
     margin: float | None = Field(
-        examples=[1.7], description="from the nearest subject's distance to the next one's"
+        examples=[1.7],
+        description="How much farther away the second nearest subject is than the nearest. Null if "
+        "there are not two.",
     )
     threshold: Threshold | None = Field(
-        description="null when nothing was measured and the model carries none"
+        description="The threshold that decided. Null if the gallery has no calibration that "
+        "holds and the model file has no default."
     )
     frames: Frames
     quality: Quality
-    windows: Windows | None = Field(description="null for a walk of one window")
+    windows: Windows | None = Field(
+        description="How far the windows of a long walk agree. Null for a walk of one window."
+    )
     model: Model
     gallery: Gallery
     timings_ms: Timings
 
 
 class BatchItem(Body):
-    """The answer to one walk of a batch: one of the two."""
+    """The answer to one walk of a batch: `identified` or `problem`; the other is null."""
 
-    identified: Identified | None
-    problem: Problem | None = Field(description="why this walk could not be identified")
+    identified: Identified | None = Field(description="What `/identify` would answer.")
+    problem: Problem | None = Field(description="Why this walk could not be identified.")
 
 
 class IdentifiedBatch(Body):
-    """The answers to a batch, in the order of its walks."""
+    """The answers to a batch."""
 
-    items: tuple[BatchItem, ...]
+    items: tuple[BatchItem, ...] = Field(
+        description="One item for each walk, in the order in which they were sent."
+    )
 
     @property
     def may_be_asked_again(self) -> bool:
@@ -160,36 +222,55 @@ class IdentifiedBatch(Body):
 
 
 class Verified(Body):
-    """Answer to a verification: is this walk the subject's?"""
+    """The answer to a verification: is this a walk of the subject?"""
 
-    decision: Answer = Field(examples=["match"])
-    reasons: tuple[Reason, ...] = Field(examples=[[]])
-    subject: str = Field(examples=["p-017"])
-    distance: float = Field(examples=[8.31], description="to the subject's nearest samples")
-    sample_id: str = Field(examples=[SAMPLE_ID])
-    view: ViewRelation | None = Field(
-        None, description="when the probe's `view` and the nearest sample's are known"
+    decision: Answer = Field(
+        examples=["match"],
+        description="`match`: the subject is near enough. `no_match`: it is not. `inconclusive`: "
+        "it cannot be told, for the `reasons` given.",
     )
-    threshold: Threshold | None
+    reasons: tuple[Reason, ...] = Field(
+        examples=[[]], description="Why the decision is `inconclusive`; empty for the other two."
+    )
+    subject: str = Field(
+        examples=["p-017"], description="The subject that the walk was compared with."
+    )
+    distance: float = Field(
+        examples=[8.31],
+        description="Euclidean distance, smaller is nearer: to the nearest sample, or the mean of "
+        "the nearest few if the gallery's `aggregation` is `mean`.",
+    )
+    sample_id: str = Field(examples=[SAMPLE_ID], description="The subject's nearest sample.")
+    view: ViewRelation | None = Field(
+        None,
+        description="How the two views relate. Null unless the `metadata` of the walk and of the "
+        "sample both name a `view`.",
+    )
+    threshold: Threshold | None = Field(
+        description="The threshold that decided. Null if the gallery has no calibration that "
+        "holds and the model file has no default."
+    )
     frames: Frames
     quality: Quality
-    windows: Windows | None = Field(description="null for a walk of one window")
+    windows: Windows | None = Field(
+        description="How far the windows of a long walk agree. Null for a walk of one window."
+    )
     model: Model
     gallery: Gallery
     timings_ms: Timings
 
 
 class Picture(Body):
-    """Aligned silhouettes as one picture: frames row by row, `columns` in a row."""
+    """Silhouettes as one picture: the frames from the top left on, `columns` in a row."""
 
-    frames: int = Field(examples=[60])
-    height: int = Field(examples=[64], description="of one frame")
-    width: int = Field(examples=[44], description="of one frame")
-    columns: int = Field(examples=[16])
-    png: str = Field(examples=["iVBORw0KGgo="], description="the picture, base64")
+    frames: int = Field(examples=[60], description="Frames in the picture.")
+    height: int = Field(examples=[64], description="Height of one frame, in pixels.")
+    width: int = Field(examples=[44], description="Width of one frame, in pixels.")
+    columns: int = Field(examples=[16], description="Frames in a row; the last row may be shorter.")
+    png: str = Field(examples=["iVBORw0KGgo="], description="The picture, a PNG in base64.")
 
 
 class Preview(Picture):
-    """A walk as the model will see it, and how good it is."""
+    """A walk as the model sees it, and how good it is."""
 
     quality: Quality
