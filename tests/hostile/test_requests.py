@@ -117,13 +117,24 @@ def test_one_samples_metadata_spoils_no_search(client: Caller) -> None:
         assert answer.json()["candidates"][0]["view"] is None
 
 
-@pytest.mark.parametrize(("charset", "half"), [("unicode_escape", "\\ud800"), ("utf-7", "+2AA-")])
-def test_half_a_surrogate_pair_is_no_text(client: Caller, charset: str, half: str) -> None:
-    body = f'--b\r\nContent-Disposition: form-data; name="subject"\r\n\r\n{half}\r\n--b--'
+@pytest.mark.parametrize("charset", ["unicode_escape", "utf-7", "punycode", "latin-1", '"\\"'])
+def test_a_form_is_in_utf_8(client: Caller, charset: str) -> None:
+    # Codecs that a caller may choose read half a surrogate pair, which nothing can write, or take
+    # half a second for a field, in which nobody else is answered.
+    body = b'--b\r\nContent-Disposition: form-data; name="subject"\r\n\r\n\\ud800\r\n--b--'
     kind = f"multipart/form-data; boundary=b; charset={charset}"
     headers = {"content-type": kind, "idempotency-key": "once"}
-    response = client.post("/identify", content=body.encode(), headers=headers)
+    response = client.post("/identify", content=body, headers=headers)
+    check_problem(response, 400, "malformed_upload")
+
+
+@pytest.mark.parametrize("charset", ["UTF-8", "utf8", '"utf-8"', "us-ascii"])
+def test_a_form_may_say_that_it_is_in_utf_8(client: Caller, charset: str) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="limit"\r\n\r\n5\r\n--b--'
+    kind = f"multipart/form-data; boundary=b; charset={charset}"
+    response = client.post("/identify", content=body, headers={"content-type": kind})
     check_problem(response, 422, "invalid_field")
+    assert "expected a walk" in response.json()["detail"]
 
 
 def test_a_giant_text_field_is_refused(client: Caller) -> None:
