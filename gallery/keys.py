@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,8 +114,17 @@ class KeyStore:
         galleries: Collection[str] | None = None,
         per_minute: int | None = None,
         expires_at: datetime | None = None,
+        before_it_counts: Callable[[str], None] = lambda _text: None,
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it with its text `mg_<id>_<secret>`, which cannot be read again.
+
+        Args:
+            name: whose it is.
+            scopes: what it may.
+            galleries: names of those that it may touch; None for every one.
+            per_minute: requests in a minute; None without a limit.
+            expires_at: from when on it opens nothing; None for never.
+            before_it_counts: told its text; what it raises leaves no key behind that nobody has.
 
         Raises:
             InvalidKey: a name, scope, gallery, rate or date that cannot be used.
@@ -139,7 +148,9 @@ class KeyStore:
             self._database.make_keys_alone(connection)
             _check_live(connection, key)
             connection.execute(insert(api_keys).values(_values(key)))
-        return key, f"mg_{key.key_id}_{secret}"
+            text = f"mg_{key.key_id}_{secret}"
+            before_it_counts(text)
+        return key, text
 
     def all(self) -> tuple[ApiKey, ...]:
         """Read every key, oldest first, those that open nothing any more included."""

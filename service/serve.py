@@ -17,7 +17,7 @@ from typing import IO
 
 import uvicorn
 
-from gallery import KeyStore
+from gallery import ApiKey, KeyStore
 from service.access import SCOPES
 from service.app import create_app, open_encoder, open_gallery
 from service.commands.numbers import whole
@@ -130,13 +130,27 @@ def _write_first_key(store: KeyStore, path: Path) -> None:
     try:
         # A new file, for its owner alone, before there is a key to put into it.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            key, text = store.create("first", SCOPES)
-            file.write(text + "\n")
+            key = _first_key(store, path, file)
     except OSError as error:
         raise StartError(
             f"expected to write the first key to a new file {path}, got: {error.strerror}"
         ) from error
     logging.info("made the first API key %s, of every scope, and wrote it to %s", key.key_id, path)
+
+
+def _first_key(store: KeyStore, path: Path, file: IO[str]) -> ApiKey:
+    """Make the key that is in the file: both, or neither, for the next start to try again."""
+
+    def write(text: str) -> None:
+        file.write(text + "\n")
+        file.flush()
+
+    try:
+        key, _ = store.create("first", SCOPES, before_it_counts=write)
+    except BaseException:
+        path.unlink()
+        raise
+    return key
 
 
 def listen(settings: Settings) -> socket.socket:

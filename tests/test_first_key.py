@@ -1,14 +1,17 @@
 """Where a service listens without keys, and the first key that it makes itself."""
 
+import errno
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gallery import KeyStore
+from gallery import KeyStore, StoreFull
 from service.access import SCOPES
 from service.errors import StartError
 from service.keyring import is_loopback
-from service.serve import require_keys
+from service.serve import _write_first_key, require_keys
 from service.settings import Settings
 from tests.test_keys import Keys
 
@@ -58,3 +61,30 @@ def test_a_first_key_that_cannot_be_written_is_not_made(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     assert keys.store.all() == ()
     keys.store.close()
+
+
+class FullStore(KeyStore):
+    """A store that has no room for a key, after its text was told."""
+
+    def create(self, *words: Any, **named: Any) -> Any:
+        super().create(*words, **named)
+        raise StoreFull("no room")
+
+
+def test_a_first_key_that_cannot_be_kept_leaves_no_file_in_the_way_of_the_next_start(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "first.key"
+    with closing(FullStore.open(tmp_path)) as store, pytest.raises(StoreFull):
+        _write_first_key(store, path)
+    assert not path.exists()
+
+
+def test_a_key_whose_text_nobody_could_take_is_none(tmp_path: Path) -> None:
+    def refuse(_text: str) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with closing(KeyStore.open(tmp_path)) as store:
+        with pytest.raises(OSError, match="no room"):
+            store.create("first", SCOPES, before_it_counts=refuse)
+        assert store.all() == ()
