@@ -14,6 +14,7 @@ from service.errors import SettingsError
 from service.limits import Limits
 
 PREFIX = "METAGAIT_"
+_DAY_S = 86_400
 
 
 class Settings(BaseSettings):
@@ -103,9 +104,11 @@ class Settings(BaseSettings):
     )
     decode_threads: int = Field(2, ge=1, le=64, description="threads that decode and align uploads")
     shutdown_grace_s: float = Field(
-        2, ge=0, description="time at SIGTERM in which it is unready and still answers"
+        2, ge=0, le=_DAY_S, description="time at SIGTERM in which it is unready and still answers"
     )
-    drain_timeout_s: int = Field(20, ge=0, description="time for requests in work at shutdown")
+    drain_timeout_s: int = Field(
+        20, ge=0, le=_DAY_S, description="time for requests in work at shutdown"
+    )
 
     @field_validator("upload_budget_mb")
     @classmethod
@@ -140,9 +143,11 @@ class Settings(BaseSettings):
             raise SettingsError(f"expected {PREFIX}DATABASE or {PREFIX}DATABASE_FILE, got both")
         try:
             return file.read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # Not the error itself: that of a wrong encoding shows what is in the file.
+            why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
             raise SettingsError(
-                f"{PREFIX}DATABASE_FILE: expected a database URL in {file}, got: {error.strerror}"
+                f"{PREFIX}DATABASE_FILE: expected a database URL in {file}, got: {why}"
             ) from error
 
     def index_choice(self) -> IndexChoice:

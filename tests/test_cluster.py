@@ -65,6 +65,10 @@ def test_the_database_url_is_read_from_its_file(tmp_path: Path) -> None:
     assert Settings(database_file=file).store() == "postgresql://metagait:secret@postgres/metagait"
     with pytest.raises(SettingsError, match="expected a database URL in"):
         Settings(database_file=tmp_path / "none").store()
+    file.write_bytes(b"\xff\xfesecret")
+    with pytest.raises(SettingsError, match="got: no text in UTF-8"):
+        Settings(database_file=file).store()
+    file.write_text("postgresql://x/y", encoding="utf-8")
     with pytest.raises(SettingsError, match="got both"):
         Settings(database_file=file, database=SecretStr("sqlite://")).store()
 

@@ -247,7 +247,14 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("METAGAIT_PORT", "99999"), ("METAGAIT_PROVIDER", "gpu"), ("METAGAIT_TREADS", "2")],
+    [
+        ("METAGAIT_PORT", "99999"),
+        ("METAGAIT_PROVIDER", "gpu"),
+        ("METAGAIT_TREADS", "2"),
+        # Longer than the system can count: SIGTERM would end the service in the middle of it.
+        ("METAGAIT_SHUTDOWN_GRACE_S", "inf"),
+        ("METAGAIT_DRAIN_TIMEOUT_S", "1000000000000"),
+    ],
 )
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
