@@ -47,8 +47,9 @@ class MilvusServer:
         if not self.is_ours:
             return
         # The program of the package takes another port where this one still has connections of
-        # before; they go within a minute.
-        wait_until(self._port_is_free, PATIENCE_S)
+        # before; they go within a minute. Milvus Lite takes it all the same.
+        if not self.is_lite:
+            wait_until(self._port_is_free, PATIENCE_S)
         with (self.folder / "log").open("ab") as log:
             # Its own group: the program of the package starts the server as a child.
             self._process = subprocess.Popen(
