@@ -55,6 +55,8 @@ class Profiled:
         optimised = folder / f"{path.stem}-{threads}.onnx"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # As in the service's encoder. Threads that spin after a run take cores from what runs next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / path.stem)
