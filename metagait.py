@@ -19,29 +19,26 @@ COMMANDS = {
     "keys": ("service.commands.keys", "make, list and revoke API keys"),
     "enroll": ("service.commands.enroll", "enrol a walk, or a folder of walks, over HTTP"),
     "identify": ("service.commands.identify", "identify a walk, or a folder of walks, over HTTP"),
-    "rebuild": ("gallery.commands.rebuild", "re-embed a gallery with a model, then switch to it"),
-    "calibrate": ("gallery.commands.calibrate", "choose the threshold with the gallery itself"),
-    "gallery": ("gallery.commands.settings", "show a gallery and change its settings"),
+    "rebuild": ("gallery.commands.rebuild", "move a gallery to another model, or back"),
+    "calibrate": ("gallery.commands.calibrate", "measure the threshold with the gallery's samples"),
+    "gallery": ("gallery.commands.settings", "show, set, list, make and delete galleries"),
     "backup": ("gallery.commands.backup", "write the whole store to one file"),
     "restore": ("gallery.commands.restore", "fill an empty store from a backup"),
-    "audit": ("gallery.commands.audit", "check or export the log of who did what"),
+    "audit": ("gallery.commands.audit", "verify or export the log of who did what"),
     "consent": ("gallery.commands.consent", "list consents, or those that have expired"),
-    "erase": ("gallery.commands.erase", "erase a subject or a sample, with its receipt"),
+    "erase": ("gallery.commands.erase", "erase a person or a sample, and print the receipt"),
     "masterkey": ("gallery.commands.masterkey", "make, apply or change the encryption key"),
     "walkers": ("model.walkers.command", "make synthetic walkers in CASIA-B layout"),
-    "pack": ("model.pack", "make a packed cache of a raw dataset"),
-    "convert": ("model.convert", "make a packed cache of an OpenGait tree of .pkl files"),
+    "pack": ("model.pack", "pack a dataset, for training and evaluation"),
+    "convert": ("model.convert", "pack a dataset that OpenGait wrote as .pkl files"),
     "train": ("model.train", "train a network from a configuration"),
-    "ablate": ("model.ablate", "train and score every row of an ablation, into one table"),
-    "evaluate": ("model.evaluate", "print the tables of models: closed and open set"),
+    "ablate": ("model.ablate", "train and score every row of an ablation, in one table"),
+    "evaluate": ("model.evaluate", "print how good models are: closed and open set"),
     "plot": ("model.plots.command", "draw pictures of models and trainings"),
     "export": ("model.export", "write a checkpoint as ONNX, or an ONNX file in another form"),
-    "quantise": ("model.quantise", "write an ONNX file with its convolutions in 8-bit integers"),
+    "quantise": ("model.quantise", "write an ONNX file that convolves in 8-bit integers"),
     "halve": ("model.halve", "write an ONNX file that convolves in 16-bit floats, for a GPU"),
-    "compact": (
-        "model.compact",
-        "write an ONNX file whose embeddings are projected to fewer numbers",
-    ),
+    "compact": ("model.compact", "write an ONNX file with shorter embeddings"),
 }
 
 _ROOMS = frozenset({"gallery", "model", "service"})
@@ -65,11 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(asked: str | None) -> argparse.ArgumentParser:
     """Declare every subcommand, and the arguments of the one that is asked for."""
-    parser = argparse.ArgumentParser(prog="metagait", description="Gait identification.")
+    parser = argparse.ArgumentParser(
+        prog="metagait",
+        description="Recognises people by the way they walk.",
+        epilog="`metagait COMMAND --help` explains a command.",
+    )
     parser.add_argument("--version", action="version", version=f"metagait {_version()}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
-        described = summary[0].upper() + summary[1:]
+        described = f"{summary[0].upper()}{summary[1:]}."
         subparser = subparsers.add_parser(name, help=summary, description=described)
         if name == asked:
             importlib.import_module(module).configure(subparser)

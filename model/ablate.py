@@ -106,16 +106,34 @@ def results_in(output: Path, ablation: Ablation) -> Results:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait ablate`."""
-    parser.add_argument("config", type=Path, help="model/configs/ablation.yaml")
-    parser.add_argument("--base", type=Path, help="training configuration instead of the file's")
+    parser.add_argument(
+        "config", type=Path, help="YAML file of the rows: model/configs/ablation.yaml"
+    )
+    parser.add_argument(
+        "--base", type=Path, help="training configuration, instead of the one that the file names"
+    )
     parser.add_argument("--rows", help="names of rows, separated by commas (default: all)")
     parser.add_argument(
-        "--seeds", type=_seeds, default="1", help="separated by commas (default: %(default)s)"
+        "--seeds",
+        type=_seeds,
+        default="1",
+        help="seeds, separated by commas; a row is trained once with each (default: %(default)s)",
     )
-    parser.add_argument("--iterations", type=count, help="instead of the base's, for every row")
-    parser.add_argument("--threads", type=count, help="CPU threads (default: as many as cores)")
-    parser.add_argument("--minutes", type=above_zero, help="stop with a checkpoint after so long")
-    parser.add_argument("--output", type=Path, default=RUNS / "ablation", help="%(default)s")
+    parser.add_argument(
+        "--iterations",
+        type=count,
+        help="iterations of every row, instead of those in the training configuration",
+    )
+    parser.add_argument("--threads", type=count, help="CPU threads (default: one for each core)")
+    parser.add_argument(
+        "--minutes", type=above_zero, help="stop after this many minutes; run it again to continue"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=RUNS / "ablation",
+        help="folder for the trainings and the table (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -124,17 +124,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait compact`."""
     add_arguments(parser)
     parser.add_argument(
-        "--dimensions", type=count, default=512, help="numbers (default %(default)s)"
+        "--dimensions",
+        type=count,
+        default=512,
+        help="numbers in the new embedding (default: %(default)s)",
     )
     parser.add_argument(
-        "--kind", choices=KINDS, default="pca", help="of the projection (default %(default)s)"
+        "--kind", choices=KINDS, default="pca", help="kind of projection (default: %(default)s)"
     )
-    parser.add_argument("--name", help="name of the model (default: the source's, and the kind)")
+    parser.add_argument(
+        "--name", help="name of the model (default: the name of the source, and the kind)"
+    )
     parser.add_argument(
         "--energy",
         type=share,
         default=LEAST_ENERGY,
-        help="least share of the energy that pca keeps on benchmark walkers (default %(default)s)",
+        help="with `pca`: least share of the energy that must be kept on the benchmark walkers "
+        "(default: %(default)s)",
     )
 
 

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="VIEW",
-        help="views in which people walk to the right; they are mirrored",
+        help="views in which people walk to the right, for instance 000 090; these are mirrored",
     )
 
 

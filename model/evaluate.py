@@ -33,36 +33,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="MODEL",
-        help="ONNX file, or checkpoint of a training; several share a table, and the first is "
-        "compared with each other one",
+        help="ONNX file, or checkpoint of a training; with several, they share a table, and the "
+        "first is compared with each of the others",
     )
     add_data_arguments(parser)
     parser.add_argument(
-        "--open-set", action="store_true", help="FNIR at FPIR 1 %% and 0.1 %%, threshold, DET too"
+        "--open-set",
+        action="store_true",
+        help="also measure decisions about strangers: FNIR at an FPIR of 1 %% and 0.1 %%, "
+        "threshold, DET",
     )
     parser.add_argument(
         "--samples-each",
         type=count,
         metavar="N",
-        help="open set: samples enrolled of each subject (default 4)",
+        help="with --open-set: samples to enrol of each subject (default: 4)",
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the tables to this file"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is evaluated on; `metagait plot` takes the same."""
-    parser.add_argument("--data", type=Path, help="dataset folder; default: the benchmark walkers")
     parser.add_argument(
-        "--protocol", choices=PROTOCOLS, default=CASIA_B.name, help="default %(default)s"
+        "--data",
+        type=Path,
+        help="folder of the dataset (default: the synthetic walkers of the benchmark)",
     )
-    parser.add_argument("--layout", choices=LAYOUTS, help="of --data, where it is not recognised")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=CASIA_B.name,
+        help="who is searched for among whom (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, help="layout of --data, if it is not recognised"
+    )
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--subjects", metavar="A:B", help="ids from A to B, both included")
+    chosen.add_argument(
+        "--subjects", metavar="A:B", help="only the subjects with ids from A to B, both included"
+    )
     chosen.add_argument(
         "--partition",
         choices=PARTITIONS,
-        help="the subjects that test where those of this partition train",
+        help="only the subjects that this published partition tests on",
     )
 
 

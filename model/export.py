@@ -153,21 +153,32 @@ def embed_one(network: Network, walk: NDArray[np.uint8]) -> NDArray[np.float32]:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait export`."""
     parser.add_argument(
-        "model", type=Path, help="what `metagait train` wrote, or an exported ONNX file"
+        "model",
+        type=Path,
+        help="checkpoint that `metagait train` wrote, or an ONNX file that was exported",
     )
     parser.add_argument("output", type=Path, help="the ONNX file to write")
-    parser.add_argument("--name", help="name of the model (default: metagait-<training's name>)")
+    parser.add_argument(
+        "--name", help="name of the model (default: metagait-<name of the training>)"
+    )
     parser.add_argument(
         "--form",
         choices=FORMS,
         default="winograd",
-        help="how the convolutions are written (default %(default)s; docs/performance.md)",
+        help="how the convolutions are computed; docs/performance.md explains them (default: "
+        "%(default)s)",
     )
     parser.add_argument(
-        "--calibrate", action="store_true", help="measure a threshold on validation walkers"
+        "--calibrate",
+        action="store_true",
+        help="measure a default threshold on synthetic walkers; a model without one answers "
+        "`inconclusive` until its gallery is calibrated",
     )
     parser.add_argument(
-        "--fpir", type=share, help="with --calibrate: wanted FPIR of the threshold (default 0.01)"
+        "--fpir",
+        type=share,
+        help="with --calibrate: largest share of searches by strangers that may name somebody "
+        "(default: 0.01)",
     )
 
 

@@ -108,7 +108,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--form",
         choices=FORMS,
         default="shifted",
-        help="how the convolutions are written (default %(default)s; docs/model.md)",
+        help="how the convolutions are computed; docs/model.md explains them (default: "
+        "%(default)s)",
     )
 
 

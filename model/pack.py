@@ -19,20 +19,33 @@ from model.silhouettes import PREPROCESSING_ID, SIZES
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait pack`."""
     configure_packing(parser)
-    parser.add_argument("--layout", choices=LAYOUTS, help="of the source, if not recognised")
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, help="layout of the source, if it is not recognised"
+    )
 
 
 def configure_packing(parser: argparse.ArgumentParser) -> None:
     """Declare what `metagait pack` and `metagait convert` have in common."""
     sizes = [f"{height}x{width}" for height, width in SIZES]
     parser.add_argument("source", type=Path, help="folder of the dataset")
-    parser.add_argument("target", type=Path, help="new folder for the packed cache")
-    parser.add_argument("--size", choices=sizes, default=sizes[0], help=f"default {sizes[0]}")
+    parser.add_argument("target", type=Path, help="new folder to write the packed dataset to")
     parser.add_argument(
-        "--workers", type=count, default=os.cpu_count() or 1, help="processes (default: all cores)"
+        "--size",
+        choices=sizes,
+        default=sizes[0],
+        help=f"height x width of the silhouettes (default: {sizes[0]})",
     )
     parser.add_argument(
-        "--report", type=Path, metavar="FILE.json", help="write the whole lists of trouble here"
+        "--workers",
+        type=count,
+        default=os.cpu_count() or 1,
+        help="processes (default: one for each core)",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.json",
+        help="write everything that is missing or wrong in the dataset to this file",
     )
 
 

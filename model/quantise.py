@@ -121,7 +121,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--form",
         choices=[form for form in FORMS if form != "winograd"],
         default="shifted",
-        help="how the convolutions are written (default %(default)s; docs/performance.md)",
+        help="how the convolutions are computed; docs/performance.md explains them (default: "
+        "%(default)s)",
     )
 
 

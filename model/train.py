@@ -91,20 +91,35 @@ def train(
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait train`."""
-    parser.add_argument("config", type=Path, help="YAML configuration, see model/configs")
-    parser.add_argument("--resume", action="store_true", help="go on where the output stopped")
-    parser.add_argument("--start", help="checkpoint or ONNX file to begin with")
-    parser.add_argument("--output", type=Path, help="folder for checkpoint and log (runs/<name>)")
-    parser.add_argument("--iterations", type=count, help="instead of the configuration's")
-    parser.add_argument("--threads", type=count, help="CPU threads (default: as many as cores)")
+    parser.add_argument("config", type=Path, help="YAML configuration; model/configs has some")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the training in the output folder"
+    )
+    parser.add_argument("--start", help="checkpoint or ONNX file whose weights to begin with")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the checkpoint and the log (default: runs/<name>)"
+    )
+    parser.add_argument(
+        "--iterations", type=count, help="iterations, instead of those in the configuration"
+    )
+    parser.add_argument("--threads", type=count, help="CPU threads (default: one for each core)")
     parser.add_argument(
         "--data",
         type=Path,
-        help="folder of the dataset, instead of the configuration's; its split stays",
+        help="folder of the dataset, instead of the one in the configuration, which still says who "
+        "trains and who tests",
     )
-    parser.add_argument("--minutes", type=above_zero, help="stop with a checkpoint after so long")
-    parser.add_argument("--pieces", action="store_true", help="checkpoint in files of 16 MiB")
-    parser.add_argument("--tensorboard", action="store_true", help="write event files as well")
+    parser.add_argument(
+        "--minutes",
+        type=above_zero,
+        help="stop after this many minutes, with a checkpoint to continue from",
+    )
+    parser.add_argument(
+        "--pieces", action="store_true", help="write the checkpoint in files of at most 16 MiB"
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write event files for TensorBoard"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -72,16 +72,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="an ONNX file that `metagait export` wrote")
     parser.add_argument("output", type=Path, help="the ONNX file to write")
     parser.add_argument(
-        "--subjects", metavar="A:B", help="measure on fewer of the benchmark walkers, for a trial"
+        "--subjects", metavar="A:B", help="for a trial: measure on these benchmark walkers only"
     )
-    parser.add_argument("--casia-a", type=Path, metavar="FOLDER", help="measure on CASIA-A too")
     parser.add_argument(
-        "--calibrate", action="store_true", help="measure a threshold on validation walkers"
+        "--casia-a", type=Path, metavar="FOLDER", help="also measure on CASIA-A in this folder"
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure a default threshold on synthetic walkers; that of the source does not hold "
+        "for the new file",
     )
     parser.add_argument(
         "--anyway",
         action="store_true",
-        help=f"write it even if it loses over {LARGEST_LOSS} points",
+        help=f"write the file even if it loses more than {LARGEST_LOSS} points of rank-1",
     )
 
 

@@ -34,12 +34,26 @@ CLOSING_S = 15
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what goes before the `METAGAIT_` environment."""
-    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument(
-        "--port", type=whole(0, 65535), help="port to listen on (default 8000; 0: a free one)"
+    parser.epilog = (
+        "All other settings are environment variables named METAGAIT_…, as docs/settings.md lists "
+        "them; an option wins over its variable. SIGTERM stops the service cleanly."
     )
-    parser.add_argument("--data", type=Path, help="folder of the gallery (default ./data)")
-    parser.add_argument("--model", type=Path, help="ONNX model file (default: the shipped weights)")
+    parser.add_argument(
+        "--host", help="address to listen on (default: METAGAIT_HOST, or 127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port",
+        type=whole(0, 65535),
+        help="port to listen on; 0 takes a free one (default: METAGAIT_PORT, or 8000)",
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder of the database (default: METAGAIT_DATA, or ./data)"
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="ONNX model file (default: METAGAIT_MODEL, or the shipped weights)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

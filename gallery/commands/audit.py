@@ -38,14 +38,20 @@ def _head(text: str) -> _Head:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what to do with the log."""
-    parser.add_argument("action", choices=("verify", "export"))
+    parser.add_argument(
+        "action",
+        choices=("verify", "export"),
+        help="verify: check that no log of the store was altered, with exit status 2 if one was; "
+        "export: print the log of the gallery, one JSON object on a line",
+    )
     parser.add_argument(
         "--head",
         type=_head,
         action="append",
         default=[],
         metavar="GALLERY:ROWS:HASH",
-        help="what `verify` printed earlier and was kept elsewhere; once for each gallery",
+        help="what an earlier `verify` printed, to compare with; may be repeated, once for each "
+        "gallery",
     )
     configure_place(parser)
 

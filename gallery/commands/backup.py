@@ -10,7 +10,11 @@ from gallery.commands.place import configure_place, place_of
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the store and the file."""
-    parser.add_argument("file", type=Path, help="the new file")
+    parser.epilog = (
+        "The file holds every gallery of the store as of one moment, and the API keys; model files "
+        "are not in it. A service may run meanwhile."
+    )
+    parser.add_argument("file", type=Path, help="the file to write; it must not exist yet")
     configure_place(parser)
 
 

@@ -11,12 +11,17 @@ from gallery.open_set import LEAST_FPIR, searches_needed
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the gallery and the rate that is wanted."""
+    parser.epilog = (
+        "The threshold is kept with the gallery and decides from then on, also in a running "
+        "service. It takes at least 3 / FPIR subjects. docs/decision.md explains what it promises."
+    )
     configure_place(parser)
     parser.add_argument(
         "--fpir",
         type=_rate,
         default=0.01,
-        help="how often a stranger may be named (0.01, which takes 300 subjects)",
+        help="largest share of searches by strangers that may name somebody (default: 0.01, which "
+        "takes 300 subjects)",
     )
 
 

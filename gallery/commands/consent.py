@@ -10,7 +10,11 @@ from gallery.records import ConsentEntry
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare which consents to list."""
-    parser.add_argument("--expired", action="store_true", help="only those that have expired")
+    parser.epilog = (
+        "Each consent is a line with tabs: expiry, subject, sample (- for the whole subject), "
+        "basis, reference. Those that expire first come first."
+    )
+    parser.add_argument("--expired", action="store_true", help="list only those that have expired")
     configure_place(parser)
 
 

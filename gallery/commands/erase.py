@@ -24,8 +24,12 @@ _INDEX = "METAGAIT_INDEX"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare whom or what to erase."""
-    parser.add_argument("subject", nargs="?", help="the subject's id")
-    parser.add_argument("--sample", metavar="ID", help="instead: the id of one sample")
+    parser.epilog = (
+        "It erases for good and asks for no confirmation, whether or not a service runs. Keep what "
+        "it prints: the salt in it is stored nowhere. Backups are not touched."
+    )
+    parser.add_argument("subject", nargs="?", help="id of the person, with all samples")
+    parser.add_argument("--sample", metavar="ID", help="instead of a person: id of one sample")
     configure_place(parser)
 
 

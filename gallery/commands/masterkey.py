@@ -18,8 +18,22 @@ from gallery.master_keys import encrypt_plain, read_master_key, rotate, write_ma
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the three things that can be done."""
-    parser.add_argument("action", choices=("new", "encrypt", "rotate"))
-    parser.add_argument("file", type=Path, nargs="?", help="the key file to make, or to change to")
+    parser.epilog = (
+        "Stop the service before `rotate`, and start it with the new file. Without the key nothing "
+        "can be read: keep a copy of it apart from the data."
+    )
+    parser.add_argument(
+        "action",
+        choices=("new", "encrypt", "rotate"),
+        help="new: make a key; encrypt: encrypt the people who were enrolled before there was one; "
+        "rotate: change to another key",
+    )
+    parser.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        help="new: the file to make; rotate: the file with the new key",
+    )
     configure_place(parser)
 
 

@@ -79,22 +79,22 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         default=environ.get(_DATA, "data"),
-        help=f"the service's data folder ({_DATA}, else ./data)",
+        help=f"the service's data folder (default: {_DATA}, or ./data)",
     )
     parser.add_argument(
         "--database",
         default=environ.get(_DATABASE) or None,
-        help=f"SQLAlchemy URL of the database ({_DATABASE}, else SQLite in the data folder)",
+        help=f"URL of a PostgreSQL database (default: {_DATABASE}, or SQLite in the data folder)",
     )
     parser.add_argument(
         "--gallery",
         default=environ.get(_GALLERY, "main"),
-        help=f"name of the gallery ({_GALLERY}, else main)",
+        help=f"name of the gallery (default: {_GALLERY}, or main)",
     )
     parser.add_argument(
         "--master-key-file",
         default=environ.get(_MASTER_KEY_FILE) or None,
-        help=f"file of the master key, where the store is encrypted ({_MASTER_KEY_FILE})",
+        help=f"file with the master key, if the store is encrypted (default: {_MASTER_KEY_FILE})",
     )
 
 

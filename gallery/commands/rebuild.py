@@ -29,43 +29,60 @@ _OF_MODEL = ("batch", "threads", "engine", "provider", "precision", "ray", "work
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the gallery and what is done with it."""
+    parser.epilog = (
+        "A rebuild embeds every sample again, checks the result and switches. A running service "
+        "answers from the old generation until then, and follows by itself. If it is interrupted, "
+        "run it again: it continues behind what is done."
+    )
     configure_place(parser)
-    parser.add_argument("--batch", type=count, help="walks in one encoder call (16)")
-    parser.add_argument("--threads", type=count, help="CPU threads of the encoder (every CPU)")
+    parser.add_argument(
+        "--batch", type=count, help=f"walks in one call of the model (default: {_BATCH})"
+    )
+    parser.add_argument(
+        "--threads",
+        type=count,
+        help="CPU threads of an encoder (default: every CPU; with --ray, 1)",
+    )
     parser.add_argument(
         "--engine",
         choices=("auto", "onnxruntime", "openvino"),
-        help="what runs the model (the quicker one of those installed)",
+        help="what runs the model (default: the faster one of those installed)",
     )
     parser.add_argument(
         "--provider",
         choices=("auto", "cpu", "cuda", "tensorrt"),
-        help="as METAGAIT_PROVIDER of the service (CUDA where there is a GPU, else the CPU)",
+        help="what to compute on, the same as METAGAIT_PROVIDER of the service (default: CUDA "
+        "if there is a GPU, else the CPU)",
     )
     parser.add_argument(
         "--precision",
         choices=("model", "bfloat16"),
-        help="arithmetic, as METAGAIT_PRECISION of the service (as the model file is)",
+        help="arithmetic, the same as METAGAIT_PRECISION of the service (default: that of the "
+        "model file)",
     )
     parser.add_argument(
         "--ray",
         nargs="?",
         const="local",
         metavar="ADDRESS",
-        help="embed on the Ray cluster at this address, or in processes of this machine (local)",
+        help="embed on the Ray cluster at this address; without one, in processes of this machine",
     )
     parser.add_argument(
         "--workers",
         type=count,
-        help="with --ray: encoders, each of --threads (all the CPUs' worth)",
+        help="with --ray: number of encoders, of --threads each (default: as many as CPUs allow)",
     )
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--model", type=Path, help="the ONNX file to embed with")
+    action.add_argument("--model", type=Path, help="the ONNX file to embed every sample with")
     action.add_argument(
-        "--rollback", action="store_true", help="return to the generation that was live before"
+        "--rollback",
+        action="store_true",
+        help="return to the generation before, and so to its model",
     )
     action.add_argument(
-        "--drop-old", action="store_true", help="delete every generation but the live one"
+        "--drop-old",
+        action="store_true",
+        help="delete every generation but the live one; after that there is no rollback",
     )
 
 

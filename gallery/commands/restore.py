@@ -12,12 +12,18 @@ from gallery.errors import BackupError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the file and where to restore it to."""
+    parser.epilog = (
+        "People who were erased and keys that were revoked since the backup are there again: erase "
+        "and revoke them once more."
+    )
     parser.add_argument("file", type=Path, help="the backup")
-    parser.add_argument("--check", action="store_true", help="only read it and compare its hashes")
+    parser.add_argument(
+        "--check", action="store_true", help="only read the backup and compare its hashes"
+    )
     parser.add_argument(
         "--takes-over",
         action="store_true",
-        help="the store that was backed up is gone: go on with its Milvus collections",
+        help="with Milvus, if the store that was backed up is gone: continue with its collections",
     )
     configure_place(parser)
 

@@ -21,14 +21,27 @@ from gallery.store import Store
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the gallery and the changes."""
+    parser.epilog = (
+        "Without an option it shows the settings. They are: aggregation (nearest, mean), "
+        "nearest_samples (1 to 16), conflict (report, refuse, off), retention (keep, "
+        "embeddings-only), index_kind (service, exact, compact, gpu, milvus). docs/gallery.md and "
+        "docs/decision.md explain them. retention=embeddings-only deletes the stored silhouettes "
+        "for good."
+    )
     configure_place(parser)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting; may be repeated",
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--list", action="store_true", help="list the galleries of the store")
-    instead.add_argument("--make", metavar="NAME", help="make a gallery")
-    instead.add_argument("--delete", metavar="NAME", help="delete a gallery without people")
+    instead.add_argument("--list", action="store_true", help="list the galleries in the store")
+    instead.add_argument("--make", metavar="NAME", help="make an empty gallery")
+    instead.add_argument(
+        "--delete", metavar="NAME", help="delete a gallery in which nobody is enrolled"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -42,28 +42,34 @@ _SHOWN = {"normal": "nm-01", "with a bag": "bg-01", "in a coat": "cl-01"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `metagait plot`."""
-    parser.add_argument("what", nargs="+", choices=KINDS, metavar="WHAT", help=", ".join(KINDS))
+    parser.add_argument(
+        "what", nargs="+", choices=KINDS, metavar="WHAT", help=f"one or more of: {', '.join(KINDS)}"
+    )
     parser.add_argument(
         "--model",
         nargs="+",
         type=Path,
         default=[SHIPPED_MODEL],
         metavar="FILE",
-        help="ONNX files or checkpoints (default: the shipped weights); attention takes the first, "
-        "which then must be a checkpoint",
+        help="ONNX files or checkpoints (default: the shipped weights); `attention` draws the "
+        "first, which must be a checkpoint",
     )
     parser.add_argument(
         "--log",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="log.jsonl of trainings, for curves (default: those beside the checkpoints)",
+        help="files log.jsonl of trainings, for `curves` (default: those beside the checkpoints)",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("pictures"), metavar="DIR", help="default %(default)s"
+        "--output",
+        type=Path,
+        default=Path("pictures"),
+        metavar="DIR",
+        help="folder for the pictures (default: %(default)s)",
     )
     parser.add_argument(
-        "--stage", default="a1", help="attention: stage of the network (default %(default)s)"
+        "--stage", default="a1", help="for `attention`: stage of the network (default: %(default)s)"
     )
     add_data_arguments(parser)
 

@@ -14,43 +14,84 @@ from model.walkers.sheet import write_sheet
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    what = parser.add_argument_group("what to do, one or more of")
-    what.add_argument("--output", type=Path, metavar="DIR", help="write the walks to a new folder")
-    what.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet")
+    parser.epilog = (
+        "The walkers are made up: a body of simple shapes, a gait, and the errors of a camera and "
+        "of segmentation. The same seed gives the same bytes."
+    )
+    what = parser.add_argument_group("what to do (at least one of these)")
+    what.add_argument(
+        "--output", type=Path, metavar="DIR", help="write the walks to this new folder"
+    )
+    what.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE.png",
+        help="write a picture with some frames of the first walkers",
+    )
     what.add_argument(
         "--check",
         action="store_true",
-        help="measure GEI nearest neighbour, exit 1 outside its bands",
+        help="check that the walkers are as hard to recognise as they should be, by gait energy "
+        "images; the exit status is 1 if they are not",
     )
     parser.add_argument(
-        "--subjects", type=subject_range, metavar="A:B", help="from subject A up to B, B included"
+        "--subjects",
+        type=subject_range,
+        metavar="A:B",
+        help="numbers of the walkers, from A to B, both included (default: 1:20 for --output, 1:4 "
+        "for --sheet, 1:50 for --check)",
     )
-    parser.add_argument("--conditions", nargs="+", default=CONDITIONS, metavar="C")
-    parser.add_argument("--views", nargs="+", type=whole(0, 180), default=VIEWS, metavar="DEGREES")
+    parser.add_argument(
+        "--conditions",
+        nargs="+",
+        default=CONDITIONS,
+        metavar="C",
+        help="walks of each walker: nm-01 to nm-06 (normal), bg-01, bg-02 (with a bag), cl-01, "
+        "cl-02 (in a coat) (default: all of them)",
+    )
+    parser.add_argument(
+        "--views",
+        nargs="+",
+        type=whole(0, 180),
+        default=VIEWS,
+        metavar="DEGREES",
+        help="views, from 0 (towards the camera) to 180 (away from it) (default: the eleven of "
+        "CASIA-B)",
+    )
     parser.add_argument(
         "--frames",
         type=whole(0, MAX_FRAMES),
         default=30,
-        help=f"frames of a walk, up to {MAX_FRAMES}; 0 is the whole way (default 30)",
+        help=f"frames in a walk, up to {MAX_FRAMES}; 0 is the whole way through the picture "
+        "(default: 30)",
     )
     parser.add_argument(
         "--packed",
         action="store_true",
-        help="write one aligned array instead of a tree of PNG files",
-    )
-    parser.add_argument("--seed", type=whole(0), default=0)
-    parser.add_argument(
-        "--workers", type=count, default=1, help="processes; the bytes stay the same"
+        help="write the packed form that training reads, instead of folders of PNG files",
     )
     parser.add_argument(
-        "--noise", type=number(0), default=1.0, help="strength of segmentation errors (default 1)"
+        "--seed", type=whole(0), default=0, help="seed of everything that is random (default: 0)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=count,
+        default=1,
+        help="processes; their number does not change the result (default: 1)",
+    )
+    parser.add_argument(
+        "--noise",
+        type=number(0),
+        default=1.0,
+        help="strength of the errors of segmentation; 0 is none (default: 1)",
     )
     parser.add_argument(
         "--camera-variety",
         type=number(0, 1),
         default=0.0,
         metavar="F",
-        help="0 the benchmark's cameras, 1 any camera, noise, pace and view (training data)",
+        help="how much cameras, noise, pace and views vary, from 0 (as in the benchmark) to 1 (as "
+        "for training) (default: 0)",
     )
 
 

@@ -21,13 +21,18 @@ _MOST_AT_ONCE = 64
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the walks and their subject."""
+    parser.epilog = (
+        "Refused walks are named with the reason and the rest goes on; the exit status is then 1. "
+        "After an interruption run the same command again: walks that are enrolled already are "
+        "counted as `enrolled before`."
+    )
     configure_walks(parser)
     parser.add_argument(
-        "--subject", help="whose walks they are; default: the first folder below the tree"
+        "--subject", help="id of the person (default: the first folder below the one you name)"
     )
     parser.add_argument(
         "--at-once", type=whole(1, _MOST_AT_ONCE), default=AT_ONCE, metavar="N",
-        help=f"walks on the way together, 1 to {_MOST_AT_ONCE} (default {AT_ONCE})",
+        help=f"walks to send at a time, 1 to {_MOST_AT_ONCE} (default: {AT_ONCE})",
     )  # fmt: skip
 
 

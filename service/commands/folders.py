@@ -48,13 +48,38 @@ class FoundWalk:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare which service, and which walks."""
-    parser.add_argument("path", type=Path, help="a walk, or a tree <subject>/.../<walk>")
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"the service (default {DEFAULT_URL})")
-    parser.add_argument("--key-file", type=Path, help="a file that holds the API key")
-    parser.add_argument("--gallery", help="name of a gallery (default: the service's own)")
-    parser.add_argument("--types", type=_list, metavar="T,..", help="CASIA-B types: nm-01,bg-02")
-    parser.add_argument("--views", type=_list, metavar="V,..", help="CASIA-B views: 000,090")
-    parser.add_argument("--select", metavar="GLOB", help="paths below the tree, e.g. '*/00_[12].*'")
+    parser.add_argument(
+        "path",
+        type=Path,
+        help="a walk (a folder of PNG or JPEG pictures, or a file: "
+        f"{', '.join(sorted(FILES))}), or a folder of walks: <subject>/.../<walk>",
+    )
+    parser.add_argument(
+        "--url", default=DEFAULT_URL, help=f"address of the service (default: {DEFAULT_URL})"
+    )
+    parser.add_argument(
+        "--key-file", type=Path, help="file with the API key, if the service has keys"
+    )
+    parser.add_argument(
+        "--gallery", help="name of the gallery (default: the service's own gallery)"
+    )
+    parser.add_argument(
+        "--types",
+        type=_list,
+        metavar="T,..",
+        help="only walks of these types, in CASIA-B layout: nm-01,bg-02",
+    )
+    parser.add_argument(
+        "--views",
+        type=_list,
+        metavar="V,..",
+        help="only walks from these views, in CASIA-B layout: 000,090",
+    )
+    parser.add_argument(
+        "--select",
+        metavar="GLOB",
+        help="only walks whose path below the folder matches, for instance '*/00_[12].*'",
+    )
 
 
 def key_of(arguments: argparse.Namespace) -> str | None:

@@ -18,10 +18,15 @@ from service.schemas import Identified
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the walks and how much to print."""
+    parser.epilog = (
+        "Each walk gets a line with the decision and the nearest people. For a folder of walks "
+        "<subject>/.../<walk>, the last lines tell how often the nearest person was the right one. "
+        "The exit status is 1 if a walk was refused or could not be read."
+    )
     configure_walks(parser)
     parser.add_argument(
         "--limit", type=whole(1, MAX_LIMIT), default=DEFAULT_LIMIT, metavar="N",
-        help=f"candidates of a walk, 1 to {MAX_LIMIT} (default {DEFAULT_LIMIT})",
+        help=f"nearest people to print, 1 to {MAX_LIMIT} (default: {DEFAULT_LIMIT})",
     )  # fmt: skip
 
 

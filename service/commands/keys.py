@@ -24,22 +24,39 @@ _MOST_PER_MINUTE = 1_000_000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the three things that can be done with keys."""
+    parser.epilog = "Run it where the database is. A running service follows within two seconds."
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key and print it, this once")
-    create.add_argument("name", help="whose key it is; two live keys may share a name")
+    create = actions.add_parser("create", help="make a key and print it; it is shown only once")
+    create.add_argument("name", help="whose key it is; at most two live keys may share a name")
     create.add_argument(
-        "--scopes", type=_scopes, required=True, help=f"of {','.join(SCOPES)}; or `all`"
+        "--scopes",
+        type=_scopes,
+        required=True,
+        help=f"what the key opens: one or more of {','.join(SCOPES)}, or `all`",
     )
-    create.add_argument("--galleries", type=_names, help="galleries it may touch (default: all)")
-    create.add_argument("--expires-days", type=_days, metavar="D", help="days it lives")
     create.add_argument(
-        "--per-minute", type=whole(1, _MOST_PER_MINUTE), metavar="N", help="requests in a minute"
+        "--galleries",
+        type=_names,
+        help="the only galleries that the key is for, separated by commas (default: all)",
+    )
+    create.add_argument(
+        "--expires-days", type=_days, metavar="D", help="days until it ends (default: never)"
+    )
+    create.add_argument(
+        "--per-minute",
+        type=whole(1, _MOST_PER_MINUTE),
+        metavar="N",
+        help="most requests in a minute (default: no limit)",
     )
     listing = actions.add_parser("list", help="list the keys, without their secrets")
     revoke = actions.add_parser("revoke", help="end a key for good")
-    revoke.add_argument("key_id", help="the id between mg_ and the secret")
+    revoke.add_argument("key_id", help="the id of the key, between mg_ and the secret")
     for action in (create, listing, revoke):
-        action.add_argument("--data", type=Path, help="folder of the gallery (default ./data)")
+        action.add_argument(
+            "--data",
+            type=Path,
+            help="the service's data folder (default: METAGAIT_DATA, or ./data)",
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
