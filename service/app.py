@@ -327,13 +327,21 @@ def _expose(serving: Serving) -> None:
     """Let the metrics read what changes without passing by them."""
     rooms = serving.rooms
     gauge = rooms.metrics.gauge
-    gauge("queue_walks", "Walks that wait for the encoder", lambda: serving.rooms.batcher.waiting)
-    gauge("walks_in_work", "Walks from upload to answer", lambda: rooms.admission.taken)
-    gauge("places", "Walks that may be in work", lambda: rooms.settings.queue_walks)
+    gauge(
+        "queue_walks",
+        "Walks that are waiting for the encoder",
+        lambda: serving.rooms.batcher.waiting,
+    )
+    gauge("walks_in_work", "Walks between upload and answer", lambda: rooms.admission.taken)
+    gauge(
+        "places",
+        "Walks that may be in work at once; more are refused",
+        lambda: rooms.settings.queue_walks,
+    )
     gauge(
         "expected_wait_seconds",
-        "Until the encoder would come to a walk that arrives now",
+        "Time until the encoder would begin with a walk that arrives now",
         lambda: rooms.admission.expected_wait_s,
     )
-    gauge("body_bytes", "Bytes of all bodies in work", lambda: rooms.admission.held_bytes)
-    gauge("draining", "1 on the way out", lambda: rooms.draining.begun)
+    gauge("body_bytes", "Bytes of all request bodies in work", lambda: rooms.admission.held_bytes)
+    gauge("draining", "1 while the service is stopping", lambda: rooms.draining.begun)

@@ -49,11 +49,11 @@ class Metrics:
             ["route"], buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._refusals = Counter(
-            "metagait_refusals", "Requests answered by a problem, by its code", ["code"],
+            "metagait_refusals", "Requests answered with a problem, by its code", ["code"],
             registry=registry,
         )  # fmt: skip
         self._stages = Histogram(
-            "metagait_stage_seconds", "Time of a walk in each stage",
+            "metagait_stage_seconds", "Time that a walk spent in a stage, waiting included",
             ["stage"], buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._processor = Counter(
@@ -62,36 +62,51 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._batch_walks = Histogram(
-            "metagait_batch_walks", "Walks in one encoder call", buckets=_WALKS, registry=registry
+            "metagait_batch_walks",
+            "Walks in one call of the encoder",
+            buckets=_WALKS,
+            registry=registry,
         )
         self._batch_frames = Histogram(
-            "metagait_batch_frames", "Frames in one encoder call, padding included",
+            "metagait_batch_frames", "Frames in one call of the encoder, padding included",
             buckets=_FRAMES, registry=registry,
         )  # fmt: skip
         self._padding = Counter(
-            "metagait_padding_frames", "Frames encoded only to fill a batch", registry=registry
+            "metagait_padding_frames",
+            "Frames that were encoded only to fill a batch",
+            registry=registry,
         )
         self._decisions = Counter(
-            "metagait_decisions", "Answers of identify and verify", ["decision"], registry=registry
+            "metagait_decisions",
+            "Decisions of identify and verify",
+            ["decision"],
+            registry=registry,
         )
         self._reasons = Counter(
             "metagait_inconclusive", "Inconclusive answers, by reason", ["reason"],
             registry=registry,
         )  # fmt: skip
         self._ready = Gauge("metagait_ready", "1 while /readyz answers 200", registry=registry)
-        self._open = Gauge("metagait_galleries_open", "Galleries that are open", registry=registry)
+        self._open = Gauge(
+            "metagait_galleries_open",
+            "Galleries that were asked for since the start",
+            registry=registry,
+        )
         self._gallery_ready = Gauge(
             "metagait_gallery_ready", "1 while walks can be searched for in the gallery",
             ["gallery"], registry=registry,
         )  # fmt: skip
         self._gallery = {
-            what: Gauge(
-                f"metagait_gallery_{what}", f"The gallery's {what}", ["gallery"], registry=registry
+            what: Gauge(f"metagait_gallery_{what}", words, ["gallery"], registry=registry)
+            for what, words in (
+                ("subjects", "People enrolled in the gallery"),
+                ("samples", "Walks enrolled in the gallery"),
+                ("indexed", "Samples of the gallery that a search can find"),
+                ("generation", "Number of the live generation; it grows with a rebuild"),
             )
-            for what in ("subjects", "samples", "indexed", "generation")
         }
         self._runs = Gauge(
-            "metagait_info", "1, with what runs here", ["version", "model_id", "provider"],
+            "metagait_info", "1; the labels say what runs", ["version", "model_id", "provider"],
             registry=registry,
         )  # fmt: skip
 
