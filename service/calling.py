@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from service.calls import Call
 from service.errors import AnswerLostError, NoKeyError, RefusedError, UnreachableError
@@ -91,7 +91,7 @@ class Attempts(Generic[B]):
         self._left = retries if call.may_repeat else 0
         self._may_be_done = False
 
-    def after_loss(self, error: httpx.TransportError) -> float:
+    def after_loss(self, error: httpx.RequestError) -> float:
         """Seconds to wait before the call is sent again; raises UnreachableError when it is not."""
         if self._left == 0 or not isinstance(error, _LOST):
             raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
@@ -112,9 +112,15 @@ class Attempts(Generic[B]):
         return min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else _WAIT_S
 
     def answer(self, response: httpx.Response) -> B:
-        """Read the last answer; raises RefusedError when it is a problem."""
+        """Read the last answer.
+
+        Raises:
+            RefusedError: it is a problem.
+            UnreachableError: it is none of a metagait, or of one that this client does not know.
+
+        """
         if response.is_success:
-            return self._call.body.model_validate_json(response.content)
+            return self._read(response)
         try:
             problem = response.json()
             code, detail = str(problem["code"]), str(problem["detail"])
@@ -122,6 +128,16 @@ class Attempts(Generic[B]):
             code, detail = "unknown", response.reason_phrase
         is_lost = self._may_be_done and self._call.method == "DELETE" and code in _GONE
         raise (AnswerLostError if is_lost else RefusedError)(response.status_code, code, detail)
+
+    def _read(self, response: httpx.Response) -> B:
+        try:
+            return self._call.body.model_validate_json(response.content)
+        except ValidationError as error:
+            kind = response.headers.get("content-type", "no content type")[:80]
+            raise UnreachableError(
+                f"expected a metagait at {self._url}, of this client's version, got another answer "
+                f"({response.status_code}, {kind})"
+            ) from error
 
 
 def _checked_host(url: str) -> str:

@@ -135,7 +135,7 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
         while True:
             try:
                 response = self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 wait_s = attempts.after_loss(error)
             else:
                 again_s = attempts.after_answer(response)
@@ -247,7 +247,7 @@ class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         while True:
             try:
                 response = await self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 wait_s = attempts.after_loss(error)
             else:
                 again_s = attempts.after_answer(response)

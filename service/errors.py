@@ -31,7 +31,7 @@ ServiceError
 ├── NotReadyError            the service is starting, stopping, or its index is behind
 ├── EncoderFaultError        the encoder failed, or answered with a wrong shape
 └── ClientError              raised by the client, on the caller's side
-    ├── UnreachableError         nothing answers at the URL
+    ├── UnreachableError         nothing answers at the URL, or something else does
     ├── NoKeyError               the API key cannot be read from its file
     ├── RefusedError             the service answered with a problem
     │   └── AnswerLostError      there is nothing to erase, maybe because a lost answer said so
@@ -189,7 +189,7 @@ class ClientError(ServiceError):
 
 
 class UnreachableError(ClientError):
-    """Nothing answers at the URL."""
+    """Nothing answers at the URL, or something else than a metagait."""
 
 
 class NoKeyError(ClientError):

@@ -35,6 +35,17 @@ class Network:
         return httpx.Response(outcome[0], json=outcome[1], headers=headers)
 
 
+class Answering(Network):
+    """Answers everything alike."""
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        return self._answer(request)
+
+
 def page(network: Network, retries: int = 2) -> str | None:
     transport = httpx.MockTransport(network)
     with Client("http://x", transport=transport, retries=retries, wait=network.waits.append) as one:
@@ -93,6 +104,23 @@ def test_what_took_too_long_is_not_sent_again(ask: Ask) -> None:
     with pytest.raises(UnreachableError):
         ask(network)
     assert network.waits == []
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(b"<html>hello</html>", {"content-type": "text/html"}), (b"{}", {}),
+     (b"hello", {"content-encoding": "gzip"})],
+    ids=["another server", "another version", "damaged on the way"],
+)  # fmt: skip
+def test_what_no_service_answers_is_an_error_of_the_client(
+    ask: Ask, body: bytes, headers: dict[str, str]
+) -> None:
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body, headers=headers)
+
+    with pytest.raises(UnreachableError, match="http://x"):
+        ask(Answering(answer))
 
 
 def test_the_answer_to_a_request_that_is_still_in_work_is_waited_for() -> None:

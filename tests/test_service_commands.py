@@ -108,6 +108,21 @@ def test_enroll_one_file_needs_its_subject(url: str, tmp_path: Path) -> None:
     assert enroll.run(arguments(enroll, str(file), "--url", url, "--subject", "ann")) == 0
 
 
+def test_a_subject_whose_name_is_no_text_is_refused_and_the_others_are_enrolled(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ann", "\udcff\udcfe", "cem"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "walk.zip").write_bytes(zipped_walk(walker(10)))
+    assert enroll.run(arguments(enroll, str(tmp_path), "--url", url)) == 1
+    told = capsys.readouterr()
+    assert "2 enrolled, 1 refused" in told.out
+    assert "\\udcff\\udcfe/walk.zip: expected a subject in UTF-8" in told.err
+    assert identify.run(arguments(identify, str(tmp_path), "--url", url)) == 0
+    assert "\\udcff\\udcfe/walk.zip: " in capsys.readouterr().out
+
+
 def test_why_a_walk_is_inconclusive_stands_beside_it(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,8 +84,19 @@ def _subject(walk: FoundWalk, given: str | None) -> str:
 
 def _enroll(client: Client, subject: str, walk: FoundWalk) -> tuple[str, str]:
     """Enrol one walk; returns what became of it, and a sentence where that needs one."""
+    if not _is_text(subject):
+        return "refused", f"{walk}: expected a subject in UTF-8, got a name of other bytes"
     try:
         answer = client.enroll(subject, walk.path, metadata=walk.metadata)
     except (RefusedError, NoWalksError) as error:
-        return "refused", f"{walk.place}: {error}"
+        return "refused", f"{walk}: {error}"
     return "enrolled before" if answer.duplicate else "enrolled", ""
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name can be sent: a folder's may be of any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

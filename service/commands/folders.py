@@ -23,6 +23,10 @@ class FoundWalk:
     path: Path
     place: PurePosixPath
 
+    def __str__(self) -> str:
+        """Name its place, so that it can be printed whatever bytes are in it."""
+        return str(self.place).encode("utf-8", "backslashreplace").decode()
+
     @property
     def subject(self) -> str | None:
         """Whose walk it is; None for a walk that stands alone."""

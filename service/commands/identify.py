@@ -48,14 +48,14 @@ def _identify(client: Client, walk: FoundWalk, limit: int) -> Identified | None:
     try:
         return client.identify(walk.path, limit=limit)
     except (RefusedError, NoWalksError) as error:
-        tqdm.write(f"{walk.place}: {error}", file=sys.stderr)
+        tqdm.write(f"{walk}: {error}", file=sys.stderr)
         return None
 
 
 def _line(walk: FoundWalk, answer: Identified) -> str:
     nearest = ", ".join(f"{one.subject} ({one.distance:.3f})" for one in answer.candidates)
     why = f" ({', '.join(answer.reasons)})" if answer.reasons else ""
-    return f"{walk.place}: {answer.decision}{why}; nearest: {nearest or 'nobody is enrolled'}"
+    return f"{walk}: {answer.decision}{why}; nearest: {nearest or 'nobody is enrolled'}"
 
 
 def _print_rank_1(answers: Sequence[tuple[FoundWalk, Identified]]) -> None:
