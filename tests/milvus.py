@@ -121,11 +121,15 @@ def real(folder: Path) -> MilvusServer:
 
 
 class Relay:
-    """Passes bytes on to a server, or takes them and says nothing while it is told to."""
+    """Passes bytes on to a server, or takes them and says nothing while it is told to.
 
-    def __init__(self, url: str) -> None:
+    Of the first connection it passes on `first_bytes` at most, and then ends it.
+    """
+
+    def __init__(self, url: str, first_bytes: int | None = None) -> None:
         host, _, port = url.removeprefix("http://").partition(":")
         self._to = (host, int(port))
+        self._left = first_bytes
         self._passes = threading.Event()
         self._passes.set()
         self._door = socket.create_server(("127.0.0.1", 0))
@@ -150,11 +154,18 @@ class Relay:
             while True:
                 near, _ = self._door.accept()
                 far = socket.create_connection(self._to)
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+                left, self._left = self._left, None
+                for one, other, most in ((near, far, left), (far, near, None)):
+                    args = (one, other, most)
+                    threading.Thread(target=self._pass, args=args, daemon=True).start()
 
-    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+    def _pass(self, one: socket.socket, other: socket.socket, most: int | None) -> None:
         with suppress(OSError), one, other:
+            passed = 0
             while taken := one.recv(65_536):
                 self._passes.wait()
+                passed += len(taken)
+                if most is not None and passed > most:
+                    for end in (one, other):
+                        end.shutdown(socket.SHUT_RDWR)
                 other.sendall(taken)

@@ -179,6 +179,16 @@ def test_a_server_that_says_nothing_is_not_waited_for_long(milvus_server):
     relay.close()
 
 
+def test_a_connection_that_ends_while_it_is_made_is_made_again(milvus_server):
+    # More than what greets a server, less than what asks to be let in.
+    relay = Relay(milvus_server.url, first_bytes=150)
+    index = MilvusIndex(LENGTH, relay.url, prefix=f"t{uuid4().hex}")
+    index.begin("g1_a")
+    index.begin(None, retired=["g1_a"])
+    index.close()
+    relay.close()
+
+
 def test_a_replica_sees_at_once_what_another_one_wrote(index_of):
     first, second = index_of(), index_of()
     first.begin("g1_a")

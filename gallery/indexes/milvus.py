@@ -39,6 +39,10 @@ _PATIENCE_S = 10.0
 # Seconds, and times, for what another replica is in the middle of making. Milvus Lite says "File
 # exists" to who comes second, and does not show the collection yet.
 _TRY_AGAIN_S, _TRIES = 0.25, 8
+# Seconds in which a refusal to be let in is asked again: all clients of a process share a
+# connection, and one that the server ends takes along what is asked on it just then. pymilvus asks
+# everything else again by itself.
+_SOON_S = 1.0
 _WIDEN = 8
 # What the approximate types look at, at least: clusters, and neighbours in the graph.
 _PROBES, _NEIGHBOURS = 64, 128
@@ -328,9 +332,13 @@ def _connect(url: str, token: str, seconds: float) -> tuple[Any, tuple[type[Exce
     # Each of its errors is one of ours; its own lines are whole tracebacks, one a request.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     errors = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
-    try:
-        return MilvusClient(url, token=token, timeout=seconds), errors
-    except (*errors, ImportError, OSError, ValueError) as error:
-        raise IndexUnavailable(
-            f"expected a Milvus server or file at {url}, got: {error}"
-        ) from error
+    began = time.monotonic()
+    while True:
+        try:
+            return MilvusClient(url, token=token, timeout=seconds), errors
+        except (*errors, ImportError, OSError, ValueError) as error:
+            if time.monotonic() - began > _SOON_S:
+                raise IndexUnavailable(
+                    f"expected a Milvus server or file at {url}, got: {error}"
+                ) from error
+        time.sleep(_TRY_AGAIN_S)
