@@ -1,6 +1,6 @@
 // Shows who it is: the decision in words, and a card for every candidate.
 
-import { counted, element } from "./elements.js";
+import { counted, element, named } from "./elements.js";
 import { because, faults } from "./reasons.js";
 
 const STEPS = ["decode", "align", "queue", "encode", "search"];
@@ -8,9 +8,9 @@ const STEPS = ["decode", "align", "queue", "encode", "search"];
 function verdict(answer) {
   const nearest = answer.candidates[0];
   const words = {
-    match: () => `This is ${nearest.subject}.`,
-    no_match: () => (nearest ? "Nobody near enough." : "Nobody is enrolled yet."),
-    inconclusive: () => perhaps(answer) ?? "Cannot say.",
+    match: () => ["This is ", named(nearest.subject), "."],
+    no_match: () => [nearest ? "Nobody near enough." : "Nobody is enrolled yet."],
+    inconclusive: () => perhaps(answer) ?? ["Cannot say."],
   }[answer.decision]();
   const why = answer.reasons.length && !isOnly(answer, "NEAR_THRESHOLD")
     ? because(answer.reasons)
@@ -18,7 +18,7 @@ function verdict(answer) {
   return element(
     "div",
     { className: `verdict ${answer.decision}` },
-    element("p", { className: "words", textContent: words }),
+    element("p", { className: "words" }, ...words),
     ...(why ? [element("p", { className: "because", textContent: why })] : []),
   );
 }
@@ -28,8 +28,10 @@ const isOnly = ({ reasons }, reason) => reasons.length === 1 && reasons[0] === r
 
 function perhaps(answer) {
   const [nearest, following] = answer.candidates;
-  if (isOnly(answer, "NEAR_THRESHOLD")) return `Perhaps ${nearest.subject}.`;
-  if (isOnly(answer, "SEVERAL_SUBJECTS")) return `Perhaps ${nearest.subject}, or ${following.subject}.`;
+  if (isOnly(answer, "NEAR_THRESHOLD")) return ["Perhaps ", named(nearest.subject), "."];
+  if (isOnly(answer, "SEVERAL_SUBJECTS")) {
+    return ["Perhaps ", named(nearest.subject), ", or ", named(following.subject), "."];
+  }
   return null;
 }
 
@@ -69,12 +71,13 @@ function legend(threshold) {
   if (threshold.inconclusive_to > threshold.distance) {
     parts.push(element("span", { className: "unsure", textContent: "too near to rule out" }));
   }
-  return element("p", { className: "note legend" }, ...parts);
+  return element("p", { className: "note legend", ariaLive: "off" }, ...parts);
 }
 
 function card(candidate, threshold, longest, onShow) {
   const where = side(candidate.distance, threshold);
-  const show = element("button", { type: "button", className: "small", textContent: "Play beside" });
+  const show = element("button", {
+    type: "button", className: "small", textContent: "Play beside", ariaDescription: candidate.subject });
   const made = element(
     "li",
     { className: where === "far" ? "card" : `card ${where}` },
@@ -85,25 +88,30 @@ function card(candidate, threshold, longest, onShow) {
     scale(candidate.distance, threshold, longest),
     show,
   );
-  show.addEventListener("click", () => onShow(candidate, made));
+  show.addEventListener("click", () => onShow(candidate, made, true));
   return made;
 }
 
 function cards(answer, onShow) {
   const distances = answer.candidates.map((candidate) => candidate.distance);
   const longest = 1.1 * Math.max(...distances, answer.threshold?.inconclusive_to ?? 0) || 1;
-  const show = async (candidate, shown) => {
-    if (!(await onShow(candidate))) return;
-    for (const other of list.children) {
-      other.classList.toggle("beside", other === shown);
-      other.querySelector("button").textContent = other === shown ? "Plays beside" : "Play beside";
-    }
+  const show = async (candidate, shown, isAsked) => {
+    if (await onShow(candidate, isAsked)) markBeside(list, shown);
   };
   const made = answer.candidates.map((one) => card(one, answer.threshold, longest, show));
-  const list = element("ol", { className: "cards" }, ...made);
+  // The decision is read aloud when it comes, not also every card.
+  const list = element("ol", { className: "cards", role: "list", ariaLive: "off" }, ...made);
   // The nearest plays beside the probe at once: seeing is what the answer is for.
-  if (made.length) show(answer.candidates[0], made[0]);
+  if (made.length) show(answer.candidates[0], made[0], false);
   return made.length && answer.threshold ? [list, legend(answer.threshold)] : [list];
+}
+
+// Says which card plays beside the probe; without one, that none does.
+export function markBeside(root, shown = null) {
+  for (const card of root.querySelectorAll(".card")) {
+    card.classList.toggle("beside", card === shown);
+    card.querySelector("button").textContent = card === shown ? "Plays beside" : "Play beside";
+  }
 }
 
 function timings(steps) {
@@ -134,7 +142,7 @@ function notes(answer) {
   lines.push(faults(quality) || "The walk is good enough to decide on.");
   const written = lines.map((textContent) => element("p", { className: "note", textContent }));
   const summary = element("summary", { textContent: "How it was decided" });
-  return element("details", { className: "notes" }, summary, ...written, ...timings(steps));
+  return element("details", { className: "notes", ariaLive: "off" }, summary, ...written, ...timings(steps));
 }
 
 export function showIdentified(root, answer, onShow) {
@@ -144,20 +152,21 @@ export function showIdentified(root, answer, onShow) {
 // Told by the service when a name may have been mixed up.
 function doubt({ subject, conflict }) {
   if (!conflict) return [];
-  const words = `But it is nearer to ${conflict.subject} (distance ${conflict.distance.toFixed(2)}) than to the other walks of ${subject} (${conflict.own_distance.toFixed(2)}): a mixed-up name, or one person under two?`;
-  return [element("p", { className: "because", textContent: words })];
+  return [element("p", { className: "because" },
+    "But it is nearer to ", named(conflict.subject), ` (distance ${conflict.distance.toFixed(2)}) than to the other walks of `,
+    named(subject), ` (${conflict.own_distance.toFixed(2)}): a mixed-up name, or one person under two?`)];
 }
 
 export function showEnrolled(root, answer) {
   const words = answer.duplicate
-    ? `This walk of ${answer.subject} was enrolled before.`
-    : `Enrolled as ${answer.subject}.`;
+    ? ["This walk of ", named(answer.subject), " was enrolled before."]
+    : ["Enrolled as ", named(answer.subject), "."];
   const used = `${answer.frames.used} of ${answer.frames.received} frames used. Searches find it from now on.`;
   root.replaceChildren(
     element(
       "div",
       { className: `verdict ${answer.conflict ? "inconclusive" : "match"}` },
-      element("p", { className: "words", textContent: words }),
+      element("p", { className: "words" }, ...words),
       element("p", { className: "because", textContent: used }),
       ...doubt(answer),
     ),
@@ -189,7 +198,8 @@ export function showErased(root, { subject, samples, salt, receipt }) {
     element(
       "div",
       { className: "verdict no_match" },
-      element("p", { className: "words", textContent: `Erased ${counted(samples, "walk", "walks")} of ${subject}.` }),
+      element("p", { className: "words" },
+        `Erased ${counted(samples, "walk", "walks")} of `, named(subject), "."),
       element("p", { className: "because", textContent: looked(receipt.proof) }),
     ),
     element("p", { className: "note", textContent: words }),

@@ -1,143 +1,160 @@
 // Wires the page: a walk is chosen, played, enrolled or asked about; people are listed and erased.
 
 import * as api from "./api.js";
-import { showEnrolled, showErased, showIdentified } from "./answer.js";
+import { markBeside, showEnrolled, showErased, showIdentified } from "./answer.js";
 import { asked, find } from "./elements.js";
-import { hasKey, wireKey } from "./key.js";
+import { wireKey } from "./key.js";
+import { wireKeyboard } from "./keyboard.js";
+import { followService } from "./link.js";
 import { People } from "./people.js";
 import { Player } from "./player.js";
 import { faults } from "./reasons.js";
 import { showSamples } from "./samples.js";
 import { Walk } from "./walk.js";
+import { run, wireWork } from "./work.js";
 
 const player = new Player();
-let files = [];
-let working = 0;
-let wanted = null; // what was chosen last, while it is not seen yet
-
-function report(error) {
-  find("message").textContent = error?.message ?? "";
-  find("message").hidden = !error;
-}
-
-// Runs an action; what goes wrong is shown in its own words. Tells whether it went well. The page is
-// `working` until the last one is done, also where another walk was chosen meanwhile.
-async function run(act) {
-  const buttons = document.querySelectorAll("#actions button");
-  report(null);
-  document.body.classList.toggle("working", ++working > 0);
-  buttons.forEach((button) => (button.disabled = true));
-  try {
-    await act();
-    return true;
-  } catch (error) {
-    report(error);
-    return false;
-  } finally {
-    document.body.classList.toggle("working", --working > 0);
-    buttons.forEach((button) => (button.disabled = false));
-  }
-}
+const intro = [...find("answer").children]; // what stands there while there is no answer
+let files = []; // of the walk that is seen
+let wanted = null; // what was chosen last, also while it is not seen yet
+let asking = null; // the files that a question or an enrolment is about, while it is not answered
+let compared = 0; // counts what was to play beside the walk; the last one does
 
 const enrolledWalk = async (sample) => Walk.of(await api.sampleWalk(sample));
 
 // Beside the probe when there is one; a walk of the gallery can be looked at alone, too.
-const showSample = async (sample, subject) => {
+async function showSample(sample, subject) {
+  const turn = ++compared;
   const walk = await enrolledWalk(sample);
+  if (turn !== compared) return;
+  markBeside(find("answer"));
   if (files.length) player.beside(walk, subject);
   else player.load(walk, subject);
   find("player").scrollIntoView({ block: "nearest" });
-};
+}
 
-const besideProbe = (candidate) => run(async () => {
-  const probe = files;
-  const walk = await enrolledWalk(candidate.sample_id);
-  if (files === probe) player.beside(walk, candidate.subject);
-});
+// The first comes by itself: where it has no silhouettes, or they may not be seen, that is no news.
+async function besideProbe(candidate, isAsked) {
+  const turn = ++compared;
+  const isWanted = () => turn === compared;
+  const isRead = await run(async () => {
+    const walk = await enrolledWalk(candidate.sample_id);
+    if (isWanted()) player.beside(walk, candidate.subject);
+  }, () => isAsked && isWanted());
+  return isRead && isWanted();
+}
 
 // Nothing of whoever was erased stays to be seen; the walk that the caller chose is the caller's.
-const showErasure = (erased) => {
+function showErasure(erased) {
+  compared++;
   if (files.length) player.alone();
   else player.clear();
   showErased(find("answer"), erased);
   find("answers").scrollIntoView({ block: "nearest" });
-};
+}
 
 const people = new People({
-  list: find("people"),
-  more: find("more"),
-  count: find("count"),
+  root: find("gallery"),
+  run,
   onShow: showSample,
   onErased: showErasure,
-  onError: report,
   confirm: async (question) => {
-    find("question").textContent = question;
+    find("question").replaceChildren(...question);
     return (await asked(find("confirm"))) === "yes";
   },
 });
 
-function showQuality(quality) {
-  find("quality").textContent = faults(quality);
-  find("quality").hidden = quality.faults.length === 0;
+// A button that is disabled would lose the focus; one that is busy keeps it, and does nothing.
+function showActions() {
+  find("actions").hidden = files.length === 0;
+  for (const button of find("actions").querySelectorAll("button")) {
+    button.ariaDisabled = asking !== null && asking === files;
+  }
 }
 
-async function choose(chosen, name) {
-  if (chosen.length === 0) return;
-  find("actions").hidden = true;
-  find("quality").hidden = true;
+// Who the walk before was says nothing about this one.
+function forgetWalk() {
+  compared++;
   files = [];
-  wanted = chosen;
-  // Who the walk before was says nothing about this one.
-  find("answer").replaceChildren();
+  find("quality").textContent = "";
+  find("answer").replaceChildren(...intro);
   find("subject").value = "";
-  await run(async () => {
-    const seen = await api.preview(chosen);
+  showActions();
+}
+
+let choosing = null;
+
+// Shows the walk that `load` gives; what was chosen before and is still on its way is not wanted.
+async function choose(load, name, person = "") {
+  const choice = (wanted = {});
+  const isWanted = () => wanted === choice;
+  choosing?.stop();
+  forgetWalk();
+  const isSeen = await run(async (work) => {
+    choosing = work;
+    const chosen = await load();
+    if (!isWanted()) return;
+    const seen = await api.preview(chosen, work);
     const walk = await Walk.of(seen);
-    if (wanted !== chosen) return;
+    if (!isWanted()) return;
     player.load(walk, name ?? (chosen.length === 1 ? chosen[0].name : `${chosen.length} pictures`));
+    find("quality").textContent = faults(seen.quality);
+    find("subject").value = person;
     files = chosen;
-    showQuality(seen.quality);
-    find("actions").hidden = false;
-  });
+    showActions();
+  }, isWanted);
+  if (!isSeen && isWanted()) player.clear();
 }
 
-function chooseSample(file, person, words) {
-  return run(async () => {
-    const sample = await api.sampleFile(file);
-    await choose([sample], `${person}, ${words}`);
-    if (files[0] === sample) find("subject").value = person;
-  });
-}
+const chooseFiles = (chosen) => chosen.length && choose(async () => chosen);
 
-const identify = () => run(async () => {
-  player.alone();
+const chooseSample = (file, person, words) =>
+  choose(async () => [await api.sampleFile(file)], `${person}, ${words}`, person);
+
+// Does something with the walk, once at a time: who asks again meanwhile means the same.
+async function withWalk(act, isWanted) {
   const probe = files;
-  const answer = await api.identify(probe);
+  if (!probe.length || asking === probe) return;
+  asking = probe;
+  showActions();
+  await run((work) => act(probe, work), () => isWanted(probe));
+  if (asking === probe) asking = null;
+  showActions();
+}
+
+const identify = () => withWalk(async (probe, work) => {
+  compared++;
+  markBeside(find("answer"));
+  player.alone();
+  const answer = await api.identify(probe, work);
   if (files !== probe) return;
   showIdentified(find("answer"), answer, besideProbe);
   find("answers").scrollIntoView({ block: "nearest" });
-});
+}, (probe) => files === probe);
 
-const enroll = () => run(async () => {
-  const probe = files;
-  const answer = await api.enroll(probe, find("subject").value.trim());
+// That it failed is told also where another walk is there already: it was not enrolled.
+const enroll = () => withWalk(async (probe, work) => {
+  const answer = await api.enroll(probe, find("subject").value.trim(), work);
   if (files === probe) showEnrolled(find("answer"), answer);
-  await people.refresh();
-});
+  await people.enrolled(answer);
+}, () => true);
 
+// Wherever it is dropped: a browser would open it in place of the page.
 function wireDrop() {
-  const drop = find("drop");
-  find("files").addEventListener("change", async (event) => {
-    await choose([...event.target.files]);
+  find("files").addEventListener("change", (event) => {
+    chooseFiles([...event.target.files]);
     event.target.value = "";
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
-    drop.addEventListener(kind, (event) => {
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
       event.preventDefault();
-      drop.classList.toggle("over", kind === "dragover");
+      find("drop").classList.toggle("over", kind === "dragover");
     });
   }
-  drop.addEventListener("drop", (event) => choose([...event.dataTransfer.files]));
+  document.addEventListener("drop", (event) => {
+    if (!document.querySelector("dialog[open]")) chooseFiles([...event.dataTransfer.files]);
+  });
 }
 
 function wireActions() {
@@ -149,44 +166,29 @@ function wireActions() {
   find("help").addEventListener("click", () => asked(find("help-dialog")));
 }
 
+const isSeen = () => player.loaded;
+const isChosen = () => files.length > 0;
+const always = () => true;
+
 const SHORTCUTS = {
-  " ": () => player.toggle(),
-  ArrowLeft: () => player.step(-1),
-  ArrowRight: () => player.step(1),
-  i: () => files.length && identify(),
-  e: () => files.length && find("subject").focus(),
-  o: () => find("files").click(),
-  "?": () => find("help").click(),
+  " ": [isSeen, () => player.toggle()],
+  ArrowLeft: [isSeen, () => player.step(-1)],
+  ArrowRight: [isSeen, () => player.step(1)],
+  i: [isChosen, identify],
+  e: [isChosen, () => find("subject").focus()],
+  o: [always, () => find("files").click()],
+  "?": [always, () => find("help").click()],
 };
 
-function wireKeyboard() {
-  document.addEventListener("keydown", (event) => {
-    const act = SHORTCUTS[event.key];
-    const typing = event.target.closest("input, select, dialog");
-    // A space on a button presses the button.
-    const pressing = event.key === " " && event.target.closest("button, summary, a");
-    if (!act || typing || pressing || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    act();
-  });
-}
-
-async function connect() {
-  find("key").classList.toggle("set", hasKey());
-  await run(async () => {
-    const { model, provider } = await api.info();
-    const where = provider.replace("ExecutionProvider", "");
-    find("status-text").textContent = `${model.model_id} on ${where}`;
-    find("status").classList.add("ready");
-    await people.refresh();
-  });
-  find("key").classList.toggle("set", hasKey());
-}
-
+const connect = followService(find("status"), () => people.reconnect());
+wireWork();
 wireDrop();
 wireActions();
-wireKeyboard();
-wireKey(connect);
+wireKeyboard(SHORTCUTS);
+wireKey(async () => {
+  await connect();
+  await people.refresh();
+});
 connect();
 showSamples(find("samples"), chooseSample).then(
   () => (find("samples-line").hidden = false),

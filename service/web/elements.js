@@ -8,6 +8,9 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// A name within a sentence: one that runs from right to left must not turn the sentence round.
+export const named = (name) => element("bdi", { textContent: name });
+
 // Opens a dialog and waits for the value of the button that closes it; "" when it was dismissed.
 export function asked(dialog) {
   dialog.returnValue = "";
@@ -15,6 +18,13 @@ export function asked(dialog) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
   });
+}
+
+// Whoever had the focus in what goes away finds it at what is there instead.
+export function removeElement(gone, instead) {
+  const hadFocus = gone.contains(document.activeElement);
+  gone.remove();
+  if (hadFocus) instead?.focus({ preventScroll: true });
 }
 
 export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;

@@ -4,42 +4,67 @@ import { asked, find } from "./elements.js";
 
 const PLACE = "metagait-key";
 
+const stored = () => sessionStorage.getItem(PLACE);
+let dismissed = 0;
+let asking = null;
+let onChange = () => {};
+
 export const headers = () => {
-  const key = sessionStorage.getItem(PLACE);
+  const key = stored();
   return key ? { Authorization: `Bearer ${key}` } : {};
 };
 
-export const hasKey = () => sessionStorage.getItem(PLACE) !== null;
+// With what key a call is made, and how often nobody wanted to give another by then.
+export const moment = () => ({ key: stored(), dismissed });
 
-let asking = null;
-
-// Asks for a key, once however many calls want one; answers whether there is a new one to try.
-export function askForKey() {
-  asking ??= ask().finally(() => (asking = null));
+// Asks for a key after a call of `since` was refused, once however many calls want one; answers
+// whether there is a new one to try.
+export function askForKey(since, why) {
+  if (stored() !== since.key) return true;
+  if (dismissed !== since.dismissed) return false;
+  asking ??= ask(why).finally(() => (asking = null));
   return asking;
 }
 
-async function ask() {
+async function ask(why = "") {
   const field = find("key-field");
-  field.value = sessionStorage.getItem(PLACE) ?? "";
-  const answer = await asked(find("key-dialog"));
+  find("key-why").textContent = why;
+  field.value = stored() ?? "";
+  const answering = asked(find("key-dialog"));
+  field.select();
+  const answer = await answering;
   const key = field.value.trim();
   field.value = "";
-  if (answer === "forget") sessionStorage.removeItem(PLACE);
-  if (answer !== "use" || !key) return false;
+  if (answer === "forget") forget();
+  if (answer === "use" && key) return use(key);
+  dismissed++;
+  return false;
+}
+
+function use(key) {
+  const isNew = key !== stored();
   sessionStorage.setItem(PLACE, key);
+  mark();
+  if (isNew) onChange();
   return true;
 }
 
-// Enter in the field means "use", not the first button.
-export function wireKey(onChange) {
+// What was seen with a key goes with it.
+function forget() {
+  sessionStorage.removeItem(PLACE);
+  location.reload();
+}
+
+const mark = () => find("key").classList.toggle("set", stored() !== null);
+
+export function wireKey(changed) {
+  onChange = changed;
+  mark();
+  find("key").addEventListener("click", () => askForKey(moment()));
+  // Enter in the field means "use", not the first button.
   find("key-field").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
-    find("key-dialog").close("use");
-  });
-  find("key").addEventListener("click", async () => {
-    await askForKey();
-    onChange();
+    event.target.form.requestSubmit(find("key-use"));
   });
 }

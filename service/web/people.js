@@ -1,114 +1,132 @@
-// The gallery: a card a person, page by page, with every walk to look at and a way to erase it.
+// The gallery: a card a person, page by page. What is erased or enrolled changes its card alone, so
+// that whoever works down a long list keeps the place.
 
 import * as api from "./api.js";
-import { counted, element } from "./elements.js";
-import { Walk } from "./walk.js";
+import { counted, element, removeElement } from "./elements.js";
+import { Person } from "./person.js";
 
 export class People {
+  #cards = new Map(); // by subject, in the order of the list
   #next = null;
+  #turn = 0; // of the list: a page that was asked for before it was read anew is not for it
+  #isRead = false;
 
-  constructor({ list, more, count, onShow, onErased, onError, confirm }) {
-    Object.assign(this, { list, more, count, onShow, onErased, onError, confirm });
-    more.addEventListener("click", this.#oneAtATime(() => this.#loadPage()));
+  constructor({ root, run, ...hands }) {
+    Object.assign(this, { root, run, hands });
+    this.list = root.querySelector("#people");
+    this.more = root.querySelector("#more");
+    this.more.addEventListener("click", () => this.run(() => this.#readPage()));
   }
 
+  // Reads the list from its start; what keeps it from being read stands in its place.
   async refresh() {
-    this.#next = null;
-    await this.#loadPage(true);
+    const turn = ++this.#turn;
+    this.#isRead = false;
+    if (!this.#cards.size) this.#say("loading …");
+    try {
+      await this.#readPage(true);
+      this.#isRead = true;
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      this.#clear();
+      this.#say(error.message, ...(error.status === 403 ? [] : [this.#again()]));
+    }
   }
 
-  async #loadPage(fresh = false) {
-    const [page, { gallery }] = await Promise.all([api.subjects(this.#next), api.info()]);
+  // After the service was away: there is a list, or there was none yet.
+  async reconnect() {
+    await (this.#isRead ? this.#recount() : this.refresh());
+  }
+
+  // Makes room for one more walk of somebody.
+  async enrolled({ subject, duplicate, gallery }) {
+    this.#tell(gallery);
+    if (!this.#isRead) return;
+    const card = this.#cards.get(subject);
+    if (!card) this.#insert(subject);
+    else if (!duplicate) await card.grow();
+  }
+
+  async #readPage(isFirst = false) {
+    const turn = this.#turn;
+    const after = isFirst ? null : this.#next;
+    const [page, { gallery }] = await Promise.all([api.subjects(after), api.info()]);
+    // Nor the page of a second click.
+    if (turn !== this.#turn || (!isFirst && after !== this.#next)) return;
+    if (isFirst) this.#clear();
     this.#next = page.next;
     this.more.hidden = page.next === null;
-    if (fresh) this.list.replaceChildren();
-    this.list.append(...page.subjects.map((subject) => this.#item(subject)));
-    if (!this.list.children.length) this.list.append(this.#nobody());
-    this.count.textContent = `${counted(gallery.subjects, "person", "people")}, ${counted(gallery.samples, "walk", "walks")}`;
+    for (const { subject, samples } of page.subjects) this.#append(subject, samples);
+    this.#showNobody();
+    this.#tell(gallery);
   }
 
-  #nobody() {
-    const words = "Nobody yet. Choose a walk above and enrol it under a name.";
-    return element("li", { className: "nobody quiet", textContent: words });
+  async #recount() {
+    this.#tell((await api.info()).gallery);
   }
 
-  #item({ subject, samples }) {
-    const walks = counted(samples, "walk", "walks");
-    const rows = element("div", { className: "walks" });
-    const summary = element("summary", {},
-      element("span", { className: "who", textContent: subject }),
-      element("span", { className: "quiet", textContent: walks }));
-    const details = element("details", {}, summary, rows);
-    const fill = this.#oneAtATime(() => this.#fill(rows, subject));
-    details.addEventListener("toggle", () => {
-      if (details.open && !rows.children.length) fill();
+  #tell({ subjects, samples }) {
+    this.root.querySelector("#count").textContent =
+      `${counted(subjects, "person", "people")}, ${counted(samples, "walk", "walks")}`;
+  }
+
+  #clear() {
+    this.#cards.clear();
+    this.list.replaceChildren();
+    this.more.hidden = true;
+  }
+
+  #append(subject, samples) {
+    if (this.#cards.has(subject)) return;
+    const card = this.#card(subject, samples);
+    this.#cards.set(subject, card);
+    this.list.append(card.root);
+  }
+
+  #card(subject, samples) {
+    return new Person(subject, samples, {
+      ...this.hands,
+      run: this.run,
+      onErased: async (erased, isLast) => {
+        if (isLast) this.#remove(subject);
+        if (erased) this.hands.onErased(erased);
+        await this.#recount();
+      },
     });
-    return element("li", { className: "person" }, details);
   }
 
-  async #fill(rows, subject, after = null) {
-    const { samples, next } = await api.subject(subject, after);
-    const more = this.#button("More walks", "", () => this.#fill(rows, subject, next));
-    more.hidden = next === null;
-    const erase = this.#button("Erase person", "danger", () => this.#erase(
-      `Erase ${subject} with all walks? This cannot be undone.`, () => api.eraseSubject(subject)));
-    rows.querySelector(".last")?.remove();
-    rows.append(
-      ...samples.map((sample) => this.#sample(subject, sample)),
-      element("div", { className: "row last" }, more, erase),
-    );
+  // Who comes after the pages that are shown will be found there.
+  #insert(subject) {
+    if (this.#next !== null && subject > this.#next) return;
+    this.list.querySelector(".nobody")?.remove();
+    const card = this.#card(subject, 1);
+    const later = [...this.#cards.keys()].find((other) => other > subject);
+    this.list.insertBefore(card.root, this.#cards.get(later)?.root ?? null);
+    const cards = [...this.#cards, [subject, card]];
+    this.#cards = new Map(cards.sort(([one], [other]) => (one < other ? -1 : 1)));
   }
 
-  #sample(subject, sample) {
-    const metadata = Object.entries(sample.metadata).map(([key, value]) => `${key} ${value}`);
-    // A store that is damaged may not know it any more.
-    const day = sample.created_at ? [new Date(sample.created_at).toLocaleDateString()] : [];
-    const words = [`${sample.frames} frames`, ...metadata, ...day].join(" · ");
-    const picture = element("div", { className: "thumb" });
-    // A walk that was enrolled without silhouettes has no picture.
-    this.#picture(picture, sample, subject).catch(() => picture.classList.add("none"));
-    return element("div", { className: "row" }, picture,
-      element("span", { className: "words", textContent: words }),
-      element("span", { className: "buttons" },
-        this.#button("Play", "", () => this.onShow(sample.sample_id, subject)),
-        this.#button("Erase", "danger", () => this.#erase(
-          `Erase this walk of ${subject}? This cannot be undone.`,
-          () => api.eraseSample(sample.sample_id)))));
+  #remove(subject) {
+    const { root } = this.#cards.get(subject);
+    const beside = root.nextElementSibling ?? root.previousElementSibling;
+    removeElement(root, beside?.querySelector("summary") ?? this.root.querySelector("h2"));
+    this.#cards.delete(subject);
+    this.#showNobody();
   }
 
-  async #picture(place, sample, subject) {
-    const walk = await Walk.of(await api.sampleWalk(sample.sample_id));
-    const canvas = walk.canvas(`mean of a walk of ${subject}`);
-    walk.drawEnergy(canvas);
-    place.append(canvas);
+  #showNobody() {
+    if (this.#cards.size || this.#next !== null) return;
+    this.#say("Nobody yet. Choose a walk above and enrol it under a name.");
   }
 
-  #button(textContent, kind, act) {
-    const button = element("button", { type: "button", className: `small ${kind}`, textContent });
-    button.addEventListener("click", this.#oneAtATime(act));
+  #say(words, ...children) {
+    this.list.replaceChildren(element("li", { className: "nobody quiet" },
+      element("span", { textContent: words }), ...children));
+  }
+
+  #again() {
+    const button = element("button", { type: "button", className: "small", textContent: "Try again" });
+    button.addEventListener("click", () => this.run(() => this.refresh()));
     return button;
-  }
-
-  async #erase(question, act) {
-    if (!(await this.confirm(question))) return;
-    this.onErased(await act());
-    await this.refresh();
-  }
-
-  // Who clicks again while it is at work means the same.
-  #oneAtATime(act) {
-    let working = false;
-    return async () => {
-      if (working) return;
-      working = true;
-      this.onError(null);
-      try {
-        await act();
-      } catch (error) {
-        this.onError(error);
-      } finally {
-        working = false;
-      }
-    };
   }
 }

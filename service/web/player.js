@@ -1,6 +1,6 @@
 // Plays a walk, and beside it another one in step: one clock moves both.
 
-import { element, find } from "./elements.js";
+import { element, find, named } from "./elements.js";
 
 const FRAMES_A_SECOND = 25;
 
@@ -70,12 +70,12 @@ export class Player {
       const energy = shown.walk.canvas(`${shown.name}, mean of all frames`);
       shown.walk.drawEnergy(energy);
       shown.context = moving.getContext("2d");
-      const words = `${shown.name}${shown.kind === "enrolled" ? ", enrolled" : ""} · ${shown.walk.frames} frames`;
+      const words = `${shown.kind === "enrolled" ? ", enrolled" : ""} · ${shown.walk.frames} frames`;
       return element(
         "div",
         { className: `tile ${shown.kind}` },
         element("div", { className: "screens" }, moving, energy),
-        element("p", { className: "caption", textContent: words }),
+        element("p", { className: "caption" }, named(shown.name), words),
       );
     });
     find("stage").replaceChildren(...tiles);
@@ -106,6 +106,8 @@ export class Player {
     const frame = Math.floor(position);
     for (const { walk, context } of this.#walks) walk.draw(context, frame);
     this.slider.value = frame;
-    find("frame-number").textContent = `${frame + 1} / ${this.#walks[0].walk.frames}`;
+    const words = `${frame + 1} / ${this.#walks[0].walk.frames}`;
+    this.slider.ariaValueText = words;
+    find("frame-number").textContent = words;
   }
 }

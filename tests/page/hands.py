@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from model.silhouettes import align
 from service.routes.page import WEB
@@ -73,3 +73,17 @@ def erase(page: Page, person: str) -> None:
     row.get_by_role("button", name="Erase person").click()
     page.get_by_role("button", name="Erase for good").click()
     expect(row).to_have_count(0, timeout=PATIENCE_MS)
+
+
+def hold_first(page: Page, path: str) -> list[Route]:
+    """Hold the first request of a path; whatever comes after it goes through."""
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(path, hold_the_first)
+    return held

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from service.routes.page import WEB
 from tests.fakes import FakeEncoder
@@ -13,6 +13,7 @@ from tests.page.hands import (
     ask,
     enrol,
     erase,
+    hold_first,
     needs_chromium,
     own_distance,
     picture,
@@ -78,20 +79,12 @@ def test_an_answer_never_stands_beside_another_walk(page: Page, encoder: FakeEnc
 
 
 def test_the_walk_that_was_chosen_last_is_the_one_that_is_enrolled(page: Page) -> None:
-    held: list[Route] = []
-
-    def hold_the_first(route: Route) -> None:
-        if held:
-            route.continue_()
-        else:
-            held.append(route)
-
-    page.route("**/preview", hold_the_first)
+    hold_first(page, "**/preview")
     with page.expect_request("**/preview"):
         page.get_by_role("group", name="Ada", exact=True).get_by_text("Monday").click()
-    take_sample(page, "Ben", "Monday")
-    with page.expect_response("**/preview"):
-        held[0].continue_()
+    # A walk that nobody wants any more is not sent to its end.
+    with page.expect_event("requestfailed"):
+        take_sample(page, "Ben", "Monday")
     all_done(page)
     expect(page.locator(".tile.probe .caption")).to_contain_text("Ben, Monday")
     expect(page.locator("#subject")).to_have_value("Ben")
