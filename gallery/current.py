@@ -28,7 +28,7 @@ from gallery.records import Candidate, GallerySize, GalleryStatus
 from gallery.settings import GallerySettings, read_settings
 from gallery.sharing import SharedLock
 from gallery.starting import start_over
-from gallery.store import Store
+from gallery.store import Counts, Kept, Store
 
 _LOG = logging.getLogger("metagait.gallery")
 
@@ -58,6 +58,7 @@ class Current:
         self._seen: Head | None = None
         self._settings = GallerySettings()
         self._calibration: Calibration | None = None
+        self._counted: tuple[Head, Counts, Kept] | None = None
         self._following = Lock()
         self._searching = SharedLock()
 
@@ -166,12 +167,14 @@ class Current:
         return GallerySize(self._store.name, head.generation, owners.subjects, len(owners))
 
     def status(self) -> GalleryStatus:
-        """Compare the index with the store, both as of one moment, and count what is there."""
+        """Compare the index with the store, both as of one moment.
+
+        The rows are counted when one of them was changed since, by whichever process.
+        """
         self.catch_up()
         with self._following, self._store.database.reading() as connection:
             head = self._follow(connection)
-            counts = self._store.counts(connection, head.generation)
-            kept = self._store.kept(connection)
+            counts, kept = self._counted_at(connection, head)
             indexed, damaged = len(self._index), len(self._damaged)
         whole = counts.samples - damaged
         same_counts = counts.samples == counts.embedded and whole == indexed == len(self._owners)
@@ -189,6 +192,13 @@ class Current:
             in_sync=self._seen == head and head.model == self.model and same_counts,
             **kept._asdict(),
         )
+
+    def _counted_at(self, connection: Connection, head: Head) -> tuple[Counts, Kept]:
+        """Count once for each change: it takes longer the more there is, and anybody may ask."""
+        if self._counted is None or self._counted[0] != head:
+            counts = self._store.counts(connection, head.generation)
+            self._counted = head, counts, self._store.kept(connection)
+        return self._counted[1:]
 
     def _follow(self, connection: Connection) -> Head:
         """Bring the index to what the transaction sees; `_following` is held."""

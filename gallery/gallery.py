@@ -241,7 +241,7 @@ class Gallery(People):
         self._searches.add(SearchNote(action, outcome, actor, generation, subject, counts))
 
     def status(self) -> GalleryStatus:
-        """Compare the index with the store, both as of one moment, and count what is there.
+        """Compare the index with the store, both as of one moment.
 
         After another generation went live this tells of the one that still answers here.
         """

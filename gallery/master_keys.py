@@ -18,8 +18,10 @@ from gallery.contents import seal_subject
 from gallery.database import Database, vault_of
 from gallery.durable import sync_folder
 from gallery.errors import StoreUnavailable, WrongMasterKey
-from gallery.generations import lock, now
+from gallery.generations import lock, now, record
 from gallery.schema import galleries, master_keys, subjects
+
+_SEALED = "sealed"
 
 
 def read_master_key(path: Path) -> MasterKey:
@@ -140,8 +142,9 @@ def encrypt_plain(database: Database) -> int:
             lock(connection, row.gallery)
             check_master_key_of_now(connection)
             is_there = select(subjects.c.id).where(subjects.c.id == row.id)
-            if connection.scalar(is_there) is not None:
-                count += seal_subject(connection, row.id)
+            if connection.scalar(is_there) is not None and seal_subject(connection, row.id):
+                record(connection, row.gallery, _SEALED, [])  # who counts the plain counts again
+                count += 1
     return count
 
 

@@ -97,6 +97,7 @@ def test_people_from_before_are_sealed_with_their_next_sample_or_all_at_once(loc
     enroll(gallery, "anna", 4)
     assert not any(piece in stored(gallery) for piece in plain(0, 1, 4))
     assert all(piece in stored(gallery) for piece in plain(2, 3))
+    assert gallery.status().plain_subjects == 2
     assert encrypt_plain(gallery._store.database) == 2
     assert encrypt_plain(gallery._store.database) == 0
     assert not any(piece in stored(gallery) for piece in plain(0, 1, 2, 3, 4))

@@ -97,6 +97,28 @@ def test_a_reopened_gallery_fills_its_index_from_the_store(location):
     again.close()
 
 
+def test_rows_are_counted_once_for_each_change_by_any_process(location):
+    here, there = open_gallery(location), open_gallery(location)
+    there.enroll("anna", embedding(1), silhouettes=walk(1))
+    with noted_counts(here) as counting:
+        before = here.status()
+        assert (before.samples, before.in_sync, counting != []) == (1, True, True)
+        counting.clear()
+        assert (here.status(), counting) == (before, [])
+        there.enroll("ben", embedding(2), silhouettes=None)
+        after = here.status()
+        assert (after.subjects, after.without_silhouettes, counting != []) == (2, 1, True)
+        there.change_settings({"retention": "embeddings-only"})
+        assert (here.status().retention, here.status().without_silhouettes) == (
+            "embeddings-only",
+            2,
+        )
+        there.erase_subject("ben")
+        assert (here.status().samples, here.status().in_sync) == (1, True)
+    for gallery in (here, there):
+        gallery.close()
+
+
 class BrokenIndex(ExactIndex):
     """Fails once, half-way: it has taken the rows and then says that it could not."""
 

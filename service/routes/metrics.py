@@ -15,7 +15,7 @@ from service.routes.health import check_gallery, check_service, installed_versio
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
 GALLERIES = 20
-"""How many galleries the figures name: each is a label more, and a count in the store a scrape."""
+"""How many galleries the figures name: each is a label more, and a look at the store a scrape."""
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
 }
