@@ -1,5 +1,7 @@
 """Engines as they may be asked for, and tiny networks in the files that they run."""
 
+import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -84,10 +86,16 @@ def tiny_network(seed: int = 0) -> MetaGait:
 
 
 def tiny_file(temporary: pytest.TempPathFactory) -> Path:
-    """Export the tiny network, once in a run of the tests: to trace it takes a minute."""
-    path = temporary.getbasetemp() / "engines" / "tiny.onnx"
-    if not path.exists():
-        export_onnx(tiny_network(), path, name="tiny", threshold=THRESHOLD)
+    """Export the tiny network, once in a run of the tests: to trace it takes half a minute."""
+    base = temporary.getbasetemp()
+    # Processes that share the tests have their folders side by side.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "engines"
+    folder.mkdir(exist_ok=True)
+    path = folder / "tiny.onnx"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            export_onnx(tiny_network(), path, name="tiny", threshold=THRESHOLD)
     return path
 
 
