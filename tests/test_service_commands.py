@@ -77,6 +77,17 @@ def test_walks_of_a_casia_a_tree_are_selected_by_pattern(tmp_path: Path) -> None
     assert (walk.subject, walk.metadata) == ("001", {"walk": "00_1"})
 
 
+def test_a_selection_given_twice_takes_both(tmp_path: Path) -> None:
+    a, b = (
+        str(make(tmp_path / name)) for name, make in (("a", write_casia_a), ("b", write_casia_b))
+    )
+    assert places(a, "--select", "001/*_1.*", "--select", "003/*_2.*") == [
+        "001/00_1.zip",
+        "003/00_2.zip",
+    ]
+    assert len(places(b, "--types", "nm-01", "--types", "bg-01", "--views", "000")) == 6
+
+
 def test_a_path_without_walks_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NoWalksError, match=r"expected walks at .*\.npz"):
         places(str(tmp_path))
@@ -97,7 +108,21 @@ def test_enroll_and_identify_a_tree(
     assert identify.run(arguments(identify, root, "--url", url, "--types", "bg-01")) == 0
     printed = capsys.readouterr().out
     assert "001/bg-01/000: match; nearest: 001" in printed
-    assert "rank-1 bg: 100.0 % of 6 walks" in printed
+    assert (
+        "decisions bg: 6 match, 0 match with somebody else, 0 inconclusive, 0 no_match\n"
+        "rank-1 bg: 100.0 % of 6 walks" in printed
+    )
+
+
+def test_identify_counts_whom_it_took_for_somebody_else(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_casia_a(tmp_path)
+    assert enroll.run(arguments(enroll, str(root), "--url", url, "--select", "001/*")) == 0
+    (root / "001").rename(root / "009")
+    assert identify.run(arguments(identify, str(root), "--url", url, "--select", "009/*")) == 0
+    told = "decisions all: 0 match, 3 match with somebody else, 0 inconclusive, 0 no_match"
+    assert told in capsys.readouterr().out
 
 
 def test_enroll_one_file_needs_its_subject(url: str, tmp_path: Path) -> None:
@@ -292,10 +317,11 @@ def test_keys_are_made_listed_and_revoked(
     assert not list(tmp_path.iterdir())
     KeyStore.open(tmp_path).close()
     assert "no keys" in run("list")
-    made = run("create", "gate", "--scopes", "identify,read", "--per-minute", "60",
+    text = run("create", "gate", "--scopes", "identify,read", "--per-minute", "60",
                "--galleries", "main", "--expires-days", "90")  # fmt: skip
-    text = made.splitlines()[-1]
-    key_id, secret = text.split("_")[1:]
+    # Nothing else is on standard output, so a file that it was written to is one for --key-file.
+    assert len(text.splitlines()) == 1
+    key_id, secret = text.strip().split("_")[1:]
     listed = run("list")
     assert f"{key_id}  live    gate: identify,read in main, 60 a minute, until" in listed
     assert secret not in listed

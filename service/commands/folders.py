@@ -70,19 +70,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--types",
         type=_list,
+        action="extend",
         metavar="T,..",
         help="only walks of these types, in CASIA-B layout: nm-01,bg-02",
     )
     parser.add_argument(
         "--views",
         type=_list,
+        action="extend",
         metavar="V,..",
         help="only walks from these views, in CASIA-B layout: 000,090",
     )
     parser.add_argument(
         "--select",
+        action="append",
         metavar="GLOB",
-        help="only walks whose path below the folder matches, for instance '*/00_[12].*'",
+        help="only walks whose path below the folder matches, for instance '*/00_[12].*'; given "
+        "several times, those that match any",
     )
 
 
@@ -146,7 +150,10 @@ def _wanted(walk: FoundWalk, arguments: argparse.Namespace) -> bool:
     return (
         (arguments.types is None or walk.condition in arguments.types)
         and (arguments.views is None or walk.view in arguments.views)
-        and (arguments.select is None or fnmatchcase(str(walk.place), arguments.select))
+        and (
+            arguments.select is None
+            or any(fnmatchcase(str(walk.place), pattern) for pattern in arguments.select)
+        )
     )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from tqdm import tqdm
@@ -15,13 +15,17 @@ from service.errors import NoWalksError, RefusedError
 from service.fields import DEFAULT_LIMIT, MAX_LIMIT
 from service.schemas import Identified
 
+# A gate opens for the first; the second is the one that must not happen.
+_OUTCOMES = ("match", "match with somebody else", "inconclusive", "no_match")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the walks and how much to print."""
     parser.epilog = (
         "Each walk gets a line with the decision and the nearest people. For a folder of walks "
-        "<subject>/.../<walk>, the last lines tell how often the nearest person was the right one. "
-        "The exit status is 1 if a walk was refused or could not be read."
+        "<subject>/.../<walk>, the last lines count the decisions, and tell how often the nearest "
+        "person was the right one: never for somebody who is not enrolled. The exit status is 1 if "
+        "a walk was refused or could not be read."
     )
     configure_walks(parser)
     parser.add_argument(
@@ -40,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             if answer is not None:
                 answers.append((walk, answer))
                 tqdm.write(_line(walk, answer), file=sys.stdout)
-    _print_rank_1(answers)
+    _print_summary(answers)
     return 0 if len(answers) == len(walks) else 1
 
 
@@ -58,15 +62,27 @@ def _line(walk: FoundWalk, answer: Identified) -> str:
     return f"{walk}: {answer.decision}{why}; nearest: {nearest or 'nobody is enrolled'}"
 
 
-def _print_rank_1(answers: Sequence[tuple[FoundWalk, Identified]]) -> None:
-    """Print rank-1 of the walks whose subject the tree names, by kind of walk."""
+def _print_summary(answers: Sequence[tuple[FoundWalk, Identified]]) -> None:
+    """Print decisions and rank-1 of the walks whose subject the tree names, by kind of walk."""
     right: dict[str, list[bool]] = defaultdict(list)
+    decisions: dict[str, Counter[str]] = defaultdict(Counter)
     for walk, answer in answers:
         if walk.subject is not None:
             nearest = answer.candidates[0].subject if answer.candidates else None
             right[_kind(walk)].append(nearest == walk.subject)
+            decisions[_kind(walk)][_outcome(answer, walk.subject)] += 1
     for kind, hits in sorted(right.items()):
+        print(
+            f"decisions {kind}: {', '.join(f'{decisions[kind][one]} {one}' for one in _OUTCOMES)}"
+        )
         print(f"rank-1 {kind}: {100 * sum(hits) / len(hits):.1f} % of {len(hits)} walks")
+
+
+def _outcome(answer: Identified, subject: str) -> str:
+    """Tell what came of a walk of this subject: one of `_OUTCOMES`."""
+    if answer.decision != "match":
+        return answer.decision
+    return "match" if answer.candidates[0].subject == subject else "match with somebody else"
 
 
 def _kind(walk: FoundWalk) -> str:

@@ -9,6 +9,7 @@ A running service, and every other replica on the same database, follows within 
 
 import argparse
 import math
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,8 +84,9 @@ def _create(keys: KeyStore, arguments: argparse.Namespace) -> None:
         per_minute=arguments.per_minute,
         expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
     )
-    print(_line(key, datetime.now(UTC)))
-    print("It is shown this once; what is kept cannot be turned back into it:")
+    # The key alone is on standard output, so that `> FILE` makes a file for `--key-file`.
+    print(_line(key, datetime.now(UTC)), file=sys.stderr)
+    print("It is shown this once; what is kept cannot be turned back into it:", file=sys.stderr)
     print(text)
 
 
@@ -99,7 +101,7 @@ def _list(keys: KeyStore) -> None:
 
 def _line(key: ApiKey, now: datetime) -> str:
     state = "live" if key.is_live(now) else "revoked" if key.revoked_at else "expired"
-    end = f", until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else ""
+    end = f", until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
     rate = f", {key.per_minute} a minute" if key.per_minute else ""
     where = "every gallery" if key.galleries is None else ",".join(sorted(key.galleries))
     return (
