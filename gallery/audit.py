@@ -102,7 +102,10 @@ def verify(connection: Connection, name: str) -> Verified:
                     "got one that follows another"
                 )
             if row.hash != _hash(row._asdict()):
-                raise AuditBroken(f"expected row {number} of the log of {name} as it was written")
+                raise AuditBroken(
+                    f"expected row {number} of the log of {name} as it was written, got one that "
+                    "was altered"
+                )
             previous = row.hash
     if (number, previous) != (gallery.audit_number, gallery.audit_hash):
         raise AuditBroken(

@@ -175,8 +175,8 @@ class Database:
         """
         if not self.scrub():
             raise NotScrubbed(
-                "that is done, but expected to cut the write-ahead log after it, got a process "
-                "that reads it still: what is gone from the tables may stand in that file until "
+                "it is done, but expected to cut the write-ahead log afterwards, got another "
+                "process that is still reading it: what was deleted may remain in that file until "
                 "the service is started next"
             )
 

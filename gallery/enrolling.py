@@ -119,7 +119,7 @@ def find_conflict(
         raise EnrolmentConflict(
             f"expected a walk of {subject!r} nearest to their own samples, at "
             f"{own_distance:.4g}, got one nearer to {nearest.subject!r}, at "
-            f"{nearest.distance:.4g}, and this gallery refuses such"
+            f"{nearest.distance:.4g}: this gallery is set to refuse that"
         )
     return Conflict(nearest.subject, nearest.distance, own_distance)
 

@@ -150,7 +150,8 @@ def read_receipt(store: Store, receipt_id: str) -> Receipt:
         body = connection.scalar(select(receipts.c.body).where(is_it))
     if body is None:
         raise ReceiptNotFound(
-            f"expected a receipt of the gallery {store.name}, got {receipt_id!r}, which is none"
+            f"expected a receipt of the gallery {store.name}, got {receipt_id!r}, which does not "
+            "exist"
         )
     return _receipt(json.loads(body))
 
@@ -203,7 +204,9 @@ def _probes(connection: Connection, head: Head, rows: Sequence[int]) -> NDArray[
         return embeddings_from(connection, found, head.model.embedding_length)
     except (StoreUnavailable, WrongMasterKey) as error:
         # Damaged, or under a key that this process has not: nothing of that keeps anybody here.
-        _LOG.warning("what is erased can be looked for by its rows alone: %s", error)
+        _LOG.warning(
+            "the erased embeddings cannot be read, so no searches are made with them: %s", error
+        )
         return np.empty((0, head.model.embedding_length), np.float32)
 
 

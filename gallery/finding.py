@@ -89,8 +89,9 @@ def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
     if isinstance(metadata, dict):
         return metadata
     _LOG.warning(
-        "the metadata of the sample %s cannot be read: expected a JSON object; searches find it "
-        "without: erase that sample by its id and enrol its walk again, or restore a backup",
+        "the metadata of the sample %s cannot be read: expected a JSON object; searches find "
+        "the sample without its view: erase that sample by its id and enrol its walk again, or "
+        "restore a backup",
         row.sample_id,
     )
     return None
@@ -108,7 +109,7 @@ def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
     for what in ("created_at", "captured_at"):
         if lost[what]:
             _LOG.warning(
-                "%s of the sample %s cannot be read: expected a moment; it is listed without",
+                "%s of the sample %s cannot be read: expected a time; it is listed without it",
                 what,
                 row.sample_id,
             )

@@ -231,7 +231,8 @@ class JobLog:
         row = connection.execute(query.with_for_update() if locked else query).first()
         if row is None:
             raise JobNotFound(
-                f"expected a job of the gallery {self._store.name}, got {job_id!r}, which is none"
+                f"expected a job of the gallery {self._store.name}, got {job_id!r}, which does not "
+                "exist"
             )
         return row
 

@@ -167,7 +167,7 @@ class KeyStore:
         with self._database.writing() as connection:
             found = connection.execute(select(api_keys).where(api_keys.c.key_id == key_id)).first()
             if found is None:
-                raise KeyNotFound(f"expected the id of a key, got {key_id!r}, which is none")
+                raise KeyNotFound(f"expected the id of a key, got {key_id!r}, which does not exist")
             if found.revoked_at is None:
                 at = {"revoked_at": datetime.now(UTC).isoformat()}
                 connection.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(at))

@@ -90,7 +90,7 @@ def find_or_make_gallery(database: Database, name: str) -> tuple[int, bool]:
 
 def no_such_gallery(name: str) -> GalleryNotFound:
     """Make the error of a gallery that is not in the store."""
-    return GalleryNotFound(f"expected a gallery of this store, got {name!r}, which is none")
+    return GalleryNotFound(f"expected a gallery of this store, got {name!r}, which does not exist")
 
 
 def _find(connection: Connection, name: str) -> Row[Any] | None:

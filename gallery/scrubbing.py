@@ -50,7 +50,9 @@ class Scrubber:
         try:
             return self._proven(erased)
         except (IndexUnavailable, StoreError) as error:
-            _LOG.warning("what was erased could not be looked for afterwards: %s", error)
+            _LOG.warning(
+                "the erasure is done, but what is left of it could not be looked for: %s", error
+            )
             return erased.erasure
 
     def _proven(self, erased: erasing.Erased) -> Erasure:

@@ -82,7 +82,11 @@ class SearchLog:
         try:
             self.flush()
         except StoreError as error:
-            _LOG.error("lost %d notes of searches: %s", len(self._pending), error)
+            _LOG.error(
+                "%d searches are missing in the audit log, which could not be written: %s",
+                len(self._pending),
+                error,
+            )
 
     def _run(self) -> None:
         while True:
@@ -95,7 +99,9 @@ class SearchLog:
             try:
                 self.flush()
             except StoreError as error:
-                _LOG.error("searches are noted later: %s", error)
+                _LOG.error(
+                    "the audit log cannot be written now; searches are noted in it later: %s", error
+                )
                 time.sleep(_RETRY_S)
 
     def _take(self) -> list[SearchNote]:

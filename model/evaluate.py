@@ -85,7 +85,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the tables, and write them where asked."""
     if arguments.samples_each is not None and not arguments.open_set:
-        raise ConfigError("expected --samples-each with --open-set, which alone enrols so many")
+        raise ConfigError("expected --samples-each only together with --open-set")
     check_writable(arguments.markdown, arguments.json)
     embedders = open_embedders(arguments.models)
     dataset, told = chosen_dataset(arguments, embedders)
@@ -143,7 +143,7 @@ def _asked_for(
     size = embedders[0].size
     if not arguments.data:
         if arguments.layout:
-            raise DatasetError("expected --layout with --data, whose layout it names")
+            raise DatasetError("expected --layout only together with --data")
         for embedder in embedders:
             check_benchmark(embedder)
         dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark", size)

@@ -185,7 +185,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export, with a threshold of the exported file where asked for one."""
     if arguments.fpir is not None and not arguments.calibrate:
-        raise ExportError("expected --fpir with --calibrate, which alone measures a threshold")
+        raise ExportError("expected --fpir only together with --calibrate")
     output = arguments.output
     check_place(output)
     facts = _calibrated(arguments) if arguments.calibrate else _written(arguments, output)

@@ -102,8 +102,7 @@ def opened_source(arguments: argparse.Namespace) -> OnnxEncoder:
     check_place(arguments.output)
     if arguments.output.resolve() == arguments.model.resolve():
         raise ExportError(
-            f"expected another file than {arguments.model} to write, whose parameters are in no "
-            "other"
+            f"expected another file than {arguments.model} to write: its weights would be lost"
         )
     if arguments.casia_a is not None:
         walk_files(arguments.casia_a)

@@ -267,7 +267,7 @@ async def _admitted(request: Request, need: str, gallery: str | None) -> Caller:
     if caller is LOCAL and not _is_called_here(request.headers.get("host", "")):
         raise CrossOriginError(
             "expected a loopback address or `localhost` in the header Host while there is no API "
-            "key, got another name: make a key with `metagait keys create` to be called by it"
+            "key, got another name: make a key with `metagait keys create` to be reached by it"
         )
     if need != ANY_KEY and not caller.may(need):
         raise MissingScopeError(f"expected a key with the scope `{need}`, got one without it")

@@ -102,8 +102,8 @@ class Admission:
         late_s = self.expected_wait_s - self._wait_s
         if late_s > 0:
             raise BusyError(
-                f"expected to wait at most {self._wait_s:g} seconds, and the walks that are in "
-                f"work already take {self.expected_wait_s:.1f} seconds",
+                f"expected a wait of at most {self._wait_s:g} seconds, got walks in work that take "
+                f"{self.expected_wait_s:.1f} seconds; try again in a moment",
                 retry_after_s=math.ceil(late_s),
             )
 

@@ -133,7 +133,11 @@ def _keep_model_file(settings: Settings, gallery: Gallery, facts: ModelFacts) ->
         try:
             gallery.note_model_file(files.add(settings.model, facts.model_id))
         except GalleryError as error:
-            _LOG.warning("a rollback to %s would need a restart: %s", facts.model_id, error)
+            _LOG.warning(
+                "the model %s could not be copied, so a rollback to it needs a restart: %s",
+                facts.model_id,
+                error,
+            )
 
 
 @dataclass(frozen=True)

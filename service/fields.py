@@ -54,7 +54,7 @@ def captured_at_of(fields: Mapping[str, str]) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidFieldError(
-            f"expected `captured_at` as a time after ISO 8601, got {text[:40]!r}"
+            f"expected `captured_at` as a time in ISO 8601, got {text[:40]!r}"
         ) from error
 
 

@@ -140,5 +140,5 @@ def digest_of(upload: Upload) -> str:
 def _require_same(known: str, digest: str) -> None:
     if known != digest:
         raise IdempotencyError(
-            "expected the request that this Idempotency-Key came with, got another"
+            "expected the same request as the first with this Idempotency-Key, got another"
         )

@@ -111,7 +111,9 @@ class RebuildJobs:
         except RebuildRefused:
             return  # whoever rebuilds is at work on it
         except GalleryError as error:
-            _LOG.warning("jobs of a service that was killed may still say they run: %s", error)
+            _LOG.warning(
+                "could not look for a rebuild that a killed service left unfinished: %s", error
+            )
 
     def _go_on(self, job: Job, alone: ExitStack) -> None:
         with self._lock:
@@ -227,7 +229,11 @@ class RebuildJobs:
         except Exception as error:
             # Nobody waits for this thread: whatever it is has to be found in the job.
             _LOG.warning("the rebuild %s failed: %r", running.job.job_id, error)
-            said = str(error) if getattr(error, "for_people", False) else "an error of the service"
+            said = (
+                str(error)
+                if getattr(error, "for_people", False)
+                else "an error of the service; its log says more"
+            )
             return replace(running.job, state="failed", message=said)
 
     def _note_end(self, running: _Running, job: Job) -> None:
@@ -236,7 +242,11 @@ class RebuildJobs:
             try:
                 return self._log.end(job.job_id, job.state, job.message)
             except GalleryError as error:
-                _LOG.warning("the end of the rebuild %s is not noted yet: %s", job.job_id, error)
+                _LOG.warning(
+                    "the rebuild %s has ended, but that cannot be written down yet: %s",
+                    job.job_id,
+                    error,
+                )
             running.job = job  # told from here on, because the store does not
             if self._closing.wait(self._note_again_s):
                 return None

@@ -143,7 +143,9 @@ class KeyRing:
         key = self._keys.get(key_id)
         fits = is_secret_of(secret, key)
         if key is None or not fits or not key.is_live(self._today()):
-            raise AuthenticationError("expected a key that is live here, got one that is not")
+            raise AuthenticationError(
+                "expected a live API key, got one that is unknown, expired or revoked"
+            )
         return key
 
     def _spend(self, key: ApiKey) -> None:

@@ -16,25 +16,27 @@ DETAILS: Mapping[str, str] = {
     "missing_scope": "expected a key with the scope `erase`, got one without it",
     "foreign_gallery": "expected a key for this gallery, got one for others",
     "cross_origin": "expected a loopback address or `localhost` in the header Host while there is "
-    "no API key, got another name: make a key with `metagait keys create` to be called by it",
+    "no API key, got another name: make a key with `metagait keys create` to be reached by it",
     "unknown_model": "expected the id of a model that the gallery had, or the name of an .onnx "
     "file in the folder METAGAIT_MODELS, got 'new.onnx'",
-    "job_not_found": f"expected a job of the gallery main, got '{_SAMPLE_ID}', which is none",
-    "gallery_not_found": "expected a gallery of this store, got 'lab', which is none",
+    "job_not_found": f"expected a job of the gallery main, got '{_SAMPLE_ID}', which does "
+    "not exist",
+    "gallery_not_found": "expected a gallery of this store, got 'lab', which does not exist",
     "receipt_not_found": f"expected a receipt of the gallery main, got '{_SAMPLE_ID}', "
-    "which is none",
+    "which does not exist",
     "subject_not_found": "expected a subject of the gallery main, got 'p-017', who is not in it",
     "sample_not_found": f"expected a sample of the gallery main, got '{_SAMPLE_ID}', which is not "
     "in it",
     "silhouettes_not_kept": f"expected silhouettes of the sample {_SAMPLE_ID}, got a sample that "
     "was enrolled by its embedding alone",
     "upload_timeout": "expected the whole body within 60 seconds",
-    "idempotency_conflict": "expected the request that this Idempotency-Key came with, got another",
+    "idempotency_conflict": "expected the same request as the first with this Idempotency-Key, "
+    "got another",
     "request_in_work": "the first request with this Idempotency-Key is still in work",
     "calibration_refused": "expected at least 300 subjects to promise an FPIR of 0.01 (3 / FPIR, "
     "as each subject is one independent search), got 120",
     "enrolment_conflict": "expected a walk of 'p-017' nearest to their own samples, at 0.7312, got "
-    "one nearer to 'p-004', at 0.3121, and this gallery refuses such",
+    "one nearer to 'p-004', at 0.3121: this gallery is set to refuse that",
     "job_running": f"expected one rebuild at a time, got a second one while {_SAMPLE_ID} runs",
     "own_gallery": "expected another gallery than main, which this service was started for",
     "gallery_not_empty": "expected the gallery lab without people, got 3 subjects in it: erase "
@@ -77,7 +79,7 @@ DETAILS: Mapping[str, str] = {
     "a backup",
     "busy": "64 walks are in work already; try again in a moment",
     "deadline_passed": "the encoder was busy for 10 seconds; try again in a moment",
-    "not_ready": "expected a service that stays, got one that is stopping",
+    "not_ready": "expected a running service, got one that is stopping",
     "index_unavailable": "The search engine does not answer; the service's log says why",
     "store_unavailable": "The store does not answer; the service's log says why",
     "store_full": "The store is full; the service's log says why",

@@ -77,7 +77,7 @@ def check_coding(request: Request) -> None:
     coding = ", ".join(request.headers.getlist("content-encoding") or ["identity"]).lower()
     if coding != "identity":
         raise UnsupportedFormatError(
-            f"expected a body as it is, got one under the content encoding {coding[:40]!r}"
+            f"expected a body that is not compressed, got the content encoding {coding[:40]!r}"
         )
 
 

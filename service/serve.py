@@ -106,7 +106,7 @@ def only_service(settings: Settings) -> Iterator[None]:
         except BlockingIOError as error:
             raise StartError(
                 f"expected to be the only service on the folder {settings.data}, got another that "
-                "runs on it: several share a PostgreSQL database, METAGAIT_DATABASE"
+                "runs on it: several services can share a PostgreSQL database (METAGAIT_DATABASE)"
             ) from error
         yield
 

@@ -170,7 +170,7 @@ class Serving:
 
     def _complain(self, text: str) -> None:
         if text != self._last_complaint:
-            _LOG.warning("the live generation's model could not be opened: %s", text)
+            _LOG.warning("the model that the gallery is on now cannot be opened: %s", text)
             self._last_complaint = text
 
 

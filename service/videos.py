@@ -56,7 +56,7 @@ def _require_whole(file: IO[bytes], size: int) -> None:
     file.seek(0)
     if end > size:
         raise DamagedUploadError(
-            f"expected a video of at least {end:,} bytes, as it says itself, got {size:,}: it was "
+            f"expected a video of at least {end:,} bytes, as its header says, got {size:,}: it was "
             "cut short"
         )
 

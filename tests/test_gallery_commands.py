@@ -136,10 +136,19 @@ def test_fewer_than_one_worker_is_refused_before_ray_starts(tmp_path, wrong):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["rebuild", "--rollback", "--ray"], "expected --ray with --model"),
-        (["rebuild", "--rollback", "--threads", "2"], "expected --threads with --model"),
-        (["rebuild", "--drop-old", "--provider", "cpu"], "expected --provider with --model"),
-        (["rebuild", "--model", "x.onnx", "--workers", "2"], "expected --workers with --ray"),
+        (["rebuild", "--rollback", "--ray"], "expected --ray only together with --model"),
+        (
+            ["rebuild", "--rollback", "--threads", "2"],
+            "expected --threads only together with --model",
+        ),
+        (
+            ["rebuild", "--drop-old", "--provider", "cpu"],
+            "expected --provider only together with --model",
+        ),
+        (
+            ["rebuild", "--model", "x.onnx", "--workers", "2"],
+            "expected --workers only together with --ray",
+        ),
         (["masterkey", "encrypt", "some.key"], "expected no FILE after `encrypt`"),
         (["restore", "some.backup", "--check", "--takes-over"], "--check or --takes-over"),
         (["audit", "export", "--head", "main:1:ab"], "expected --head with `verify`"),

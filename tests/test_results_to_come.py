@@ -74,8 +74,14 @@ def test_a_calibrated_export_is_there_with_its_threshold_or_not_at_all(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["export", "a.onnx", "b.onnx", "--fpir", "0.1"], "expected --fpir with --calibrate"),
-        (["evaluate", "a.onnx", "--samples-each", "2"], "expected --samples-each with --open-set"),
+        (
+            ["export", "a.onnx", "b.onnx", "--fpir", "0.1"],
+            "expected --fpir only together with --calibrate",
+        ),
+        (
+            ["evaluate", "a.onnx", "--samples-each", "2"],
+            "expected --samples-each only together with --open-set",
+        ),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

@@ -124,9 +124,9 @@ def _require_use(arguments: argparse.Namespace) -> None:
     if arguments.model is None:
         useless = [name for name in _OF_MODEL if getattr(arguments, name) is not None]
         if useless:
-            raise RebuildRefused(f"expected --{useless[0]} with --model, which alone embeds")
+            raise RebuildRefused(f"expected --{useless[0]} only together with --model")
     if arguments.workers is not None and arguments.ray is None:
-        raise RebuildRefused("expected --workers with --ray, whose encoders it counts")
+        raise RebuildRefused("expected --workers only together with --ray")
 
 
 def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> str:

@@ -57,9 +57,11 @@ async def readyz(rooms: OwnRooms) -> schemas.Ready:
 def check_service(rooms: Rooms) -> None:
     """See that walks are worked on here; raises NotReadyError, which says why they are not."""
     if rooms.draining.begun:
-        raise NotReadyError("expected a service that stays, got one that is stopping")
+        raise NotReadyError("expected a running service, got one that is stopping")
     if not rooms.batcher.running:
-        raise NotReadyError("expected the encoder's queue to run, it does not")
+        raise NotReadyError(
+            "expected the encoder to take walks, got one that is starting or has stopped"
+        )
 
 
 def check_gallery(rooms: Rooms, status: GalleryStatus) -> None:
@@ -70,7 +72,9 @@ def check_gallery(rooms: Rooms, status: GalleryStatus) -> None:
             f"{status.model_id}: run `metagait rebuild`"
         )
     if not status.in_sync:
-        raise NotReadyError("expected an index that equals its store, got one that does not yet")
+        raise NotReadyError(
+            "expected an index that holds what the store holds, got one that does not yet"
+        )
 
 
 @router.get(

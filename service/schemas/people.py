@@ -56,7 +56,7 @@ class Consent(Body):
     @classmethod
     def _no_number(cls, value: object) -> object:
         if isinstance(value, int | float):
-            raise ValueError("expected a time after ISO 8601, got a number")
+            raise ValueError("expected a time as in ISO 8601, got a number")
         return value
 
     def of_gallery(self) -> gallery.Consent:
