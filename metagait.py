@@ -1,8 +1,8 @@
-"""The `metagait` command: one door to every room.
+"""The `metagait` command: the single entry point for every subcommand of the project.
 
-Each subcommand lives in the room that does the work, as a module with two functions:
-`configure(parser)` declares the arguments, `run(arguments)` does the work and returns the exit
-status. A room is imported only when its subcommand is the one asked for, so `metagait serve`
+Each subcommand is a module in the package that does the work, with two functions:
+`configure(parser)` declares the arguments, and `run(arguments)` does the work and returns the exit
+status. A module is imported only when its subcommand is the one asked for, so `metagait serve`
 never loads torch.
 """
 
@@ -45,7 +45,11 @@ _ROOMS = frozenset({"gallery", "model", "service"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; errors meant for people end as one line and status 2."""
+    """Run one subcommand and return its exit status.
+
+    Errors meant for people are printed as one line and return 2. An interrupt returns 130, and a
+    closed output pipe 141.
+    """
     words = sys.argv[1:] if argv is None else argv
     asked = next((word for word in words if word in COMMANDS), None)
     try:
@@ -61,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(asked: str | None) -> argparse.ArgumentParser:
-    """Declare every subcommand, and the arguments of the one that is asked for."""
+    """Build the parser: every subcommand, but only the requested one with its arguments."""
     parser = argparse.ArgumentParser(
         prog="metagait",
         description="Recognises people by the way they walk.",
@@ -92,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(_missing(arguments.command, error), file=sys.stderr)
         return 2
     except OSError as error:
-        # A full disk, a folder that may not be written: whoever runs it can help it.
+        # A full disk or an unwritable folder is something the user can fix, so no traceback.
         print(f"metagait {arguments.command}: {error}", file=sys.stderr)
         return 2
     except Exception as error:
@@ -104,9 +108,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Tell whether who read what we print has left, as `head` does; then it goes nowhere.
+    """Return whether the reader of our output has gone, as `head` does; if so, discard the rest.
 
-    What is left to be written would else end Python with one more error.
+    Without that, Python would fail once more on exit, when it flushes what is left.
     """
     printed = sys.stdout.fileno()
     asked = select.poll()
@@ -118,7 +122,7 @@ def _nobody_reads() -> bool:
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> str:
-    """Say which extra brings what a command lacks; a part of our own that lacks is our bug."""
+    """Say which extra installs a missing package; raise if the missing module is one of ours."""
     if (error.name or "").partition(".")[0] in _ROOMS:
         raise error
     return (

@@ -1,13 +1,13 @@
-"""Learns and runs the gait network."""
+"""Trains and runs the gait network."""
 
 import os
 import sys
 
-# Nobody is told who runs this where. Both opt-outs count only before the first import of what they
-# are for, so whoever needs one of the two imports something of `model` before it.
+# Two dependencies phone home. Both opt-outs work only if they run before the first import of the
+# package in question, so code that needs either package must import something from `model` first.
 #
-# ONNX Runtime's wheels, since 1.29, send Microsoft what ran, from threads and a queue on disk of
-# their own.
+# Since 1.29, ONNX Runtime's wheels report what was run to Microsoft, using threads and an on-disk
+# queue of their own.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-# openvino tells Google Analytics of each import, unless the package by which it does is missing.
+# openvino reports each import to Google Analytics unless the package it uses for that is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,14 +1,15 @@
 """Meta Triple Attention (paper, section 3.3, Eq. 4 and 5).
 
-One homogeneous calibration network, used on three dimensions. For each, the feature map is turned
-so that the dimension to attend lies last: a signal `[N, B, *D]`, in which B counts what is
+One homogeneous calibration network is applied to three dimensions. For each, the feature map is
+transposed so that the attended dimension comes last: a signal `[N, B, *D]`, where B counts what is
 calibrated separately (frames for channel and spatial attention, channels for temporal attention).
 
-* global stream (Eq. 4): a bottleneck MLP over the dimension, brought to a fixed size G first;
-* local streams: convolutions of kernel sizes 1, 3, 5 along the dimension (2-D for spatial);
-* soft gate (Eq. 5): one number a stream, from the statistics, through a sigmoid.
+* global stream (Eq. 4): a bottleneck MLP over the dimension, which is first resampled to a fixed
+size G;
+* local streams: convolutions with kernel sizes 1, 3 and 5 along the dimension (2-D for spatial);
+* soft gate (Eq. 5): one sigmoid number per stream, computed from the statistics.
 
-All their weights come from one Meta Hyper Network for the three dimensions.
+A single Meta Hyper Network generates the weights for all three dimensions.
 """
 
 import functools
@@ -25,9 +26,9 @@ DIMENSIONS = ("channel", "temporal", "spatial")
 
 
 class Calibration(nn.Module):
-    """Calibration of one dimension: what stands inside the sigmoid of Eq. 5.
+    """Calibrates one dimension: computes what is inside the sigmoid of Eq. 5.
 
-    It holds no weights of its own; they are generated for each walk and handed in.
+    It has no weights of its own; they are generated for each walk and passed in.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class Calibration(nn.Module):
         """Calibrate a signal.
 
         Args:
-            signal: `[N, B, *D]`, D of one or two axes.
+            signal: `[N, B, *D]`, where D is one axis or two.
             code: the signal at the fixed size of the global stream, `[N, B, G]`.
             statistics: mean of the code over B, `[N, G]`.
             weights: this dimension's weights, each `[N, *shape]`.
 
         Returns:
-            Gated sum of the local streams `[N, B, *D]`, gated global stream `[N, B, G]`.
+            Gated sum of the local streams `[N, B, *D]`, and the gated global stream `[N, B, G]`.
 
         """
         gate = self._gate(statistics, weights)  # N,L+1
@@ -73,7 +74,7 @@ class Calibration(nn.Module):
         return torch.sigmoid(weights["gate"] @ statistics[..., None])[..., 0]  # N,L+1
 
     def _merged_kernel(self, weights: dict[str, Tensor], gate: Tensor) -> Tensor:
-        """All local streams as one kernel: they are linear, so their gated sum is a convolution."""
+        """Merge the local streams into one kernel: a gated sum of convolutions is a convolution."""
         places, spread = cast(Tensor, self.places), cast(Tensor, self.spread)
         streams = torch.cat([weights[f"kernel_{kernel}"] for kernel in self.kernels], dim=1)
         shares = gate[:, : len(self.kernels)] @ spread  # N,Σk
@@ -143,13 +144,13 @@ class MetaTripleAttention(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Rescale `[N, C, T, H, W]`; frames beyond `lengths` (float `[N]`) become zero."""
         maps = self.attention_maps(features, lengths).values()
-        # Masked and averaged while they are small: the features are large and touched once.
+        # Mask and average the maps while they are small; the large features are touched only once.
         share = valid_steps(lengths, features.shape[2])[:, None, :, None, None] / len(maps)
-        # Channel and temporal maps come first, the spatial one has H and W.
+        # In this order the small channel and temporal maps are added before the spatial one (H, W).
         return features * functools.reduce(torch.add, [share * one for one in maps])
 
     def attention_maps(self, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Return each dimension's map in (0, 1), broadcastable to the features."""
+        """Return each dimension's map, values in (0, 1), broadcastable to the features."""
         valid = valid_steps(lengths, features.shape[2])  # N,T
         frames = features.mean(dim=(3, 4)) * valid[:, None]  # N,C,T
         statistics = frames.sum(dim=2) / lengths[:, None]  # N,C   (Eq. 2)
@@ -193,7 +194,7 @@ class MetaTripleAttention(nn.Module):
 
 
 def _by_dimension(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Sort weights named "dimension/key" by dimension."""
+    """Group weights named "dimension/key" by dimension."""
     sorted_weights: dict[str, dict[str, Tensor]] = {}
     for name, weight in weights.items():
         dimension, key = name.split("/")
@@ -202,7 +203,10 @@ def _by_dimension(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def _channel_mean(features: Tensor) -> Tensor:
-    """`[N, C, T, H, W]` to `[N, T, H, W]`, as a product: runtimes read memory in its order."""
+    """Average `[N, C, T, H, W]` over C to `[N, T, H, W]`.
+
+    Written as a matrix product, with which runtimes read the memory in order.
+    """
     channels = features.shape[1]
     total: Tensor = features.new_ones(1, channels) @ features.flatten(2)  # N,1,T·H·W
     mean: Tensor = total.unflatten(2, features.shape[2:])[:, 0] / channels
@@ -210,13 +214,13 @@ def _channel_mean(features: Tensor) -> Tensor:
 
 
 def _places(kernel: int, largest: int, axes: int) -> Tensor:
-    """Where each weight of a kernel stands in the largest, both centred: `[kernel^axes, k]`."""
+    """Map each weight of a kernel to its place in the largest, both centred: `[kernel^axes, k]`."""
     margin = (largest - kernel) // 2
     single = torch.eye(largest)[margin : margin + kernel]
     return single if axes == 1 else torch.kron(single, single)
 
 
 def _unit_kernels(size: int, axes: int) -> Tensor:
-    """Convolution weights that copy each neighbour into a channel of its own: `[k, 1, *size]`."""
+    """Return kernels that copy each neighbour into a channel of its own: `[k, 1, *size]`."""
     count = size**axes
     return torch.eye(count).reshape(count, 1, *(size,) * axes)

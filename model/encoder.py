@@ -1,7 +1,7 @@
-"""The door to the encoder: model file -> embeddings, whichever engine runs it.
+"""Public entry point for inference: opens a model file and embeds walks, on whichever engine.
 
-Everything that belongs to a model is read from the model's own file: input size, parts,
-preprocessing, threshold. What runs is compared with what was asked for.
+Everything that belongs to a model (input size, parts, preprocessing, threshold) is read from the
+model file itself. What actually runs is checked against what was asked for.
 """
 
 from model.engines.choosing import EngineChoice, open_encoder

@@ -1,25 +1,25 @@
-"""What can go wrong in the model room.
+"""Exceptions of the model package.
 
 ModelError
-├── SilhouetteError   frames that hold no usable walk
+├── SilhouetteError   frames that contain no usable walk
 ├── ModelFileError    an ONNX file that is not one of ours, or is damaged
-├── ProviderError     an engine, provider or precision that was asked for and does not run
-├── EncodeError       walks an encoder cannot take (shape, dtype, length)
+├── ProviderError     a requested engine, provider or precision that does not run here
+├── EncodeError       walks that an encoder cannot take (shape, dtype, length)
 ├── ConfigError       a training configuration with a wrong or unknown key
-├── DatasetError      a dataset folder that cannot be read as the layout says
-├── TrainingError     a training whose loss is no number any more
-└── ExportError       a model file that cannot be written, or is not what it was made from
+├── DatasetError      a dataset folder that cannot be read according to its layout
+├── TrainingError     a training run whose loss is no longer finite
+└── ExportError       a model file that cannot be written, or does not match its source
 """
 
 
 class ModelError(Exception):
-    """Any error of this package; its text is a sentence for the person who reads it."""
+    """Base class of all errors in this package; the message is a sentence for the user."""
 
     for_people = True
 
 
 class SilhouetteError(ModelError):
-    """The frames hold no usable walk."""
+    """The frames contain no usable walk."""
 
 
 class ModelFileError(ModelError):
@@ -27,7 +27,7 @@ class ModelFileError(ModelError):
 
 
 class ProviderError(ModelError):
-    """The engine, execution provider or precision that was asked for does not run here."""
+    """The requested engine, execution provider or precision does not run here."""
 
 
 class EncodeError(ModelError):
@@ -39,12 +39,12 @@ class ConfigError(ModelError):
 
 
 class DatasetError(ModelError):
-    """A dataset folder cannot be read as its layout says."""
+    """A dataset folder cannot be read according to its layout."""
 
 
 class TrainingError(ModelError):
-    """The loss of a training is no number any more, so that it cannot go on."""
+    """The loss of a training run is no longer finite, so the run cannot continue."""
 
 
 class ExportError(ModelError):
-    """The model file cannot be written, or gives other embeddings than what it was made from."""
+    """The model file cannot be written, or its embeddings differ from those of its source."""

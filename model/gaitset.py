@@ -1,11 +1,11 @@
-"""GaitSet, a baseline: a walk as a set of frames, whose order does not count.
+"""GaitSet, a baseline that treats a walk as a set of frames, whose order does not matter.
 
 Source: Chao et al., "GaitSet: Regarding Gait as a Set for Cross-View Gait Recognition", AAAI 2019.
-Three things make it up: set pooling (the maximum over the frames), a multilayer global pipeline
-that convolves what was pooled after each stage, and horizontal pyramid pooling of both.
+It consists of set pooling (the maximum over the frames), a multilayer global pipeline that
+convolves the pooled output of each stage, and horizontal pyramid pooling of both.
 
-The neck and the unit length are this project's (docs/model.md, decision 8), so that it trains with
-the same loop, losses and rates as the network that it is a baseline for; the original has neither.
+The neck and the unit length are this project's addition (docs/model.md, decision 8), so that the
+baseline trains with the same loop, losses and learning rates as MetaGait; the original has neither.
 """
 
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ from model.layers import Neck, SeparateLinear, keep_variance
 
 @dataclass(frozen=True)
 class GaitSetConfig:
-    """Everything that decides the architecture. Defaults: the paper's CASIA-B network, 64×44."""
+    """Everything that determines the architecture. Defaults: the paper's CASIA-B network, 64×44."""
 
     kind: str = "gaitset"
     size: tuple[int, int] = (64, 44)
     channels: tuple[int, int, int] = (32, 64, 128)
     dimensions: int = 256
     scales: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """Strips of the plane on each level of the pyramid."""
+    """Strips of the plane at each level of the pyramid."""
 
     def __post_init__(self) -> None:
-        """Refuse combinations that no network can be built from."""
+        """Reject combinations that no network can be built from."""
         check_at_least(1, "network", self, "channels", "dimensions")
         if self.kind != "gaitset":
             raise ConfigError(f"network.kind: expected gaitset, got {self.kind!r}")
@@ -47,12 +47,12 @@ class GaitSetConfig:
 
     @property
     def parts(self) -> int:
-        """P: each strip of each level once from the frames and once from the global pipeline."""
+        """P: each strip of each level, once from the frames and once from the global pipeline."""
         return 2 * sum(self.scales)
 
 
 class GaitSet(nn.Module):
-    """Silhouettes to embeddings, with the call of `model.network.MetaGait`."""
+    """The GaitSet network: silhouettes to embeddings, called like `model.network.MetaGait`."""
 
     def __init__(self, config: GaitSetConfig) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class GaitSet(nn.Module):
         keep_variance(self)
 
     def forward(self, silhouettes: Tensor, lengths: Tensor) -> Tensor:
-        """Embed walks: uint8 `[N, T, H, W]` and int64 `[N]` to float32 `[N, P, D]`.
+        """Embed walks uint8 `[N, T, H, W]` with lengths int64 `[N]` as float32 `[N, P, D]`.
 
         Frames at and beyond a walk's length may hold anything; each part has length 1.
         """
@@ -76,7 +76,7 @@ class GaitSet(nn.Module):
         return embedding
 
     def forward_parts(self, silhouettes: Tensor, lengths: Tensor) -> Tensor:
-        """Return `[N, P, D]` before the neck: of each walk by itself, whatever its batch."""
+        """Return `[N, P, D]` before the neck, independent of the other walks in the batch."""
         walks, steps = silhouettes.shape[0], silhouettes.shape[1]
         valid = torch.arange(steps, device=lengths.device)[None] < lengths[:, None]  # N,T
         features = silhouettes.flatten(0, 1)[:, None].float() / 255  # N·T,1,H,W
@@ -93,11 +93,11 @@ class GaitSet(nn.Module):
         return parts
 
     def channels_last(self) -> "GaitSet":
-        """Lay the convolutions out for the kernels that are faster on a CPU."""
+        """Give the convolutions the memory layout that is faster on a CPU; return the network."""
         return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _pyramid(self, plane: Tensor) -> Tensor:
-        """Maximum plus mean of each strip on each level: `[N, C, H, W]` to `[N, P/2, C]`."""
+        """Add maximum and mean of each strip of each level: `[N, C, H, W]` to `[N, P/2, C]`."""
         levels = []
         for scale in self.config.scales:
             strips = plane.unflatten(2, (scale, -1)).flatten(3)  # N,C,scale,H/scale·W
@@ -106,17 +106,17 @@ class GaitSet(nn.Module):
 
 
 def set_maximum(features: Tensor, valid: Tensor) -> Tensor:
-    """Maximum over the valid frames: `[N, T, C, H, W]` and bool `[N, T]` to `[N, C, H, W]`.
+    """Return the maximum over valid frames: `[N, T, C, H, W]`, bool `[N, T]` to `[N, C, H, W]`.
 
-    Padding counts as the lowest number there is, since a body of negative features must not lose to
-    it.
+    Padding counts as the lowest representable number, because a body whose features are negative
+    must not lose to it.
     """
     lowest = torch.finfo(features.dtype).min
     return features.masked_fill(~valid[:, :, None, None, None], lowest).amax(dim=1)
 
 
 def _pair(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    """Two convolutions without bias, each with LeakyReLU."""
+    """Build two convolutions without bias, each followed by LeakyReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
         nn.LeakyReLU(),

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 def gait_energy_image(walk: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean silhouette of an aligned walk: uint8 `[T, H, W]` to float32 `[H*W]` from 0 to 1."""
+    """Average an aligned walk uint8 `[T, H, W]` to float32 `[H*W]`, from 0 to 1."""
     mean: NDArray[np.float32] = walk.mean(axis=0, dtype=np.float32) / np.float32(255)
     return mean.reshape(-1)
 
 
 def gait_energy_images(walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Mean silhouettes of walks, float32 `[N, H*W]`: an embedding like any other."""
+    """Average each walk to float32 `[N, H*W]`, which serves as an embedding like any other."""
     return np.stack([gait_energy_image(walk) for walk in walks])

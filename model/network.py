@@ -1,12 +1,12 @@
-"""MetaGait, leaf to whole: the trunk of GaitGL, Meta Triple Attention, Meta Temporal Pooling.
+"""MetaGait, from leaf to whole: GaitGL's trunk, Meta Triple Attention, Meta Temporal Pooling.
 
-Paper: Dou et al., ECCV 2022. The trunk ("global and local backbone in [46]") is GaitGL, Lin et
-al., ICCV 2021. docs/model.md says where each equation lives and what was decided where the paper
-is silent.
+Paper: Dou et al., ECCV 2022. The trunk (the "global and local backbone in [46]") is GaitGL, Lin et
+al., ICCV 2021. docs/model.md says where each equation is implemented and what was decided where the
+paper is silent.
 
-Letters in shapes: N walks, T frames, H W pixels, C channels, P parts, D numbers a part. Wherever a
-walk is shorter than its batch, its frames beyond its own length are zero; every layer that could
-carry something into them is followed by a mask, so an embedding does not depend on the batch.
+Letters in shapes: N walks, T frames, H W pixels, C channels, P parts, D numbers per part. Frames
+beyond a walk's own length are zero. Every layer that could write something into them is followed by
+a mask, so an embedding does not depend on the rest of the batch.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from model.pooling import METHODS, GeneralizedMean, MetaTemporalPooling
 
 STAGES = ("a0", "a1", "b2")
 SHORTEST = 3
-"""Frames of the shortest walk the trunk takes; a shorter one is repeated along time."""
+"""Frames of the shortest walk that the trunk takes; a shorter one is repeated along time."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Everything that decides the architecture. Defaults: the paper's CASIA-B network, 64×44."""
+    """Everything that determines the architecture. Defaults: the paper's CASIA-B network, 64×44."""
 
     kind: str = "metagait"
     size: tuple[int, int] = (64, 44)
@@ -47,7 +47,7 @@ class NetworkConfig:
     grid: tuple[int, int] = (8, 4)
 
     def __post_init__(self) -> None:
-        """Refuse combinations that no network can be built from."""
+        """Reject combinations that no network can be built from."""
         numbers = ("size", "channels", "dimensions", "strips", "reduction", "time_bins", "grid")
         check_at_least(1, "network", self, *numbers)
         _expect("kind", (self.kind,), ("metagait",))
@@ -68,12 +68,12 @@ class NetworkConfig:
 
     @property
     def parts(self) -> int:
-        """P: global and local halves of the last block, one part a row."""
+        """P: one part per row of the last block, which joins global and local features."""
         return self.size[0]
 
 
 class GlobalLocalConv(nn.Module):
-    """3×3×3 convolution of the whole plane beside one of each horizontal strip by itself.
+    """3×3×3 convolution of the whole plane, beside one of each horizontal strip on its own.
 
     The strips share their weights and are padded separately, so nothing crosses their borders.
     `join` is "sum" (GaitGL's A blocks) or "concat" along height (its B block).
@@ -86,7 +86,7 @@ class GlobalLocalConv(nn.Module):
         self.local = nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """`[N, C, T, H, W]` to `[N, C', T, H, W]`, or to twice the height when joined by concat."""
+        """Map `[N, C, T, H, W]` to `[N, C', T, H, W]`; "concat" doubles the height."""
         whole = F.leaky_relu(self.whole(features))
         strips = features.unflatten(3, (self.strips, -1)).movedim(3, 1)  # N,S,C,T,H/S,W
         local = F.leaky_relu(self.local(strips.flatten(0, 1)))  # N·S,C',T,H/S,W
@@ -95,7 +95,7 @@ class GlobalLocalConv(nn.Module):
 
 
 class MetaGait(nn.Module):
-    """Silhouettes to embeddings."""
+    """The MetaGait network: silhouettes to embeddings."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -139,18 +139,19 @@ class MetaGait(nn.Module):
         return embedding
 
     def forward_parts(self, silhouettes: Tensor, lengths: Tensor) -> Tensor:
-        """Return `[N, P, D]` before the neck: of each walk by itself, whatever its batch."""
+        """Return `[N, P, D]` before the neck, independent of the other walks in the batch."""
         features, steps = self.forward_features(silhouettes, lengths)
         rows = self.pool_width(self.pool_time(features, steps), 3).transpose(1, 2)  # N,P,C
         parts: Tensor = self.head(rows)  # N,P,D
         return parts
 
     def forward_features(self, silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features before temporal pooling `[N, C, T', P, W']` and their lengths."""
+        """Return the features before temporal pooling `[N, C, T', P, W']`, and their lengths."""
         frames, lengths = _repeat_short(silhouettes, lengths)
         features = _masked(frames[:, None].float() / 255, lengths)  # N,1,T,H,W
         features = F.leaky_relu(self.stem(features))
-        # No mask between the two: step t of the compressed walk reads frames 3t to 3t+2 only.
+        # No mask between stem and compress: step t of the compressed walk reads only frames 3t to
+        # 3t+2.
         features = F.leaky_relu(self.compress(features))  # N,C,T/3,H,W
         steps = torch.div(lengths, 3, rounding_mode="floor")
         length = steps.to(features.dtype)
@@ -161,14 +162,14 @@ class MetaGait(nn.Module):
         return features.contiguous(), length
 
     def channels_last(self) -> "MetaGait":
-        """Lay the convolutions out for the kernels that are faster on a CPU."""
+        """Give the convolutions the memory layout that is faster on a CPU; return the network."""
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return self
 
     def _attended(self, stage: str, features: Tensor, lengths: Tensor) -> Tensor:
-        """Rescale by attention, or do without; frames beyond the lengths are zero after it."""
+        """Apply the stage's attention, if it has one; frames beyond the lengths become zero."""
         if stage not in self.attend:
             return _masked(features, lengths)
         attended: Tensor = self.attend[stage](features.contiguous(), lengths)
@@ -190,7 +191,7 @@ def _attention(config: NetworkConfig, channels: int, plane: tuple[int, int]) -> 
 
 
 def _repeat_short(silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Repeat every walk cyclically up to T, at least to SHORTEST, and say how much of it counts."""
+    """Repeat every walk cyclically to T frames, at least `SHORTEST`, and return the new lengths."""
     walks, frames = silhouettes.shape[0], silhouettes.shape[1]
     padded = torch.sym_max(frames, SHORTEST)
     steps = torch.arange(padded, device=silhouettes.device)
@@ -201,7 +202,7 @@ def _repeat_short(silhouettes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _masked(features: Tensor, lengths: Tensor) -> Tensor:
-    """Zero `[N, C, T, H, W]` at and beyond each walk's length."""
+    """Zero `[N, C, T, H, W]` from each walk's length on."""
     steps = torch.arange(features.shape[2], device=features.device)
     mask = (steps[None] < lengths[:, None]).to(features.dtype)
     return features * mask[:, None, :, None, None]

@@ -1,4 +1,4 @@
-"""The networks that a configuration can name by `network.kind`, and how one is built."""
+"""The networks that a configuration can select with `network.kind`, and how to build one."""
 
 from model.gaitset import GaitSet, GaitSetConfig
 from model.network import MetaGait, NetworkConfig
@@ -8,6 +8,6 @@ Network = MetaGait | GaitSet
 
 
 def build_network(config: AnyNetworkConfig) -> Network:
-    """Build a network laid out for the fast convolutions."""
+    """Build a network in the memory layout for fast convolutions."""
     network = MetaGait(config) if isinstance(config, NetworkConfig) else GaitSet(config)
     return network.channels_last()

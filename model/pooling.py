@@ -15,10 +15,10 @@ _SMALLEST = 1e-4
 
 
 class GeneralizedMean(nn.Module):
-    """GeM pooling, ``mean(x^p)^(1/p)`` with a learnable p (Eq. 6c as Radenović et al. write it).
+    """GeM pooling, ``mean(x^p)^(1/p)`` with a learnable p (Eq. 6c, as Radenović et al. write it).
 
-    Values below 1e-4 count as 1e-4: at p = 6.5 the customary 1e-6 becomes 1e-39, a denormal number,
-    and processors are slow at those.
+    Values are clamped to at least 1e-4: with p = 6.5, the customary 1e-6 becomes 1e-39, a denormal
+    number, on which processors are slow.
     """
 
     def __init__(self) -> None:
@@ -26,8 +26,8 @@ class GeneralizedMean(nn.Module):
         self.exponent = nn.Parameter(torch.tensor(_INITIAL_EXPONENT))
 
     def forward(self, features: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
-        """Pool `dim` away; `mask` (1 counts, 0 does not) is broadcast to the features."""
-        # exp(p log x) rather than x^p: the same number, and several times faster on a CPU.
+        """Pool over `dim`; `mask` (1 counts, 0 does not) is broadcast to the features."""
+        # exp(p log x) rather than x^p: the same result, and several times faster on a CPU.
         powers = (features.clamp(min=_SMALLEST).log() * self.exponent).exp()
         if mask is None:
             mean = powers.mean(dim=dim)
@@ -39,9 +39,9 @@ class GeneralizedMean(nn.Module):
 class MetaTemporalPooling(nn.Module):
     """Weighted sum of mean, max and GeM over time (Eq. 7 and 8).
 
-    The weighting network ``β = σ(W_t · GAP(f))`` reads the walk's course over time, averaged over
-    channels and plane and brought to a fixed number of bins because W_t has one column a frame and
-    walks have any length (docs/model.md, decision 4).
+    The weighting network ``β = σ(W_t · GAP(f))`` sees how the walk develops over time, averaged
+    over channels and plane. W_t has one column per frame, but walks vary in length, so the time
+    axis is resampled to a fixed number of bins (docs/model.md, decision 4).
 
     Args:
         channels: C.
@@ -76,7 +76,7 @@ class MetaTemporalPooling(nn.Module):
         return (pooled * shares[:, :, None, None, None]).sum(dim=1)
 
     def shares(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """β of Eq. 7, one number a method: `[N, M]`."""
+        """Return β of Eq. 7, one number per method: `[N, M]`."""
         frames = features.mean(dim=(3, 4))  # N,C,T
         weights = cast(nn.Module, self.weights)(frames.sum(dim=2) / lengths[:, None])["time"]
         course = frames.mean(dim=1, keepdim=True)  # N,1,T
@@ -86,7 +86,7 @@ class MetaTemporalPooling(nn.Module):
 
     def _pool(self, method: str, features: Tensor, mask: Tensor) -> Tensor:
         if method == "max":
-            # Padded frames are zero; a body of negative features must not lose to them.
+            # Padded frames are zero and must not beat a body whose features are all negative.
             return (features - (1 - mask) * 1e4).amax(dim=2)
         if method == "mean":
             return features.sum(dim=2) / mask.sum(dim=2)

@@ -1,16 +1,18 @@
-"""Frames of one walking body -> an aligned walk, the same for training, evaluation and service.
+"""Turns the frames of one walk into an aligned walk, for training, evaluation and serving alike.
 
-Each frame is cropped to the rows of the body, resized to the wanted height with its aspect kept,
-centred on the column where the cumulative mass passes one half, and cut to the wanted width: the
-alignment of GaitSet (Chao et al., AAAI 2019), which MetaGait's 64×44 and 128×88 inputs assume.
+Each frame is cropped to the rows of the body, resized to the requested height with its aspect ratio
+kept, centred on the column where the cumulative mass passes one half, and cropped to the requested
+width. This is GaitSet's alignment (Chao et al., AAAI 2019), which MetaGait's 64×44 and 128×88
+inputs assume.
 
-Then one step that is ours: a walk that crosses the picture from left to right is mirrored, so that
-every walk goes to the left. The same person seen once from the left and once from the right side of
-the path is then half as hard to recognise (docs/experiments.md). Walks that stay where they are in
-the picture, towards the camera or cut out beforehand, are left as they are.
+One more step is our own: a walk that crosses the picture from left to right is mirrored, so that
+every walk goes to the left. A person seen once from the left and once from the right side of the
+path is then half as hard to recognise (docs/experiments.md). Walks that stay in place in the
+picture, because they head for the camera or were cropped beforehand, are not mirrored.
 
-`PREPROCESSING_ID` names exactly this function. It is written into every model file, and an encoder
-refuses a model that was trained behind another one. Change what `align` returns, change the id.
+`PREPROCESSING_ID` identifies exactly this function. It is written into every model file, and an
+encoder refuses a model trained with different preprocessing. Whenever the output of `align`
+changes, the id must change too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,31 +31,31 @@ PREPROCESSING_ID = "metagait-align-2"
 SIZES: tuple[tuple[int, int], ...] = ((64, 44), (128, 88))
 
 EMPTY = "empty"
-"""Frame dropped: no body, or too few pixels to be one."""
+"""Reason for dropping a frame: no body, or too few pixels to be one."""
 INCOMPLETE = "incomplete"
-"""Frame dropped: its body is much lower or higher than in the frames around it."""
+"""Reason for dropping a frame: its body is much shorter or taller than in the frames around it."""
 
-# A body of fewer pixels than this, or lower than this many rows, cannot be told from a speck.
+# A body with fewer pixels or fewer rows than this cannot be told from a speck.
 _MIN_PIXELS = 40
 _MIN_ROWS = 12
-# A piece of the picture belongs to the body when it has this share of the largest piece's pixels
-# and lies near it: at the side within this share of the body's height, above or below within that.
+# A connected piece belongs to the body if it has at least this share of the largest piece's pixels
+# and lies near it: within these shares of the body's height, sideways and vertically.
 _SMALLEST_PART = 0.02
 _REACH_ASIDE, _REACH_ALONG = 0.1, 0.3
-# A frame whose body is this much lower or higher than the median of so many frames around it shows
-# a part of a body, or more than one.
+# A body outside these factors of the median height over this many neighbouring frames is only part
+# of a body, or more than one.
 _LOWEST, _HIGHEST, _NEIGHBOURS = 0.85, 1.2, 15
-# A walk is mirrored when it travels this many body heights to the right, this steadily. A stride is
-# about 0.8 heights; the sway of a walk towards the camera is a tenth of that, and not steady.
+# A walk is mirrored if it moves right by this many body heights, this steadily. A stride is about
+# 0.8 heights; the sway of a walk towards the camera is a tenth of that, and not steady.
 _TRAVEL = 0.2
 _STEADINESS = 0.8
-# Columns of scaled pictures that wait to be centred together; those of a walk are a few thousand.
+# How many columns of scaled pictures may wait to be centred together; a walk has a few thousand.
 _COLUMNS = 1 << 16
 
 
 @dataclass(frozen=True)
 class FrameReport:
-    """How many frames came in, how many were used, and why the others were dropped."""
+    """How many frames were received, how many were used, and why the others were dropped."""
 
     received: int
     used: int
@@ -62,7 +64,7 @@ class FrameReport:
 
 @dataclass(frozen=True)
 class Walk:
-    """An aligned walk: `silhouettes` uint8 `[T, H, W]` (0 background, 255 body) and its report."""
+    """An aligned walk: `silhouettes` uint8 `[T, H, W]` (0 background, 255 body), and its report."""
 
     silhouettes: NDArray[np.uint8]
     report: FrameReport
@@ -72,16 +74,17 @@ def align(frames: Iterable[NDArray[Any] | Outline], size: tuple[int, int] = (64,
     """Align the frames of one walk to `size` (height, width).
 
     Args:
-        frames: 2-D pictures of any size, uint8 or bool, or their outlines, where somebody made them
-            before. A frame whose largest value is 1 is read as a 0/1 mask, so is a bool frame;
-            anything else as grey 0..255.
+        frames: 2-D pictures of any size, uint8 or bool, or their outlines if already computed. A
+            bool frame, or one whose largest value is 1, is read as a 0/1 mask; anything else as
+            grey 0..255.
         size: one of `SIZES`.
 
     Returns:
-        The walk with every frame in which there is a body, in order.
+        The walk, with every frame that shows a whole body, in order.
 
     Raises:
-        SilhouetteError: a frame is not a 2-D uint8 or bool picture, or no frame holds a body.
+        SilhouetteError: `size` is not one of `SIZES`, a frame is not a 2-D uint8 or bool picture,
+            or no frame contains a body.
 
     """
     if size not in SIZES:
@@ -111,7 +114,10 @@ def align(frames: Iterable[NDArray[Any] | Outline], size: tuple[int, int] = (64,
 
 
 def align_frame(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Align one frame uint8 `[h, w]`, grey in any case, to `size`; None when it shows no body."""
+    """Align one frame uint8 `[h, w]` to `size`, or return None if it shows no body.
+
+    The frame is always read as grey, never as a 0/1 mask.
+    """
     outline = Outline.of(np.ascontiguousarray(grey))
     body = None if outline.is_mask else _find_body(outline)
     if body is None:
@@ -124,18 +130,18 @@ def align_frame(grey: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
 
 def _scaled(body: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     width = max(1, round(body.shape[1] * height / body.shape[0]))
-    # INTER_AREA averages when it shrinks, so thin limbs fade instead of vanishing.
+    # INTER_AREA averages when shrinking, so thin limbs fade instead of vanishing.
     shrinks = body.shape[0] > height
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(body, (width, height), interpolation=interpolation), np.uint8)
 
 
 class _Centring:
-    """Cuts pictures `[H, w]` to `width` columns around the one at which half of the mass is passed.
+    """Crops pictures `[H, w]` to `width` columns, centred on where half of the mass is passed.
 
-    That of a picture and of its mirror image are not always each other's mirror image, and whether
-    a walk is mirrored is known at its end. Pictures as wide as the frames that somebody sent are
-    not kept until then; both are cut.
+    The crop of a mirrored picture is not always the mirror image of its crop, and only at the end
+    of a walk is it known whether to mirror. Rather than keep pictures as wide as the frames
+    received until then, both crops are made.
     """
 
     def __init__(self, width: int) -> None:
@@ -145,20 +151,20 @@ class _Centring:
         self._cut: tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]] = ([], [])
 
     def add(self, picture: NDArray[np.uint8]) -> None:
-        """Take the next picture; all have the same height."""
+        """Add the next picture; all must have the same height."""
         self._waiting.append(picture)
         self._columns += picture.shape[1]
         if self._columns > _COLUMNS:
             self._cut_waiting(False, True)
 
     def cut(self, *, mirrored: bool) -> NDArray[np.uint8]:
-        """Return what was added, cut, or cut from the mirror images: `[T, H, width]`."""
+        """Return the crops of all added pictures, or of their mirror images: `[T, H, width]`."""
         self._cut_waiting(mirrored)
         made = np.concatenate(self._cut[mirrored])
         return np.ascontiguousarray(made[:, :, ::-1]) if mirrored else made
 
     def _cut_waiting(self, *wanted: bool) -> None:
-        """Cut what waits for each that is wanted: to be mirrored or not."""
+        """Crop the waiting pictures once for each of `wanted` (True: mirrored, False: not)."""
         if not self._waiting:
             return
         wide = np.concatenate(self._waiting, axis=1)
@@ -167,8 +173,8 @@ class _Centring:
         sums = cv2.reduce(wide, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
         mass = np.concatenate([[0], np.cumsum(sums, dtype=np.int64)])
         half = (mass[starts] + mass[ends]) / 2
-        # From the left the middle is the first column that passes half, from the right the last;
-        # where nothing is left of a body after scaling, any column will do.
+        # Scanned from the left, the middle is the first column that passes half; from the right,
+        # the last. If scaling left nothing of a body, any column will do.
         first = np.clip(np.searchsorted(mass[1:], half, side="right"), starts, ends)
         last = np.clip(np.searchsorted(mass[1:], half, side="left"), starts, ends)
         reach = self._width // 2
@@ -196,20 +202,20 @@ _Span = tuple[int, int, int, int]
 
 
 class _Body(NamedTuple):
-    """The pixels within a body's bounding box, and the column at which that box begins."""
+    """The pixels within a body's bounding box, and the column where that box begins."""
 
     pixels: NDArray[np.uint8]
     left: int
 
 
 def _find_body(outline: Outline) -> _Body | None:
-    """Cut a frame to its body's rows and columns, in grey; None when there is too little of one."""
+    """Crop a frame to its body, in grey; return None if there is too little of a body."""
     left, _, _, height = outline.box
     if height < _MIN_ROWS or cv2.countNonZero(outline.mask) < _MIN_PIXELS:
         return None
-    # In bytes -1 is 255, which is half the work of multiplying.
+    # In uint8, -1 is 255; negating takes half the time of multiplying.
     grey = np.negative(outline.mask) if outline.is_mask else outline.pixels
-    # Nearly always there is one piece, which is in each row of its box.
+    # The usual case: a single piece, which has pixels in every row of its box.
     if outline.pieces == 1:
         return _Body(grey, left)
     if cv2.countNonZero(cv2.reduce(outline.mask, 1, cv2.REDUCE_MAX)) < _MIN_ROWS:
@@ -222,7 +228,7 @@ def _find_body(outline: Outline) -> _Body | None:
         return None
     pixels = grey
     if len(kept) < len(boxes) - 1:
-        # What belongs to no piece, the grey fringe of an outline, stays; other pieces go.
+        # Other pieces are blanked; pixels of no piece, such as an outline's grey fringe, stay.
         wanted = np.zeros(len(boxes), np.uint8)
         wanted[0] = wanted[kept] = 255
         pixels = grey & wanted[labels]
@@ -230,11 +236,11 @@ def _find_body(outline: Outline) -> _Body | None:
 
 
 def _parts_of_body(boxes: NDArray[np.int32]) -> tuple[NDArray[np.intp], _Span]:
-    """Choose the connected pieces that are one body: the largest, and what lies close enough to it.
+    """Select the connected pieces that form one body: the largest, and those close enough to it.
 
-    A head or a foot that a segmenter cut off belongs to the body; specks elsewhere in the picture
-    do not, and one of them would be enough to spoil the crop. A picture of noise may have a piece
-    for every tenth pixel, so nothing is done piece by piece.
+    A head or foot that a segmenter detached belongs to the body; specks elsewhere do not, and a
+    single one would spoil the crop. A noisy picture may have a piece for every tenth pixel, so
+    nothing loops over single pieces.
 
     Returns:
         Their numbers, and the box around them.
@@ -242,7 +248,7 @@ def _parts_of_body(boxes: NDArray[np.int32]) -> tuple[NDArray[np.intp], _Span]:
     """
     areas = boxes[:, cv2.CC_STAT_AREA]
     first, second = np.argsort(-areas)[:2].tolist()
-    largest = first or second  # 0 is no piece
+    largest = first or second  # label 0 is the background
     large = areas >= _SMALLEST_PART * areas[largest]
     large[[0, largest]] = False
     parts, waiting = [np.array([largest])], np.flatnonzero(large)
@@ -264,7 +270,10 @@ def _parts_of_body(boxes: NDArray[np.int32]) -> tuple[NDArray[np.intp], _Span]:
 
 
 def _whole(heights: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Say which bodies of these heights `[T]` are as high as those of the frames around them."""
+    """Mark which bodies of heights `[T]` are about as tall as those in the frames around them.
+
+    If fewer than half are, all are marked.
+    """
     count = len(heights)
     reach = _NEIGHBOURS // 2
     lowest, highest = heights.min(), heights.max()
@@ -277,7 +286,7 @@ def _whole(heights: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _goes_right(places: NDArray[np.float64]) -> bool:
-    """Say whether a body at these (column, height) in pixels, `[T, 2]`, travels to the right."""
+    """Return whether a body at these (column, height) positions in pixels `[T, 2]` moves right."""
     columns = places[:, 0]
     if np.ptp(columns) == 0:
         return False
