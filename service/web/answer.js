@@ -9,8 +9,8 @@ function verdict(answer) {
   const nearest = answer.candidates[0];
   const words = {
     match: () => ["This is ", named(nearest.subject), "."],
-    no_match: () => [nearest ? "Nobody near enough." : "Nobody is enrolled yet."],
-    inconclusive: () => perhaps(answer) ?? ["Cannot say."],
+    no_match: () => [nearest ? "Nobody is near enough." : "Nobody is enrolled yet."],
+    inconclusive: () => perhaps(answer) ?? ["Cannot tell."],
   }[answer.decision]();
   const why = answer.reasons.length && !isOnly(answer, "NEAR_THRESHOLD")
     ? because(answer.reasons)
@@ -36,9 +36,9 @@ function perhaps(answer) {
 }
 
 const SIDES = {
-  near: ", within the",
-  unsure: ": near, but not within the",
-  far: ", beyond the",
+  near: ", within",
+  unsure: ": near, but beyond",
+  far: ", beyond",
 };
 
 function side(distance, threshold) {
@@ -49,8 +49,8 @@ function side(distance, threshold) {
 function comparison(nearest, threshold) {
   if (!nearest || !threshold) return "";
   const where = side(nearest.distance, threshold);
-  const advice = where === "unsure" ? " Compare the walks; with more of them enrolled it can tell better." : "";
-  return `The nearest is at distance ${nearest.distance.toFixed(2)}${SIDES[where]} ${threshold.distance.toFixed(2)} of a match.${advice}`;
+  const advice = where === "unsure" ? " Compare the two walks. The more walks of a person are enrolled, the clearer the answer." : "";
+  return `The nearest person is at distance ${nearest.distance.toFixed(2)}${SIDES[where]} ${threshold.distance.toFixed(2)}, the limit of a match.${advice}`;
 }
 
 // A line of distances: tinted is near enough, striped is unsure, the dot is this candidate.
@@ -67,7 +67,7 @@ function scale(distance, threshold, longest) {
 }
 
 function legend(threshold) {
-  const parts = [element("span", { className: "near", textContent: "near enough to be the same person" })];
+  const parts = [element("span", { className: "near", textContent: "near enough for a match" })];
   if (threshold.inconclusive_to > threshold.distance) {
     parts.push(element("span", { className: "unsure", textContent: "too near to rule out" }));
   }
@@ -132,14 +132,14 @@ function notes(answer) {
   const { frames, quality, threshold, timings_ms: steps } = answer;
   const lines = [`${frames.used} of ${frames.received} frames used, ${steps.total.toFixed(0)} ms in all.`];
   if (threshold) {
-    const rate = `${(100 * threshold.target_fpir).toFixed(1)} % of strangers`;
-    lines.push(`Up to distance ${threshold.distance.toFixed(2)} it is a match; at that, ${rate} are named (${threshold.source}).`);
+    const rate = `${(100 * threshold.target_fpir).toFixed(1)} % of the searches by strangers`;
+    lines.push(`Up to distance ${threshold.distance.toFixed(2)} it is a match. This limit was chosen so that at most ${rate} name somebody (measured on ${threshold.source}).`);
     if (threshold.inconclusive_to > threshold.distance) {
-      lines.push(`From there to ${threshold.inconclusive_to.toFixed(2)} it cannot be told: strangers are that near too often.`);
+      lines.push(`From there to ${threshold.inconclusive_to.toFixed(2)} the answer stays open: strangers come that near too often.`);
     }
-    if (!threshold.valid) lines.push(`It is ${threshold.note}.`);
+    if (!threshold.valid) lines.push(`The limit is ${threshold.note}.`);
   }
-  lines.push(faults(quality) || "The walk is good enough to decide on.");
+  lines.push(faults(quality) || "Nothing is wrong with the walk.");
   const written = lines.map((textContent) => element("p", { className: "note", textContent }));
   const summary = element("summary", { textContent: "How it was decided" });
   return element("details", { className: "notes", ariaLive: "off" }, summary, ...written, ...timings(steps));
@@ -154,14 +154,14 @@ function doubt({ subject, conflict }) {
   if (!conflict) return [];
   return [element("p", { className: "because" },
     "But it is nearer to ", named(conflict.subject), ` (distance ${conflict.distance.toFixed(2)}) than to the other walks of `,
-    named(subject), ` (${conflict.own_distance.toFixed(2)}): a mixed-up name, or one person under two?`)];
+    named(subject), ` (${conflict.own_distance.toFixed(2)}). Is the name mixed up, or is one person enrolled under two names?`)];
 }
 
 export function showEnrolled(root, answer) {
   const words = answer.duplicate
     ? ["This walk of ", named(answer.subject), " was enrolled before."]
     : ["Enrolled as ", named(answer.subject), "."];
-  const used = `${answer.frames.used} of ${answer.frames.received} frames used. Searches find it from now on.`;
+  const used = `${answer.frames.used} of ${answer.frames.received} frames used. From now on this walk is found.`;
   root.replaceChildren(
     element(
       "div",
@@ -174,14 +174,14 @@ export function showEnrolled(root, answer) {
 }
 
 const FILES = {
-  overwritten: "In the files it is overwritten.",
-  vacuumed: "The database server has freed its place.",
-  pending: "Somebody still reads the database's log; it is cut with the next write or start.",
+  overwritten: "It is overwritten in the files of the database.",
+  vacuumed: "The database server has freed its space.",
+  pending: "Something is still reading the files of the database; they are overwritten with the next write or start.",
 };
 
 // What was looked for afterwards; null when nothing could be.
 function looked(proof) {
-  if (!proof) return "It could not be looked for afterwards; the service's log says why.";
+  if (!proof) return "That could not be checked afterwards; the service's log says why.";
   const left = proof.rows + proof.found + proof.indexed;
   return `${left || "Nothing"} of it was found afterwards. ${FILES[proof.files]}`;
 }
@@ -193,7 +193,7 @@ export function showErased(root, { subject, samples, salt, receipt }) {
     element("dt", { textContent: name }),
     element("dd", { textContent: value }),
   ]);
-  const words = "The receipt names nobody. To show later whose it is takes all three, and the salt is told only now:";
+  const words = "The receipt names nobody. Keep these three to show later whose it is; the salt is shown only now:";
   root.replaceChildren(
     element(
       "div",

@@ -5,7 +5,7 @@ import { counted, element, named, removeElement } from "./elements.js";
 import { Walk } from "./walk.js";
 
 // What a store that is damaged may not know any more, in words.
-const LOST = { created_at: "date", captured_at: "date of the walk", metadata: "metadata" };
+const LOST = { created_at: "date of enrolment", captured_at: "date of the walk", metadata: "metadata" };
 
 const inWords = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
@@ -84,7 +84,7 @@ export class Person {
     const place = element("div", { className: "thumb" });
     const draw = async () => {
       const walk = await Walk.of(await api.sampleWalk(id));
-      const canvas = walk.canvas(`mean of a walk of ${this.subject}`);
+      const canvas = walk.canvas(`average picture of a walk of ${this.subject}`);
       walk.drawEnergy(canvas);
       place.append(canvas);
     };

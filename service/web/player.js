@@ -67,7 +67,7 @@ export class Player {
   #build() {
     const tiles = this.#walks.map((shown) => {
       const moving = shown.walk.canvas(`${shown.name}, walking`);
-      const energy = shown.walk.canvas(`${shown.name}, mean of all frames`);
+      const energy = shown.walk.canvas(`${shown.name}, average of all frames`);
       shown.walk.drawEnergy(energy);
       shown.context = moving.getContext("2d");
       const words = `${shown.kind === "enrolled" ? ", enrolled" : ""} · ${shown.walk.frames} frames`;

@@ -9,7 +9,7 @@ const running = new Set();
 // How far an action is, and how it hears that nobody waits for it any more.
 class Work {
   #stopper = new AbortController();
-  words = "At work …";
+  words = "Working …";
   sent = null; // the part of an upload that is on its way, until all of it is
   canStop = false;
 
@@ -28,11 +28,11 @@ class Work {
 
   sending(part) {
     if (part < 1) this.tell("Sending the walk …", { sent: part, canStop: true });
-    else this.tell("At work …");
+    else this.tell("Working …");
   }
 
   waiting(seconds) {
-    this.tell(`The service is busy; asking again in ${seconds} s …`, { canStop: true });
+    this.tell(`The service is busy; trying again in ${seconds} s …`, { canStop: true });
   }
 }
 

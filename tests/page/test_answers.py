@@ -37,7 +37,7 @@ def test_enrol_identify_stranger_erase(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
     picture(page, "match-dark")
     take_sample(page, "Dan", "a stranger")
-    ask(page, "Nobody near enough.")
+    ask(page, "Nobody is near enough.")
     expect(page.locator(".card.near")).to_have_count(0)
     picture(page, "stranger-dark")
     erase(page, "Ada")
@@ -45,7 +45,7 @@ def test_enrol_identify_stranger_erase(page: Page) -> None:
     expect(page.locator("#answer")).to_contain_text("Nothing of it was found afterwards.")
     picture(page, "erased-dark")
     take_sample(page, "Ada", "Tuesday")
-    ask(page, "Nobody near enough.")
+    ask(page, "Nobody is near enough.")
     expect(page.locator(".card .who")).to_have_text(["Ben"])
 
 
@@ -117,7 +117,7 @@ def test_who_is_near_but_not_near_enough_is_shown_as_such(page: Page) -> None:
     take_sample(page, "Ada", "Tuesday")
     ask(page, "Perhaps Ada.")
     expect(page.locator(".verdict")).to_have_class(re.compile("inconclusive"))
-    expect(page.locator(".verdict .because")).to_contain_text("near, but not within the")
+    expect(page.locator(".verdict .because")).to_contain_text("near, but beyond")
     expect(page.locator(".card").first).to_have_class(re.compile("unsure"))
     expect(page.locator(".legend")).to_contain_text("too near to rule out")
     picture(page, "perhaps-light")

@@ -99,16 +99,16 @@ def test_what_is_wrong_with_a_walk_is_said_in_words(page: Page, tmp_path: Path) 
     page.locator("#files").set_input_files(file)
     quality = page.locator("#quality")
     expect(quality).to_have_text(
-        "A poor walk: many frames are the same picture.", timeout=PATIENCE_MS
+        "The walk is of poor quality: many frames are the same picture.", timeout=PATIENCE_MS
     )
-    ask(page, "Cannot say.")
+    ask(page, "Cannot tell.")
     because = page.locator(".verdict .because")
-    expect(because).to_contain_text("Because many frames are the same picture.")
+    expect(because).to_contain_text("Many frames are the same picture.")
     picture(page, "poor-walk")
     page.locator("#subject").fill("Ada")
     page.get_by_role("button", name="Enrol", exact=True).click()
     expect(page.get_by_role("alert")).to_have_text(
-        "The walk is too poor to enrol. Because many frames are the same picture.",
+        "The walk is too poor to enrol. Many frames are the same picture.",
         timeout=PATIENCE_MS,
     )
     take_sample(page, "Ada", "Tuesday")
