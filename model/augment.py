@@ -1,8 +1,8 @@
-"""Changes to a clip that keep the walker: what a camera, a crop or a segmenter might have done.
+"""Augments clips as another camera, crop or segmenter might, without changing who walks.
 
 Every function takes an explicit generator and a clip uint8 `[T, H, W]`. Scale, aspect, shift and
-mirror are one resampling by two small matrices, one for the rows and one for the columns, so their
-cost is two matrix products a clip.
+mirroring are a single resampling by two small matrices, one for rows and one for columns, so they
+cost two matrix products per clip.
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ Clip = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How often and how strongly clips are changed; zeros leave them as they are."""
+    """How often and how strongly clips are changed; zeros, with speed 1, leave them unchanged."""
 
     mirror: float = 0.5
     """Share of clips mirrored. A mirrored walk of view v looks like one of view 180 - v."""
     shift: float = 2.0
-    """Largest shift in rows and columns, pixels of the 64x44 picture."""
+    """Largest shift in rows and in columns, in pixels of the 64x44 picture."""
     scale: float = 0.04
-    """Largest relative change of height, and of width beside it."""
+    """Largest relative change of height, and of width relative to height."""
     erase: float = 0.3
-    """Share of clips from which one box is erased, the same in all frames."""
+    """Share of clips with one box erased, the same in all frames."""
     outline: float = 0.3
-    """Share of clips whose outline is thickened, thinned, frayed or made hard."""
+    """Share of clips whose outline is thickened, thinned, frayed or binarised."""
     speed: float = 1.5
     """Frames are taken up to this many times as far apart as they were recorded."""
     drop: float = 0.3
-    """Share of clips in which single frames are missing."""
+    """Share of clips with single frames missing."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no share, and clips slower than they were recorded."""
+        """Reject values that are no share, and speeds below that of the recording."""
         check_share("sampler.augment", self, "mirror", "scale", "erase", "outline", "drop")
         check_at_least(0, "sampler.augment", self, "shift")
         check_at_least(1, "sampler.augment", self, "speed")
@@ -44,10 +44,10 @@ class AugmentConfig:
 def frame_positions(
     length: int, frames: int, config: AugmentConfig, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Choose which frames of a walk of `length` make a clip: int64 `[frames]`.
+    """Choose which frames of a walk of `length` make up a clip: int64 `[frames]`.
 
-    Frames are consecutive in the walk up to a random speed and random dropped frames, as far as
-    the walk is long enough for them. A walk shorter than the clip is repeated along time.
+    Frames are consecutive except for a random speed and randomly dropped frames, as far as the walk
+    is long enough for these. A walk shorter than the clip is repeated along time.
     """
     speed = generator.uniform(1.0, config.speed) if generator.random() < 0.5 else 1.0
     dropped = generator.integers(1, frames // 4 + 2) if generator.random() < config.drop else 0
@@ -81,14 +81,16 @@ def _resampled(clip: Clip, config: AugmentConfig, generator: np.random.Generator
     columns = _resampling(width, wide, right)
     if generator.random() < config.mirror:
         columns = columns[:, ::-1]
-    # The products are convex sums of grey values, so rounding cannot leave 0..255.
+    # The products are convex combinations of grey values, so rounding stays within 0..255.
     moved: NDArray[np.float32] = rows @ clip.astype(np.float32) @ columns.T
     changed: Clip = np.rint(moved).astype(np.uint8)
     return changed
 
 
 def _resampling(pixels: int, scale: float, shift: float) -> NDArray[np.float32]:
-    """Matrix `[pixels, pixels]` that scales a line about its middle, then shifts it (linear)."""
+    """Build a matrix `[pixels, pixels]` that scales a line about its centre, then shifts it
+    (linear).
+    """
     middle = (pixels - 1) / 2
     seen = (np.arange(pixels) - middle - shift) / scale + middle
     distance = np.abs(seen[:, None] - np.arange(pixels)[None, :])
@@ -120,7 +122,7 @@ def _outlined(clip: Clip, generator: np.random.Generator) -> Clip:
 
 
 def _thickened(clip: Clip) -> Clip:
-    """Grey dilation by the four neighbours of a pixel."""
+    """Dilate grey values over each pixel's four neighbours."""
     thick = clip.copy()
     np.maximum(thick[:, 1:], clip[:, :-1], out=thick[:, 1:])
     np.maximum(thick[:, :-1], clip[:, 1:], out=thick[:, :-1])
@@ -130,7 +132,7 @@ def _thickened(clip: Clip) -> Clip:
 
 
 def _frayed(clip: Clip, generator: np.random.Generator) -> Clip:
-    """Turn a share of the pixels beside the outline over, in every frame others."""
+    """Invert a random share of the pixels beside the outline, different ones in every frame."""
     thin = 255 - _thickened(255 - clip)
     beside = _thickened(clip) - thin > 127
     turned = beside & (generator.random(clip.shape, np.float32) < generator.uniform(0.05, 0.3))

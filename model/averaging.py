@@ -1,7 +1,8 @@
-"""A moving average of a network's weights: what a training exports.
+"""Moving average of a network's weights, which is what a training exports.
 
-Averages of the last few hundred iterations recognise better than any one of them while the learning
-rate is still high, so a training that ends early loses little (Polyak and Juditsky, 1992).
+While the learning rate is still high, an average over the last few hundred iterations recognises
+better than any single iteration, so a training that ends early loses little (Polyak and Juditsky,
+1992).
 """
 
 import torch
@@ -19,7 +20,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
-        """Take the network's weights after `iteration` (counted from 1) in.
+        """Add the network's weights after `iteration` (counted from 1) to the average.
 
         The decay rises from 0 over the first iterations, so that the random start is forgotten.
         """
@@ -31,6 +32,6 @@ class WeightAverage:
                 self.weights[key].copy_(value)
 
     def load(self, weights: Weights) -> None:
-        """Go on from an earlier average."""
+        """Continue from an earlier average."""
         for key, value in weights.items():
             self.weights[key].copy_(value)

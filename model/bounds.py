@@ -1,4 +1,4 @@
-"""Bounds of what people give, so that a wrong one is named before anything runs."""
+"""Range checks for settings and arguments, so that a bad value is reported before anything runs."""
 
 import argparse
 import math
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from model.errors import ConfigError
 
-_MOST_DIGITS = 18  # of a whole number, which then fits into 64 bits
+_MOST_DIGITS = 18  # of a whole number, so that it fits into 64 bits
 
 
 def check_at_least(least: float, where: str, config: object, *keys: str) -> None:
-    """Check that fields, or each number of them where they hold several, are `least` or more.
+    """Check that fields, or each number in those that are tuples, are at least `least`.
 
     Raises:
-        ConfigError: one is not; it is named with `where`, its place in the configuration.
+        ConfigError: one is not; the message names it after `where`, its place in the configuration.
 
     """
     for key in keys:
         value = getattr(config, key)
         numbers = value if isinstance(value, tuple) else (value,)
-        if not all(number >= least for number in numbers):  # so NaN is refused as well
+        if not all(number >= least for number in numbers):  # written so that NaN fails as well
             raise ConfigError(f"{where}.{key}: expected at least {least:g}, got {value}")
 
 
@@ -28,7 +28,7 @@ def check_share(where: str, config: object, *keys: str) -> None:
     """Check that fields are shares.
 
     Raises:
-        ConfigError: one lies outside 0 to 1.
+        ConfigError: one is not between 0 and 1.
 
     """
     for key in keys:
@@ -38,12 +38,7 @@ def check_share(where: str, config: object, *keys: str) -> None:
 
 
 def check_positive(where: str, config: object, *keys: str) -> None:
-    """Check that fields are above zero.
-
-    Raises:
-        ConfigError: one is not.
-
-    """
+    """Check that fields are greater than zero."""
     for key in keys:
         value = getattr(config, key)
         if not value > 0:
@@ -51,7 +46,7 @@ def check_positive(where: str, config: object, *keys: str) -> None:
 
 
 def share(text: str) -> float:
-    """Read an argument that lies between 0 and 1, neither included."""
+    """Parse an argument that lies strictly between 0 and 1."""
     value = _float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text[:40]!r}")
@@ -59,7 +54,7 @@ def share(text: str) -> float:
 
 
 def number(least: float, most: float = math.inf) -> Callable[[str], float]:
-    """Make a reader of an argument that is a finite number from `least` to `most`."""
+    """Return a parser for a finite number from `least` to `most`."""
     told = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
 
     def read(text: str) -> float:
@@ -72,7 +67,7 @@ def number(least: float, most: float = math.inf) -> Callable[[str], float]:
 
 
 def above_zero(text: str) -> float:
-    """Read an argument that is a finite number above 0."""
+    """Parse an argument that is a finite number greater than 0."""
     value = _float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text[:40]!r}")
@@ -80,7 +75,7 @@ def above_zero(text: str) -> float:
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Make a reader of an argument that is a whole number from `least` to `most`."""
+    """Return a parser for a whole number from `least` to `most`."""
     told = f"of {least} or more" if most is None else f"from {least} to {most}"
 
     def read(text: str) -> int:
@@ -93,7 +88,7 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 count = whole(1)
-"""Reads an argument that is a whole number of 1 or more."""
+"""Parses an argument that is a whole number of at least 1."""
 
 
 def _float(text: str) -> float:
@@ -104,10 +99,10 @@ def _float(text: str) -> float:
 
 
 def check_writable(*paths: Path | None) -> None:
-    """See that results can be written at these paths once they are there; leaves what stands there.
+    """Check that results can be written to these paths, leaving any existing files unchanged.
 
     Raises:
-        ConfigError: one cannot be written; its folder is not made.
+        ConfigError: one cannot be written; missing folders are not created.
 
     """
     for path in filter(None, paths):

@@ -1,4 +1,4 @@
-"""Packed caches of walkers and raw datasets: made once, found again by what they were made from."""
+"""Packed caches of walkers and raw datasets, made once and keyed by what they are made from."""
 
 import fcntl
 import hashlib
@@ -27,7 +27,7 @@ from model.silhouettes import PREPROCESSING_ID, SIZES
 from model.walkers import write_packed
 
 BENCHMARK = WalkersConfig(first=9001, subjects=50)
-"""The walkers that models are judged by; no training and no threshold ever sees them."""
+"""The walkers that models are evaluated on; never used for training or for a threshold."""
 
 VALIDATION = WalkersConfig(
     first=8001,
@@ -35,16 +35,16 @@ VALIDATION = WalkersConfig(
     conditions=("nm-01", "nm-02", "nm-05", "bg-01", "cl-01"),
     views=(0, 36, 72, 90, 126, 180),
 )
-"""The walkers that the decision threshold is measured on."""
+"""The walkers on which the decision threshold is measured."""
 
 
 def walkers_dataset(
     config: WalkersConfig, folder: Path, label: str, size: tuple[int, int] = SIZES[0]
 ) -> Dataset:
-    """Open the cache of these walkers under `folder`, and generate it first when it is new.
+    """Open the cache of these walkers under `folder`; generate it first if it does not exist.
 
     Raises:
-        DatasetError: no walk is aligned to such a size.
+        DatasetError: walks cannot be aligned to this size.
 
     """
     path = walkers_cache(config, folder, label, size)
@@ -57,7 +57,7 @@ def walkers_dataset(
 def walkers_cache(
     config: WalkersConfig, folder: Path, label: str, size: tuple[int, int] = SIZES[0]
 ) -> Path:
-    """Say where the cache of these walkers lies: its name holds all that they are made from."""
+    """Return the path of these walkers' cache; its name covers everything they are made from."""
     made_from = f"{json.dumps(plain(config), sort_keys=True)} {PREPROCESSING_ID}"
     if size != SIZES[0]:
         made_from += f" {size}"
@@ -65,11 +65,11 @@ def walkers_cache(
 
 
 def training_dataset(config: DataConfig, size: tuple[int, int], runs: Path) -> Dataset:
-    """Open what a configuration trains on; walkers and raw datasets become packed caches first.
+    """Open a configuration's training data; walkers and raw datasets become packed caches first.
 
     Raises:
-        DatasetError: the folder is no dataset, or its subjects do not fit the partition.
-        ConfigError: the walkers include some that models are judged by.
+        DatasetError: the folder is not a dataset, or its subjects do not fit the partition.
+        ConfigError: the walkers include some that models are evaluated on.
 
     """
     if config.walkers is not None:
@@ -83,10 +83,10 @@ def training_dataset(config: DataConfig, size: tuple[int, int], runs: Path) -> D
 
 
 def packed(path: Path, size: tuple[int, int], runs: Path, layout: str | None = None) -> Dataset:
-    """Open a packed cache, or the one of a raw dataset, which is made in `runs` when it is new.
+    """Open a packed cache, or the cache of a raw dataset, made under `runs` if it does not exist.
 
     Raises:
-        DatasetError: the folder is no dataset, or a packed cache of another size.
+        DatasetError: the folder is not a dataset, or is a packed cache of another size.
 
     """
     if is_packed(path):
@@ -130,7 +130,7 @@ def _generate(config: WalkersConfig, path: Path, size: tuple[int, int]) -> None:
 
 
 def chosen_partition(config: DataConfig) -> Partition | None:
-    """Return what splits a folder's subjects in training and test; None where all of them train."""
+    """Return how a folder's subjects are split into training and test; None if all train."""
     if config.partition is not None:
         return named_partition(config.partition)
     if config.train_subjects is not None:
@@ -144,9 +144,9 @@ def _digest(text: str) -> str:
 
 @contextmanager
 def _one_maker(path: Path) -> Iterator[bool]:
-    """Hold the right to make a cache, and say whether it is there; others wait for their turn.
+    """Hold the lock on making a cache, and yield whether the cache already exists.
 
-    Several trainings of one folder, or the ranks of one training, start at the same moment.
+    Several trainings on one folder, or the ranks of one training, start at the same moment.
     """
     if path.exists():
         yield True
@@ -158,7 +158,7 @@ def _one_maker(path: Path) -> Iterator[bool]:
 
 
 def _check_unseen(walkers: WalkersConfig) -> None:
-    """Refuse to train on benchmark or validation walkers: every later figure would be a lie."""
+    """Refuse to train on benchmark or validation walkers, which would falsify all later figures."""
     for kept in (BENCHMARK, VALIDATION):
         if set(walkers.numbers).intersection(kept.numbers):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""A training's state in one file that can rebuild its network without anything beside it."""
+"""Saves and loads checkpoints: one self-contained file from which a training can be rebuilt."""
 
 import io
 import subprocess
@@ -22,27 +22,27 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that a training needs to go on, and an export to be told apart."""
+    """Everything that a training needs to continue, and that an export needs to be identified."""
 
     config: TrainConfig
     iteration: int
-    """Iterations that are done. It also fixes the batches to come: they depend on it alone."""
+    """Completed iterations; the batches to come depend on this number alone."""
     subjects: tuple[str, ...]
     """Training subjects in the order of their labels."""
     network: Weights
     average: Weights
-    """Moving average of the network's weights; the weights themselves where none is kept."""
+    """Moving average of the network's weights; the weights themselves if none is kept."""
     classifier: Weights
     optimiser: dict[str, Any]
     random_state: Tensor
-    """Torch's generator on the CPU."""
+    """State of torch's CPU generator."""
     commit: str
     """Commit of the code that trained, or "unknown" outside a repository."""
     metrics: dict[str, float] = field(default_factory=dict)
     preprocessing_id: str = PREPROCESSING_ID
 
     def check_preprocessing(self) -> None:
-        """Raise ModelFileError where it was trained on walks that were aligned in another way."""
+        """Raise ModelFileError if it was trained on walks that were aligned differently."""
         if self.preprocessing_id != PREPROCESSING_ID:
             raise ModelFileError(
                 f"expected a checkpoint trained behind preprocessing {PREPROCESSING_ID!r}, got one "
@@ -53,8 +53,8 @@ class Checkpoint:
 def save_checkpoint(checkpoint: Checkpoint, path: Path, *, pieces: bool = False) -> None:
     """Write the checkpoint whole or, with the OSError of a full disk, not at all.
 
-    An interrupted write leaves the older file. With `pieces` no file of it is larger than 16 MiB
-    (`model.pieces`); `load_checkpoint` takes both by the same path.
+    An interrupted write leaves the older file in place. With `pieces`, no file is larger than 16
+    MiB (`model.pieces`); `load_checkpoint` reads either kind from the same path.
     """
     content = {
         **{key: getattr(checkpoint, key) for key in Checkpoint.__dataclass_fields__},
@@ -63,7 +63,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, pieces: bool = False)
         "subjects": list(checkpoint.subjects),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()  # on a full disk torch itself raises what does not say so
+    buffer = io.BytesIO()  # on a full disk, torch itself would raise an error that hides the cause
     torch.save(content, buffer)
     if pieces:
         write_pieces(buffer.getvalue(), path)
@@ -74,23 +74,23 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, pieces: bool = False)
 
 
 def has_checkpoint(path: Path) -> bool:
-    """Whether there is a checkpoint at `path`, in one file or in pieces."""
+    """Return whether there is a checkpoint at `path`, as one file or in pieces."""
     return path.is_file() or in_pieces(path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU; only tensors and plain values are unpacked.
+    """Read a checkpoint onto the CPU; only tensors and plain values are unpickled.
 
     Raises:
-        ModelFileError: the file is not there, is damaged, or is no checkpoint of this program.
-        ConfigError: it was made by a program with other settings.
+        ModelFileError: the file is missing, damaged, or not a checkpoint of this program.
+        ConfigError: it was made by a version of the program with other settings.
 
     """
     source = io.BytesIO(read_pieces(path)) if in_pieces(path) and not path.is_file() else path
     try:
         content = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its parsers meet in a foreign file
-        # Some of them say nothing, as the one at the end of an empty file.
+    except Exception as error:  # torch.load raises whatever its parsers hit in a foreign file
+        # Some of these have no message, such as the one for an empty file.
         said = str(error) or type(error).__name__
         raise ModelFileError(f"expected a checkpoint in {path}, got: {said}") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
@@ -103,8 +103,8 @@ def load_network(path: Path) -> Network:
     """Rebuild the network of a checkpoint, in evaluation mode, on the CPU.
 
     Raises:
-        ModelFileError: see `load_checkpoint`; or its weights do not fit the network, or it was
-            trained behind other preprocessing, because another version of this program made it.
+        ModelFileError: as in `load_checkpoint`; or another version of this program made it, so its
+            weights do not fit the network or its preprocessing differs.
 
     """
     checkpoint = load_checkpoint(path)

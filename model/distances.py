@@ -1,4 +1,4 @@
-"""Euclidean distances between two sets of embeddings; the sets are small enough for a matrix."""
+"""Euclidean distances between two sets of embeddings, small enough for a full matrix."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ Embeddings = NDArray[np.float32]
 
 
 def flat_distances(probes: Embeddings, gallery: Embeddings) -> NDArray[np.float32]:
-    """Distance of flattened embeddings, as the gallery measures it: `[n, L]`, `[m, L]` to `[n, m]`.
+    """Return distances of flattened embeddings, as in the gallery: `[n, L]`, `[m, L]` to `[n, m]`.
 
-    The arithmetic is float64: |a|² + |b|² - 2ab loses the small distances in float32.
+    Computed in float64, since |a|² + |b|² - 2ab loses small distances in float32.
     """
     a, b = probes.astype(np.float64), gallery.astype(np.float64)
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * (a @ b.T)
@@ -18,9 +18,9 @@ def flat_distances(probes: Embeddings, gallery: Embeddings) -> NDArray[np.float3
 
 
 def part_distances(probes: Embeddings, gallery: Embeddings, parts: int) -> NDArray[np.float32]:
-    """Mean over the parts of each part's distance, as OpenGait's evaluator measures it.
+    """Return the mean over parts of each part's distance, as OpenGait's evaluator measures it.
 
-    Both are flattened embeddings `[n, P*D]`; the answer is `[n, m]`.
+    Takes flattened embeddings, `[n, P*D]` and `[m, P*D]`; returns `[n, m]`.
     """
     total = np.zeros((len(probes), len(gallery)), np.float32)
     a, b = (e.reshape(len(e), parts, -1) for e in (probes, gallery))

@@ -1,9 +1,9 @@
-"""Several processes that train as one: `torchrun --nproc-per-node 2 -m metagait train …`.
+"""Data-parallel training: `torchrun --nproc-per-node 2 -m metagait train …`.
 
-Every process computes its rows of the global batch up to the neck. The parts of all rows are then
-gathered, and each process computes neck and losses on the whole batch, so the statistics of the
-neck and the triplets are those of one process. Gradients flow through a process's own rows only;
-their sum over the processes is the gradient of the whole batch.
+Each process computes its own rows of the global batch up to the neck. The parts of all rows are
+then gathered, and each process computes the neck and the losses on the whole batch, so the neck's
+statistics and the triplets are those of a single process. Gradients flow only through a process's
+own rows; their sum over the processes is the gradient of the whole batch.
 """
 
 import os
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from model.errors import ConfigError
 
 _PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others; the first one may be making walkers meanwhile."""
+"""How long a process waits for the others, as the first one may be generating walkers."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """This process among those that train together; by itself unless `joined` says otherwise."""
+    """This process's place among those that train together; by default it is alone."""
 
     rank: int = 0
     world: int = 1
 
     def rows(self, batch: int) -> range:
-        """Which rows of a global batch are this process's.
+        """Return this process's rows of a global batch.
 
         Raises:
             ConfigError: the batch cannot be shared out evenly.
@@ -44,7 +44,7 @@ class Group:
         return range(self.rank * each, (self.rank + 1) * each)
 
     def gathered(self, own: Tensor) -> Tensor:
-        """Rows of all processes in the order of the global batch; only one's own have gradients."""
+        """Return all processes' rows in global batch order; only this process's have gradients."""
         if self.world == 1:
             return own
         rows = [torch.empty_like(own) for _ in range(self.world)]
@@ -53,23 +53,23 @@ class Group:
         return torch.cat(rows)
 
     def add_up(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum the gradients of what each process computed for its own rows."""
+        """Sum gradients that each process computed for its own rows."""
         if self.world > 1:
             self._all_reduce([p.grad for p in parameters if p.grad is not None])
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average the gradients of what every process computed for all rows.
+        """Average gradients that every process computed for all rows.
 
-        They are the same but for rounding, and rounding must not let the copies drift apart.
+        They are equal except for rounding, which must not let the copies drift apart.
         """
         gradients = [p.grad for p in parameters if p.grad is not None]
-        # None of the classifier's where the cross-entropy weighs nothing.
+        # The classifier has no gradients if the cross-entropy has weight 0.
         if self.world > 1 and gradients:
             self._all_reduce(gradients)
             torch._foreach_div_(gradients, float(self.world))
 
     def any(self, here: bool, device: torch.device) -> bool:
-        """Whether it is so in any process."""
+        """Return whether `here` is true in any process."""
         if self.world == 1:
             return here
         flag = torch.tensor([float(here)], device=device)
@@ -78,7 +78,7 @@ class Group:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """Let the first process through, and the others after it."""
+        """Let the first process run the block alone, and the others after it."""
         if self.world > 1 and self.rank:
             dist.barrier()
         yield
@@ -87,7 +87,7 @@ class Group:
 
     @staticmethod
     def _all_reduce(gradients: list[Tensor]) -> None:
-        """Sum in one message instead of one a parameter."""
+        """Sum all gradients in one message instead of one per parameter."""
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         pieces = flat.split([gradient.numel() for gradient in gradients])
@@ -97,7 +97,7 @@ class Group:
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """Join the processes that `torchrun` started; without it this process is alone."""
+    """Join the processes started by `torchrun`; without it, yield a group of one."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Group()

@@ -1,4 +1,4 @@
-"""Training losses (paper, Eq. 9): triplet plus cross-entropy, each part by itself."""
+"""Training losses (paper, Eq. 9): triplet plus cross-entropy, each computed part by part."""
 
 from dataclasses import dataclass
 
@@ -6,23 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The root's slope at zero is infinite; distances of twins are clamped just above it.
+# The square root's slope at zero is infinite, so distances of identical walks are clamped above it.
 _SMALLEST_SQUARE = 1e-12
 
 
 @dataclass(frozen=True)
 class TripletLoss:
-    """The loss and what a training log wants to know about it."""
+    """The triplet loss, with statistics for the training log."""
 
     loss: Tensor
     nonzero_share: Tensor
     """Share of triplets that still violate the margin, 0..1."""
     mean_distance: Tensor
-    """Mean Euclidean distance between embeddings of different walks, a part."""
+    """Mean Euclidean distance between embeddings of different walks, per part."""
 
 
 def pairwise_distances(embedding: Tensor) -> Tensor:
-    """Euclidean distances of all pairs, part by part: `[N, P, D]` to `[P, N, N]`."""
+    """Return the Euclidean distances of all pairs, part by part: `[N, P, D]` to `[P, N, N]`."""
     parts = embedding.transpose(0, 1).float()  # P,N,D
     squares = (parts * parts).sum(dim=2)
     product = parts @ parts.transpose(1, 2)
@@ -31,12 +31,12 @@ def pairwise_distances(embedding: Tensor) -> Tensor:
 
 
 def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.2) -> TripletLoss:
-    """Batch-all triplet loss on Euclidean distance, mean over violating triplets, then parts.
+    """Compute batch-all triplet loss on Euclidean distance, averaged over violations, then parts.
 
     Args:
         embedding: `[N, P, D]`.
         labels: subject of each walk, integer `[N]`.
-        margin: by how much a stranger must be farther than one's own walk.
+        margin: how much farther a stranger's walk must be than one's own.
 
     """
     distances = pairwise_distances(embedding)  # P,N,N
@@ -55,21 +55,21 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.2) -> Trip
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over walks and parts: logits `[N, P, ids]`, labels `[N]`."""
+    """Return the mean cross-entropy over walks and parts: logits `[N, P, ids]`, labels `[N]`."""
     walks, parts, ids = logits.shape
     return F.cross_entropy(logits.reshape(walks * parts, ids), labels.repeat_interleave(parts))
 
 
 def contrastive_loss(embedding: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrastive loss of whole embeddings (Khosla et al., NeurIPS 2020, Eq. 2).
+    """Compute supervised contrastive loss on whole embeddings (Khosla et al., NeurIPS 2020, Eq. 2).
 
-    Not in the paper. The other losses look at one part at a time, the gallery at all of them
-    together; this one learns what the gallery asks.
+    This loss is not in the paper. The others look at one part at a time, but the gallery compares
+    all parts together; this one trains for that comparison.
 
     Args:
         embedding: `[N, P, D]`, every part of length 1.
         labels: subject of each walk, integer `[N]`.
-        temperature: what the cosine similarities are divided by.
+        temperature: divisor of the cosine similarities.
 
     """
     walks = F.normalize(embedding.float().flatten(1), dim=1)  # N,P*D

@@ -1,4 +1,4 @@
-"""Work on many items: in several processes, in their order, and with a bar for who watches."""
+"""Parallel map over many items that keeps their order, and a progress bar."""
 
 import multiprocessing
 from collections import deque
@@ -14,15 +14,15 @@ _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 _AHEAD = 2
-"""Results a process may be ahead of the reader; one can be many megabytes."""
+"""How many results each process may be ahead of the reader; a result can be many megabytes."""
 
 
 def mapped(make: Callable[[_Item], _Made], items: Sequence[_Item], workers: int) -> Iterator[_Made]:
-    """Yield `make(item)` in the order of `items`; with one worker in this very process."""
+    """Yield `make(item)` in the order of `items`; a single worker runs in this very process."""
     if workers == 1:
         yield from map(make, items)
         return
-    # OpenCV's and BLAS's threads do not survive a fork.
+    # The threads of OpenCV and BLAS do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
         waiting: deque[Future[_Made]] = deque()
@@ -36,7 +36,7 @@ def mapped(make: Callable[[_Item], _Made], items: Sequence[_Item], workers: int)
 
 @contextmanager
 def progress_bar(total: int, unit: str) -> Iterator[Callable[[object], None]]:
-    """Show a bar, and yield what advances it by one, whatever it is called with."""
+    """Show a progress bar; yield a function that advances it by one and ignores its argument."""
     with tqdm(total=total, unit=unit) as bar:
 
         def advance(_: object) -> None:

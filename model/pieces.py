@@ -1,10 +1,10 @@
-"""A file in pieces of at most 16 MiB, for places that take no larger ones.
+"""Stores a file as pieces of at most 16 MiB, for places that accept no larger ones.
 
-    checkpoint.pt.pieces.json       what belongs together: name, size and SHA-256 of each piece
-    checkpoint.pt.3f9c20ab.000 …    the pieces; the middle part is the content's own digest
+    checkpoint.pt.pieces.json       the list: name, size and SHA-256 of each piece
+    checkpoint.pt.3f9c20ab.000 …    the pieces; the middle of the name is the content's digest
 
-The pieces of an older content keep their names until the new list stands, so an interrupted write
-leaves the older content whole.
+The pieces of the previous content stay until the new list is in place, so an interrupted write
+leaves the previous content intact.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from model.errors import ModelFileError
 
 LARGEST = 16 * 2**20
-"""Bytes of one piece."""
+"""Maximum size of one piece, in bytes."""
 FORMAT = "metagait-pieces-1"
 
 
@@ -30,7 +30,7 @@ class Piece:
 
 
 def write_pieces(content: bytes, path: Path, largest: int = LARGEST) -> None:
-    """Write `content` beside `path` in pieces, all of them or, with the OSError, none."""
+    """Write `content` beside `path` in pieces: all of them or, with the OSError, none."""
     generation = hashlib.sha256(content).hexdigest()[:8]
     pieces: list[Piece] = []
     new: list[Path] = []
@@ -51,7 +51,7 @@ def write_pieces(content: bytes, path: Path, largest: int = LARGEST) -> None:
 
 
 def write_whole(content: bytes, path: Path) -> None:
-    """Write a file whole or, with the OSError, not at all: what stands there then stays."""
+    """Write a file whole or, with the OSError, not at all; an existing file is then kept."""
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         with unfinished.open("wb") as file:
@@ -67,7 +67,7 @@ def read_pieces(path: Path) -> bytes:
     """Join what `write_pieces` wrote for `path`.
 
     Raises:
-        ModelFileError: the list cannot be read, or a piece is missing or not as it was written.
+        ModelFileError: the list cannot be read, or a piece is missing or was altered.
 
     """
     content = []
@@ -87,12 +87,12 @@ def read_pieces(path: Path) -> bytes:
 
 
 def in_pieces(path: Path) -> bool:
-    """Whether there is a list of pieces for `path`."""
+    """Return whether there is a list of pieces for `path`."""
     return _listing(path).is_file()
 
 
 def remove_pieces(path: Path) -> None:
-    """Remove the list and every piece of `path`, if there are any."""
+    """Remove the list and all pieces of `path`, if there are any."""
     _listing(path).unlink(missing_ok=True)
     _forget(path, kept=set())
 
@@ -103,7 +103,7 @@ def _pieces(path: Path) -> list[Piece]:
         content = json.loads(listing.read_bytes())
         pieces = [Piece(**entry) for entry in content["pieces"]]
         right = content["format"] == FORMAT
-        # A list names its neighbours only: it must not lead to other folders.
+        # A list may only name files beside it, never lead to other folders.
         right = right and all(Path(piece.name).name == piece.name for piece in pieces)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"expected a list of pieces in {listing}, got: {error!r}") from error

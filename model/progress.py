@@ -1,4 +1,4 @@
-"""What a training says of itself: lines for people, a log for plots, scalars for TensorBoard."""
+"""Reports on a training: lines on the console, a log for plots, scalars for TensorBoard."""
 
 import json
 import math
@@ -13,7 +13,7 @@ PROGRESS_EVERY = 20
 
 @dataclass(frozen=True)
 class Figures:
-    """What a progress line says, means over the iterations since the last one."""
+    """The figures of a progress line, averaged over the iterations since the last one."""
 
     loss: float
     triplet: float
@@ -23,18 +23,18 @@ class Figures:
     distance: float
     """Mean Euclidean distance within the batch."""
     contrastive: float = 0.0
-    """0 where the configuration has none."""
+    """0 if the configuration does not use it."""
 
 
 class Progress:
     """Prints and logs a line every `PROGRESS_EVERY` iterations.
 
     Args:
-        iterations: how many the training has.
-        log: JSON lines, one a progress line.
-        done: iterations that are done already; log lines beyond them are dropped.
-        quiet: keep the figures and say nothing, as all but one of several processes should.
-        scalars: folder for TensorBoard's event files; none writes none.
+        iterations: total iterations of the training.
+        log: JSON lines file, with one entry per progress line.
+        done: iterations already completed; log lines beyond them are dropped.
+        quiet: record the figures but print and write nothing, for all but one of several processes.
+        scalars: folder for TensorBoard's event files; None to write none.
 
     """
 
@@ -56,7 +56,7 @@ class Progress:
             _forget_after(done, log)
 
     def add(self, figures: Figures, iteration: int) -> None:
-        """Take the figures of one iteration; `iteration` counts it."""
+        """Add the figures of one iteration; `iteration` counts from 1."""
         self._pending.append(figures)
         if iteration % PROGRESS_EVERY and iteration != self._iterations:
             return
@@ -68,7 +68,7 @@ class Progress:
             self._say(self.latest, iteration, rate)
 
     def close(self) -> None:
-        """Write out what TensorBoard has not got yet."""
+        """Write out what has not reached TensorBoard yet."""
         if self._scalars is not None:
             self._scalars.close()
 
@@ -91,25 +91,25 @@ class Progress:
 
 
 def _open_scalars(folder: Path, done: int) -> Any:
-    """Return TensorBoard's writer, or None and a note where the package is not installed."""
+    """Return TensorBoard's writer, or print a note and return None if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         print("no TensorBoard scalars: expected the package tensorboard (extra `train`)")
         return None
-    # Events beyond the checkpoint are about to be written again.
+    # Events after the checkpoint are about to be written again.
     return SummaryWriter(str(folder), purge_step=done + 1 if done else None)
 
 
 def _forget_after(iteration: int, log: Path) -> None:
-    """Drop log lines beyond the checkpoint: their iterations are about to be done again."""
+    """Drop log lines after the checkpoint, whose iterations are about to be repeated."""
     if log.exists():
         lines = log.read_text().splitlines(keepends=True)
         log.write_text("".join(line for line in lines if _iteration_in(line) <= iteration))
 
 
 def _iteration_in(line: str) -> float:
-    """Read which iteration a line is of; one that a full disk cut short is of none."""
+    """Return the iteration of a log line; infinity if the line was cut short by a full disk."""
     try:
         return int(json.loads(line)["iteration"])
     except ValueError:

@@ -1,8 +1,8 @@
-"""Linear projections of embeddings to fewer numbers, and how they are learned. numpy only.
+"""Learns linear projections that shorten embeddings. Uses numpy only.
 
-`principal_components` keeps where embeddings vary most, and so their distances. `discriminants`
-keeps where people differ and one person does not (Fisher's linear discriminant analysis): other
-views, bags and coats then count for less in a distance.
+`principal_components` keeps the directions in which embeddings vary most, and so their distances.
+`discriminants` keeps those in which people differ and one person does not (Fisher's linear
+discriminant analysis), so that other views, bags and coats count for less in a distance.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from model.errors import ExportError
 Embeddings = NDArray[np.float32]
 
 SHRINKAGE = 40.0
-"""Ridge of the scatter within people, in units of its mean: little of it is known for sure."""
+"""Ridge on the within-subject scatter, in units of its mean; little of it is known for sure."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Projection:
     rows: Embeddings
     offset: Embeddings
     unit: bool = False
-    """Bring the result to length 1."""
+    """Whether to scale the result to length 1."""
 
     def __call__(self, embeddings: Embeddings) -> Embeddings:
-        """`[N, P*D]` to `[N, K]`."""
+        """Project `[N, P*D]` to `[N, K]`."""
         projected = ((embeddings - self.offset) @ self.rows.T).astype(np.float32)
         if not self.unit:
             return projected
@@ -36,7 +36,7 @@ class Projection:
         return unit
 
     def kept_energy(self, embeddings: Embeddings) -> float:
-        """Share of the squared distances from the mean that the projection keeps."""
+        """Return the share of squared distances from the mean that the projection keeps."""
         centred = (embeddings - embeddings.mean(axis=0)).astype(np.float64)
         return float(((centred @ self.rows.T) ** 2).sum() / (centred**2).sum())
 
@@ -45,7 +45,8 @@ def principal_components(embeddings: Embeddings, dimensions: int) -> Projection:
     """Learn the subspace in which the embeddings `[N, P*D]` vary most.
 
     Raises:
-        ExportError: fewer embeddings, or numbers in each, than dimensions.
+        ExportError: there are not more embeddings than dimensions, embeddings are shorter than
+            that, or they span fewer dimensions.
 
     """
     count, length = embeddings.shape
@@ -56,7 +57,7 @@ def principal_components(embeddings: Embeddings, dimensions: int) -> Projection:
         )
     offset = embeddings.mean(axis=0).astype(np.float32)
     centred = (embeddings - offset).astype(np.float64)
-    # The smaller of the two products has the same values, and gives the vectors of the other.
+    # The smaller of the two products has the same eigenvalues, and yields the other's eigenvectors.
     wide = count < length
     values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     if values[-dimensions] <= 1e-9 * values[-1]:
@@ -72,20 +73,20 @@ def discriminants(
     dimensions: int,
     shrinkage: float = SHRINKAGE,
 ) -> Projection:
-    """Learn the directions in which subjects differ most beside what one subject varies.
+    """Learn the directions in which subjects differ most compared with how much one subject varies.
 
-    Generalised eigenvectors of the scatter of the subjects' means against that of embeddings
-    around them, which is shrunk towards a sphere. Results have length 1: what is left of a walk's
-    length says how typical it is, not whose it is.
+    These are the generalised eigenvectors of the scatter of the subjects' means against the scatter
+    of embeddings around them, which is shrunk towards a sphere. Results have length 1: the length
+    of a projected walk says how typical it is, not whose it is.
 
     Args:
         embeddings: float32 `[N, P*D]`.
-        subjects: whose each of them is, `[N]`.
+        subjects: the subject of each, `[N]`.
         dimensions: fewer than there are subjects.
         shrinkage: ridge in units of the mean variance within subjects.
 
     Raises:
-        ExportError: too few subjects, or nobody with two embeddings.
+        ExportError: there are too few subjects, or none has two embeddings.
 
     """
     labels, counts = np.unique(subjects, return_inverse=True, return_counts=True)[1:]

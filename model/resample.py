@@ -1,9 +1,9 @@
-"""Area resampling as a matrix product: any length to a fixed one, and back.
+"""Area resampling as a matrix product: from any length to a fixed one, and back.
 
-The paper's calibration networks have weights as long as the walk (W_t of 3×T) or as the picture.
-Walks have any length, so those dimensions are first averaged into a fixed number of bins. Each bin
-covers an equal share of the axis and takes from each step the part of it that lies inside. Steps
-beyond a walk's own length lie in no bin, which is what keeps ragged batches exact.
+The weights of the paper's calibration networks are as long as the walk (W_t is 3×T) or as large as
+the picture. Walks vary in length, so those dimensions are first averaged into a fixed number of
+bins. Each bin covers an equal share of the axis, and takes from each step the part that lies inside
+the bin. Steps beyond a walk's own length lie in no bin, which keeps ragged batches exact.
 """
 
 import torch
@@ -11,22 +11,22 @@ from torch import Tensor
 
 
 def valid_steps(lengths: Tensor, steps: int) -> Tensor:
-    """Which of `steps` lie within each walk's length `[N]`: 1 or 0, float `[N, steps]`."""
+    """Mark which of `steps` lie within each walk's length `[N]`: 1 or 0, float `[N, steps]`."""
     positions = torch.arange(steps, device=lengths.device)
     return (positions[None] < lengths[:, None]).to(lengths.dtype)
 
 
 def overlaps(lengths: Tensor, steps: int, bins: int) -> Tensor:
-    """How much of each step lies in each bin.
+    """Return how much of each step lies in each bin.
 
     Args:
         lengths: valid steps of each walk, float `[N]`, each at least 1.
-        steps: columns of the answer, the padded length.
-        bins: rows of the answer.
+        steps: columns of the result, the padded length.
+        bins: rows of the result.
 
     Returns:
-        Float `[N, bins, steps]`. A valid column sums to 1 and carries bins back to steps; rows
-        divided by `length / bins` carry steps to bins.
+        Float `[N, bins, steps]`. Each valid column sums to 1 and maps bins back to steps; rows
+        divided by `length / bins` map steps to bins.
 
     """
     width = (lengths / bins)[:, None, None]  # N,1,1
@@ -38,5 +38,5 @@ def overlaps(lengths: Tensor, steps: int, bins: int) -> Tensor:
 
 
 def fixed_overlaps(steps: int, bins: int) -> Tensor:
-    """`overlaps` for an axis whose length is known when the network is built: `[bins, steps]`."""
+    """Return `overlaps` for an axis whose length is known at construction: `[bins, steps]`."""
     return overlaps(torch.tensor([float(steps)]), steps, bins)[0]

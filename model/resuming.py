@@ -1,4 +1,4 @@
-"""What differs between the configuration of a checkpoint and the one that goes on from it."""
+"""Compares the configuration of a checkpoint with the one that resumes it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,15 +7,15 @@ from model.config import TrainConfig, plain
 from model.errors import ConfigError
 
 _WITHOUT_EFFECT = ("optimiser.weight_decay", "optimiser.meta_rate", "meta_start", "start")
-"""Settings that a training takes at its beginning, or from the checkpoint's optimiser."""
+"""Settings that apply only at the start of a training, or come from the checkpoint's optimiser."""
 _LONGEST = 80
 
 
 def changes(before: TrainConfig, now: TrainConfig) -> str | None:
-    """Say in one line which settings are other ones now; None when they are all the same.
+    """Return one line that lists the changed settings, or None if nothing has changed.
 
     Raises:
-        ConfigError: one of them would have no effect, or the network is another one.
+        ConfigError: a changed setting would have no effect, or the network is different.
 
     """
     if before.network != now.network:
@@ -35,13 +35,13 @@ def changes(before: TrainConfig, now: TrainConfig) -> str | None:
 
 
 def _told(key: str, old: object, new: object) -> str:
-    """Tell both values, where they are short."""
+    """Show old and new value if they are short, else only the key."""
     text = f"{key} {new} (was {old})"
     return text if len(text) <= _LONGEST else key
 
 
 def _settings(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every setting by its name with points in it; a list is one value."""
+    """Yield every setting under its dotted name; a list counts as one value."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _settings(value, f"{where}{key}.")

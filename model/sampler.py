@@ -1,7 +1,7 @@
-"""P subjects x K samples a batch, each batch a function of the seed and the iteration alone.
+"""Draws training batches of P subjects x K samples, from the seed and the iteration alone.
 
-Because batch number i does not depend on the batches before it, a resumed training sees exactly
-the batches it would have seen, and the next batch can be prepared in a thread meanwhile.
+Because a batch does not depend on the batches before it, a resumed training sees exactly the
+batches it would have seen, and the next batch can be prepared in a background thread.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ class SamplerConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        """Refuse batches without a triplet in them."""
+        """Reject batch shapes that contain no triplet."""
         check_at_least(2, "sampler", self, "subjects", "samples")
         check_at_least(1, "sampler", self, "frames")
 
@@ -37,7 +37,7 @@ class SamplerConfig:
 class Batch:
     """Clips uint8 `[P*K, T, H, W]`, their lengths int64 `[P*K]` and labels int64 `[P*K]`.
 
-    Of several processes each has its own share of the rows.
+    In distributed training each process has only its own share of the rows.
     """
 
     silhouettes: NDArray[np.uint8]
@@ -46,7 +46,7 @@ class Batch:
 
 
 class Sampler:
-    """Draws the batches of a dataset; the label of a subject is its place in `dataset.subjects`."""
+    """Draws batches from a dataset; a subject's label is its index in `dataset.subjects`."""
 
     def __init__(
         self, dataset: Dataset, config: SamplerConfig, seed: int, group: Group | None = None
@@ -65,15 +65,15 @@ class Sampler:
             )
 
     def batch(self, iteration: int) -> Batch:
-        """Draw the batch of one iteration, of which only this process's rows are read.
+        """Draw the batch of one iteration, reading only this process's rows.
 
-        A subject with fewer than K samples gives some of them twice, in different clips.
+        A subject with fewer than K samples contributes some of them twice, as different clips.
         """
         generator = np.random.default_rng([self._seed, iteration])
         P, K = self._config.subjects, self._config.samples
         labels = generator.choice(len(self._of_label), P, replace=False)
         samples = [s for label in labels for s in _drawn(self._of_label[label], K, generator)]
-        # One generator a clip: a row is the same whichever process draws it.
+        # One generator per clip, so a row is the same whichever process draws it.
         own = generator.spawn(P * K)
         clips = np.stack([self._clip(samples[row], own[row]) for row in self._rows])
         lengths = np.full(len(clips), self._config.frames, np.int64)
@@ -88,7 +88,7 @@ class Sampler:
 
 
 def prefetched(draw: Callable[[int], Batch], iterations: range) -> Iterator[Batch]:
-    """Yield `draw(i)` for each iteration, drawing the next one in a thread meanwhile."""
+    """Yield `draw(i)` for each iteration, while a thread draws the next one."""
     with ThreadPoolExecutor(1, thread_name_prefix="sampler") as thread:
         ahead = thread.submit(draw, iterations[0]) if iterations else None
         for iteration in iterations:

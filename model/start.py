@@ -1,7 +1,7 @@
-"""Weights to begin a training with, from a checkpoint or from an exported ONNX file.
+"""Initial weights for a training, taken from a checkpoint or an exported ONNX file.
 
-An exported file keeps the names of the parameters, so the weights that ship can be taken further on
-other data without the checkpoint that they came from.
+An exported file keeps the names of the parameters, so the shipped weights can be fine-tuned on
+other data without the checkpoint they came from.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from model.errors import ModelFileError
 from model.manifest import read_model
 from model.networks import Network
 
-# PyTorch's exporter writes initializers of up to so many numbers once where they are equal.
+# PyTorch's exporter writes equal initializers only once if they have at most this many numbers.
 _MOST_MERGED = 1024
 _MERGED = (
     ". An exported file holds small weights that are equal, as before any training, only once: "
@@ -28,12 +28,12 @@ def start_from(path: Path, network: Network) -> None:
     """Load the weights in `path`, a `.pt` checkpoint or an `.onnx` file, into `network`.
 
     Raises:
-        ModelFileError: the file cannot be read, or its weights are not those of such a network.
+        ModelFileError: the file cannot be read, or its weights do not fit this network.
 
     """
     weights = _from_onnx(path) if path.suffix == ".onnx" else load_checkpoint(path).average
     wanted = network.state_dict()
-    # A count of batches steers nothing here, and a file for inference does not hold it.
+    # The batch counters control nothing here, and a file for inference lacks them.
     needed = {key for key in wanted if not key.endswith("num_batches_tracked")}
     wrong = sorted(
         key for key in needed if key not in weights or weights[key].shape != wanted[key].shape
@@ -56,5 +56,5 @@ def _from_onnx(path: Path) -> Weights:
         return {i.name: torch.tensor(numpy_helper.to_array(i)) for i in graph.initializer}
     except ModelFileError:
         raise
-    except Exception as error:  # onnx.load raises whatever its parsers meet in a foreign file
+    except Exception as error:  # onnx.load raises whatever its parsers hit in a foreign file
         raise ModelFileError(f"expected an ONNX model in {path}, got: {error}") from error

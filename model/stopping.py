@@ -1,4 +1,4 @@
-"""Ending a training between two iterations, so that it leaves a checkpoint behind."""
+"""Stops a training between two iterations, so that it leaves a checkpoint behind."""
 
 import signal
 import threading
@@ -9,10 +9,10 @@ from types import FrameType
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Turn SIGTERM and Ctrl-C into an event that is looked at between iterations.
+    """Turn SIGTERM and Ctrl-C into an event that is checked between iterations.
 
-    A second signal acts as it always does. Outside the main thread nothing is changed: only the
-    main thread may set handlers.
+    A second signal has its usual effect. Outside the main thread nothing is changed, since only the
+    main thread may set signal handlers.
     """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():

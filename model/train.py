@@ -1,11 +1,12 @@
-"""`metagait train`: a visible loop from a configuration to a checkpoint.
+"""`metagait train`: the training loop, from a configuration to a checkpoint.
 
     metagait train model/configs/demo.yaml --resume
     torchrun --nproc-per-node 2 -m metagait train model/configs/walkers-gpu.yaml
 
-On a CUDA device when there is one. The state is written every so many iterations, at SIGTERM, at
-Ctrl-C and when the time of `--minutes` is up; `--resume` goes on from there and gives the bits that
-an uninterrupted training on the same machine and number of threads would have given.
+Training runs on a CUDA device if there is one. The state is saved every `checkpoint_every`
+iterations, and on SIGTERM, on Ctrl-C and when `--minutes` is up. `--resume` continues from there,
+and gives the same bits that an uninterrupted training on the same machine with the same number of
+threads would have given.
 """
 
 import argparse
@@ -34,7 +35,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a training is run here; nothing of it changes what is learned."""
+    """How a training is run on this machine; none of it changes what is learned."""
 
     resume: bool = False
     pieces: bool = False
@@ -42,20 +43,20 @@ class Conduct:
     scalars: bool = False
     """Write TensorBoard's event files beside the log."""
     deadline: float = math.inf
-    """`time.monotonic()` at which to stop as at a signal."""
+    """`time.monotonic()` value at which to stop as on a signal."""
     group: Group = field(default_factory=Group)
 
 
 def train(
     config: TrainConfig, dataset: Dataset, output: Path, conduct: Conduct | None = None
 ) -> bool:
-    """Train until the configuration's last iteration; return False when it was ended before.
+    """Train up to the configuration's last iteration; return False if stopped before it.
 
     Raises:
-        ConfigError: `output` already holds a training and `conduct` does not resume it, or one of
-            another configuration.
+        ConfigError: `output` already contains a training and `conduct` does not resume it, or it
+            belongs to another configuration.
         DatasetError: the dataset has too few subjects for a batch.
-        TrainingError: the loss is no number any more; the last checkpoint stays.
+        TrainingError: the loss is no longer finite; the last checkpoint is kept.
 
     """
     conduct = conduct or Conduct()
@@ -123,7 +124,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train; 130 when a signal or `--minutes` ended it before its last iteration."""
+    """Train; return 130 if a signal or `--minutes` stopped it before its last iteration."""
     deadline = deadline_in(arguments.minutes)
     config = load_config(arguments.config)
     if arguments.iterations is not None:
@@ -149,12 +150,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def deadline_in(minutes: float | None) -> float:
-    """Return the `time.monotonic()` that is so far ahead; none is never."""
+    """Return the `time.monotonic()` value that many minutes ahead; infinity for None."""
     return math.inf if minutes is None else time.monotonic() + 60 * minutes
 
 
 def _begun(config: TrainConfig, dataset: Dataset, path: Path, conduct: Conduct) -> Training:
-    """Build the training, from its checkpoint, from other weights, or from scratch."""
+    """Create the training from its checkpoint, from other weights, or from scratch."""
     found = has_checkpoint(path)
     if found and not conduct.resume:
         raise ConfigError(f"expected a new output folder or --resume, got {path}, which exists")

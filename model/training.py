@@ -1,4 +1,4 @@
-"""The parts of a training that learn, one step of it, and how they are saved and brought back."""
+"""The state of a training run: one optimisation step, saving and resuming."""
 
 import math
 from contextlib import AbstractContextManager
@@ -25,10 +25,10 @@ from model.start import start_from
 
 
 class Training:
-    """Network, classifier and optimiser of a configuration, on the device that there is.
+    """Network, classifier and optimiser of a configuration, on the available device.
 
-    `group` is this process among those that train together: it computes its rows of each batch,
-    and every process ends a step with the same weights.
+    `group` is this process's place among those that train together: it computes its own rows of
+    each batch, and every process ends a step with the same weights.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Training:
         self._forward_parts = torch.compile(forward) if config.compile else forward
 
     def begin_from(self, path: Path) -> None:
-        """Begin with the weights in `path`, see `start_from`."""
+        """Begin with the weights in `path`; see `start_from`."""
         start_from(path, self.network)
         self.average.load(self.network.state_dict())
 
@@ -61,7 +61,7 @@ class Training:
         """Learn from one batch (paper, Eq. 9), of which `batch` holds this process's rows.
 
         Raises:
-            TrainingError: the loss is no finite number; nothing was learned from the batch.
+            TrainingError: the loss is not finite; nothing was learned from the batch.
 
         """
         rate = self.config.optimiser.rate(self.iteration, self.config.iterations)
@@ -69,7 +69,8 @@ class Training:
             options["lr"] = rate * options.get("factor", 1.0)
         loss, figures = self._loss(batch)
         if not math.isfinite(figures.loss):
-            # One such step makes every weight NaN for good, and the next checkpoint would keep it.
+            # One such step would make every weight NaN for good, and the next checkpoint would save
+            # that.
             raise TrainingError(
                 f"expected a finite loss in iteration {self.iteration + 1}, got {figures.loss}: "
                 "go on from the last checkpoint with a lower learning rate, or in float32"
@@ -86,7 +87,7 @@ class Training:
         return figures
 
     def save(self, path: Path, figures: Figures | None, *, pieces: bool = False) -> None:
-        """Write a checkpoint; of several processes only the first one does."""
+        """Write a checkpoint; in distributed training only the first process does."""
         if self.group.rank:
             return
         checkpoint = Checkpoint(
@@ -104,16 +105,16 @@ class Training:
         save_checkpoint(checkpoint, path, pieces=pieces)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on where a checkpoint stopped, and say which settings are other ones now.
+        """Restore the state of a checkpoint, and print which settings have changed since.
 
         Raises:
-            ConfigError: it is of another network or other subjects, or a setting differs that
-                would have no effect any more.
-            ModelFileError: it was trained behind other preprocessing.
+            ConfigError: it is for another network or other subjects, or a changed setting could no
+                longer have an effect.
+            ModelFileError: it was trained with different preprocessing.
 
         """
         checkpoint.check_preprocessing()
-        if self.config.start is None:  # what it began with stays true, said again or not
+        if self.config.start is None:  # its starting point is history, whether repeated here or not
             self.config = replace(self.config, start=checkpoint.config.start)
         changed = changes(checkpoint.config, self.config)
         if checkpoint.subjects != self.subjects:
@@ -147,8 +148,8 @@ class Training:
         )
         with self._precision():
             own = self._forward_parts(silhouettes, lengths)
-        # From here on every process works on the whole batch: the neck's statistics and the
-        # triplets are those of one process.
+        # From here on every process works on the whole batch, so that the neck's statistics and the
+        # triplets are those of a single process.
         embedding = self.network.neck(self.group.gathered(own.float()))
         labels = self.group.gathered(labels)
         triplet = triplet_loss(embedding, labels, self.config.loss.margin)
@@ -174,14 +175,14 @@ class Training:
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Say whether to compute in bfloat16: "auto" does where the hardware has it.
+    """Return whether to compute in bfloat16; "auto" does if the hardware supports it.
 
-    It has the range of float32, so no loss is scaled; float16, which would need that, is not used.
+    bfloat16 has the range of float32, so the loss needs no scaling. float16 would, and is not used.
     """
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older versions cannot tell; float32 is then the safe answer.
+    # Older versions of torch cannot tell; float32 is then the safe answer.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
