@@ -1,6 +1,7 @@
-"""Remembers people: subjects, their samples, and who is nearest to a probe.
+"""The gallery: stores enrolled subjects and their samples, and finds the nearest ones to a probe.
 
-Everything another room needs is here; the modules behind this door may change.
+This is the package's public interface. Other packages import only from here; the modules behind it
+may change at any time.
 """
 
 from gallery.calibration import Calibration

@@ -1,6 +1,7 @@
-"""The master key that a store is encrypted under, which it knows by a fingerprint only.
+"""Check the master key that a store is encrypted under; the store knows only its fingerprint.
 
-So a wrong key is told at the start and not by the first subject.
+The check runs when the store is opened, so a wrong key is reported then, not by the first subject
+that cannot be decrypted.
 """
 
 from sqlalchemy import Connection, insert, select
@@ -12,12 +13,13 @@ from gallery.schema import master_keys
 
 
 def check_master_key(connection: Connection, *, adopt: bool = False) -> None:
-    """Compare the connection's master key with the one that the store was encrypted under.
+    """Compare the connection's master key with the one that the store is encrypted under.
 
-    With `adopt`, a store that knows none takes it over; the caller's transaction writes then.
+    With `adopt`, a store that has no key yet adopts this one; the caller's transaction must be a
+    writing one then.
 
     Raises:
-        WrongMasterKey: the store demands another one, or one at all.
+        WrongMasterKey: the store requires a different key, or requires one and none was given.
 
     """
     master = vault_of(connection).master
@@ -37,13 +39,13 @@ def check_master_key(connection: Connection, *, adopt: bool = False) -> None:
 
 
 def check_master_key_of_now(connection: Connection) -> None:
-    """Refuse to go on with a master key that the store has no more.
+    """Refuse to continue with a master key that the store no longer uses.
 
-    Another process may have changed it since this one opened the store. What is sealed under the
-    one before nothing opens again, and what is sealed under the new one looks damaged here.
+    Another process may have rotated the key since this one opened the store. Data sealed under the
+    old key could never be opened again, and data sealed under the new key looks damaged here.
 
     Raises:
-        StoreUnavailable: it was changed.
+        StoreUnavailable: the key was changed.
 
     """
     try:
@@ -53,6 +55,6 @@ def check_master_key_of_now(connection: Connection) -> None:
 
 
 def is_adopted(connection: Connection) -> bool:
-    """Tell whether a given master key is noted in the store already."""
+    """Tell whether the given master key is already recorded in the store; true without a key."""
     master = vault_of(connection).master
     return master is None or connection.scalar(select(master_keys.c.fingerprint)) is not None

@@ -1,8 +1,8 @@
-"""Who did what: an append-only log of each gallery, each row holding the hash of the one before.
+"""The audit log: who did what in each gallery, append-only, each row hashing the row before it.
 
-A row names the subject by its random token. While the subject is enrolled, whoever runs the
-gallery can tell whose token it is; once it is erased, nobody can, and the log stays as it was
-written. A row holds counts and words, never a distance or anything made from a walk.
+A row names the subject by its random token. As long as the subject is enrolled, the operator of the
+gallery can map the token to it; once it is erased nobody can, and the log stays as written. A row
+holds counts and words, never a distance or anything derived from a walk.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from gallery.generations import now
 from gallery.schema import audit, galleries
 
 LOCAL = "local"
-"""The actor of a command line on the machine itself."""
+"""The actor for command lines on the machine itself."""
 ACTOR_MAX_CHARACTERS = 128
 _PAGE = 1000
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one row of the log says, before it has its place in the chain."""
+    """The content of a log row before it gets its place in the chain."""
 
     action: str
     """`enrol`, `identify`, `verify`, `erase`, `rebuild`, `rollback`, `drop`, `calibrate`, …"""
@@ -34,14 +34,14 @@ class Entry:
     actor: str = LOCAL
     """The id of an API key, or `local`."""
     generation: int = 0
-    """Which embeddings answered or were written."""
+    """The generation whose embeddings answered or were written."""
     subject: str | None = None
-    """The token of the subject, never its id."""
+    """The subject's token, never its id."""
     counts: Mapping[str, int] = field(default_factory=dict)
     at: str = field(default_factory=now)
 
 
-# Built once, because every search is noted. The last row is read for an update, as `lock` does it.
+# Built once, as every search writes to the log. The last row is selected FOR UPDATE, as in `lock`.
 _OF_GALLERY = galleries.c.id == bindparam("of_gallery")
 _LAST = (
     select(galleries.c.audit_number, galleries.c.audit_hash).where(_OF_GALLERY).with_for_update()
@@ -55,16 +55,16 @@ _ADVANCE = (
 
 @dataclass(frozen=True)
 class Verified:
-    """A log whose chain is whole, up to its last row."""
+    """The result for a log whose chain is intact up to its last row."""
 
     gallery: str
     rows: int
     head: str
-    """Hash of the last row: kept elsewhere, it proves later that nothing before it was altered."""
+    """Hash of the last row. Kept elsewhere, it later proves that no earlier row was altered."""
 
 
 def append(connection: Connection, gallery: int, entries: Sequence[Entry]) -> None:
-    """Write entries at the end of a gallery's log, inside the caller's writing transaction."""
+    """Append entries to a gallery's log, inside the caller's writing transaction."""
     if not entries:
         return
     last = connection.execute(_LAST, {"of_gallery": gallery}).one()
@@ -82,13 +82,14 @@ def verify(connection: Connection, name: str) -> Verified:
     """Follow the chain of a gallery's log from its first row to its last.
 
     Raises:
-        AuditBroken: a row was altered, removed, added or moved; says which is the first.
+        AuditBroken: a row was altered, removed, added or moved; the message names the first such
+            row.
 
     """
     known = select(galleries).where(galleries.c.name == name)
     gallery = connection.execute(known).one()
     number, previous = 0, ""
-    # Closed also where a broken row ends it: a cursor of the server must not outlive the reading.
+    # Close the cursor even if a broken row raises: a server-side cursor must not stay open.
     with closing(_rows(connection, gallery.id)) as rows:
         for row in rows:
             number += 1
@@ -116,13 +117,13 @@ def verify(connection: Connection, name: str) -> Verified:
 
 
 def hash_at(connection: Connection, name: str, number: int) -> str | None:
-    """Read the hash of one row of a gallery's log; None when there is no such row."""
+    """Return the hash of one row of a gallery's log; None if there is no such row."""
     query = select(audit.c.hash).join(galleries, galleries.c.id == audit.c.gallery)
     return connection.scalar(query.where(galleries.c.name == name, audit.c.number == number))
 
 
 def export(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
-    """Read a gallery's log row by row, oldest first, as JSON can hold it."""
+    """Yield the rows of a gallery's log, oldest first, as JSON-serialisable dicts."""
     gallery = connection.execute(
         select(galleries.c.id).where(galleries.c.name == name)
     ).scalar_one()
@@ -145,6 +146,6 @@ def _values(gallery: int, number: int, entry: Entry, previous: str) -> dict[str,
 
 
 def _hash(values: Mapping[str, Any]) -> str:
-    """Hash everything that a row says, the hash of the row before it included."""
+    """Hash all columns of a row, including the hash of the row before it."""
     said = [values[column.name] for column in audit.columns if column.name != "hash"]
     return hashlib.sha256(json.dumps(said, ensure_ascii=True).encode()).hexdigest()

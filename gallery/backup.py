@@ -1,9 +1,10 @@
-"""A whole store in one file: taken while the service runs, checked by hashes, restored anywhere.
+"""Back up a whole store to one file while the service runs, check the file, and restore it.
 
-The archive is a compressed tar of the tables as JSON lines, in pieces of a few megabytes, and last
-a manifest with the SHA-256 of each piece. All is read in one transaction, so it is the store of one
-moment. SQLite and PostgreSQL write the same archive and restore each other's. What is encrypted
-stays so: a restored store demands the master key that it was encrypted under.
+The archive is a compressed tar of the tables as JSON lines, in pieces of a few megabytes, followed
+by a manifest with the SHA-256 of each piece. Everything is read in one transaction, so the backup
+is the store at a single moment. SQLite and PostgreSQL write the same format and can restore each
+other's archives. Encrypted data stays encrypted: a restored store requires the master key that it
+was encrypted under.
 """
 
 import base64
@@ -49,27 +50,27 @@ _MANIFEST = "manifest.json"
 _VERSIONS = "alembic_version"
 _PIECE_BYTES = 4 * 1024 * 1024
 _ROWS = 200
-_HERE, _WITHOUT_REPLACING = -100, 1  # AT_FDCWD and RENAME_NOREPLACE of Linux' rename(2)
+_HERE, _WITHOUT_REPLACING = -100, 1  # AT_FDCWD and RENAME_NOREPLACE, from Linux' rename(2)
 
 
 @dataclass
 class Manifest:
-    """What an archive holds: written last, so that one that was cut short has none."""
+    """The contents of an archive; written last, so that a truncated archive has none."""
 
     format: str
     schema: str
     created_at: str
     tables: dict[str, int] = field(default_factory=dict)
-    """Rows of each table."""
+    """Row count of each table."""
     pieces: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each piece."""
 
 
 def back_up(database: Database, path: Path) -> Manifest:
-    """Write the whole store to a new file, for its owner alone.
+    """Write the whole store to a new file that only its owner can read.
 
     Raises:
-        BackupError: the file is there already, or cannot be written.
+        BackupError: the file already exists, or cannot be written.
         StoreUnavailable: the database cannot be read.
 
     """
@@ -77,7 +78,7 @@ def back_up(database: Database, path: Path) -> Manifest:
     try:
         if path.exists():
             raise BackupError(f"expected to make the new file {path}, got one there already")
-        # A new file with a name that nobody knows: one that is there may be somebody else's.
+        # Write under an unpredictable new name: an existing file might belong to somebody else.
         descriptor, name = mkstemp(".partial", f"{path.name}.", path.parent)
         partial = Path(name)
         with os.fdopen(descriptor, "wb") as file:
@@ -100,11 +101,11 @@ def back_up(database: Database, path: Path) -> Manifest:
 
 
 def _rename_to_new(old: Path, new: Path) -> None:
-    """Rename with Linux' renameat2, which Python has no function for: os.rename replaces.
+    """Rename without replacing, by Linux' renameat2; Python has only os.rename, which replaces.
 
     Raises:
         FileExistsError: the new name is taken.
-        OSError: the file system has no such renaming, as NFS.
+        OSError: the file system does not support this kind of rename, for instance NFS.
 
     """
     renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -119,14 +120,15 @@ def _name(
     rename_to_new: Callable[[Path, Path], None] = _rename_to_new,
     link: Callable[[Path, Path], None] = os.link,
 ) -> None:
-    """Give a finished file its name, unless anybody took it meanwhile.
+    """Give the finished file its final name, unless that name was taken in the meantime.
 
-    In one step, so that whoever is killed has made a whole backup of that name or none: renamed,
-    or linked as on NFS. Where a file system has neither, as on some sticks and shares, an empty
-    file takes the name first, and would be all that is left of a kill between the two steps.
+    This is a single step, so that being killed leaves either a whole backup of that name or none: a
+    rename, or a hard link (as on NFS). Some USB sticks and network shares support neither; there an
+    empty file reserves the name first, and a kill between the two steps leaves just this empty
+    file.
 
     Raises:
-        FileExistsError: somebody did.
+        FileExistsError: the name was taken.
 
     """
     for name in (rename_to_new, link):
@@ -145,7 +147,7 @@ def check(path: Path) -> Manifest:
     """Read an archive to its end and compare every piece with the manifest.
 
     Raises:
-        BackupError: it is damaged, cut short, none, or of a newer version.
+        BackupError: it is damaged, truncated, not a backup, or from a newer version.
 
     """
     with _opened(path) as archive:
@@ -165,14 +167,15 @@ def check(path: Path) -> Manifest:
 
 
 def restore(path: Path, database: Database, *, takes_over: bool = False) -> Manifest:
-    """Fill an empty database from an archive, whole or not at all, and check what came of it.
+    """Fill an empty database from an archive, all or nothing, and verify the result.
 
-    With `takes_over` it goes on in the place of the store that the archive was taken of, with what
-    an index keeps outside for that one; else it is another store, and both may go on.
+    With `takes_over`, the restored store replaces the one that was backed up, including the data
+    that an external index keeps for it. Otherwise it is a new store, and both may be used from then
+    on.
 
     Raises:
-        BackupError: the archive is damaged or of a newer version, or the database is not empty.
-        AuditBroken: an audit log was damaged before it was backed up.
+        BackupError: the archive is damaged or from a newer version, or the database is not empty.
+        AuditBroken: an audit log was already damaged when it was backed up.
 
     """
     manifest = check(path)
@@ -234,7 +237,7 @@ def _read_all(connection: Connection, path: Path, manifest: Manifest) -> None:
             f"expected the tables {sorted(tables)} in {path}, got {sorted(manifest.tables)}"
         )
     for table in tables.values():
-        connection.execute(delete(table))  # what a migration put there is in the archive as well
+        connection.execute(delete(table))  # rows made by a migration are in the archive too
     with _opened(path) as archive:
         for name, data in _members(archive):
             if name != _MANIFEST:
@@ -254,7 +257,7 @@ def _check_count(connection: Connection, table: Table, expected: int) -> None:
 
 
 def _go_on_numbering(connection: Connection, table: Table) -> None:
-    """Let PostgreSQL number new rows after those that came with numbers; SQLite does by itself."""
+    """Advance PostgreSQL's sequences beyond the restored ids; SQLite does this by itself."""
     if connection.dialect.name != "postgresql":
         return
     for column in table.primary_key:
@@ -270,7 +273,7 @@ def _check_logs(connection: Connection) -> None:
 
 
 def _tables(connection: Connection) -> list[Table]:
-    """Every table of the store as it is, each after those that it refers to."""
+    """Return every table of the store as it exists, each after the tables that it refers to."""
     metadata = MetaData()
     metadata.reflect(connection)
     return [table for table in metadata.sorted_tables if table.name != _VERSIONS]

@@ -1,8 +1,8 @@
-"""A threshold that a gallery has earned: measured with its own samples, kept with its generation.
+"""Measure a decision threshold with the gallery's own samples, and keep it with its generation.
 
-How often a stranger would be named is measured by searching for every subject in the gallery of all
-the others. Walks of one person are alike, so a subject counts as one independent search, and an
-FPIR is promised only where there are at least 3 / FPIR subjects (rule of three).
+To measure how often a stranger would be named, every subject is searched for in the gallery of all
+the others. Walks of one person resemble each other, so a subject counts as one independent search,
+and an FPIR is promised only if there are at least 3 / FPIR subjects (rule of three).
 """
 
 import json
@@ -28,48 +28,49 @@ from gallery.settings import read_settings
 from gallery.store import Store
 
 CALIBRATED = "calibrated"
-# Between the threshold and the one for so many times the target an answer is inconclusive.
+# Distances from the threshold up to the threshold for this multiple of the target are inconclusive.
 _BAND = 3
 _MOST_FPIR = 0.5
-# With so many times the subjects it was measured with, a threshold promises nothing any more.
+# Once the gallery has this many times the subjects it was measured with, a threshold is void.
 _OUTGROWN = 1.5
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Thresholds of a generation, and what was measured with them."""
+    """Thresholds of a generation, and the rates that were measured with them."""
 
     created_at: str
     target_fpir: float
     threshold: float
-    """At or below it a candidate is a match."""
+    """A candidate at this distance or nearer is a match."""
     threshold_interval: Interval
     inconclusive_to: float
-    """Above the threshold and up to here it is inconclusive: the threshold at 3 × the target."""
+    """Beyond the threshold and up to here it is inconclusive: the threshold at 3 × the target."""
     fpir: float
-    """Share of the non-mated searches that were nearer than the threshold."""
+    """Share of the non-mated searches whose nearest subject was at or below the threshold."""
     fpir_interval: Interval
     fnir: float | None
-    """Share of the mated searches that missed; None where no subject has two samples."""
+    """Share of the mated searches that missed; None if no subject has two samples."""
     fnir_interval: Interval | None
     subjects: int
     samples: int
     independent_searches: int
-    """Subjects that were searched for in the gallery of the others."""
+    """Number of subjects that were searched for in the gallery of the others."""
     nonmated_searches: int
     mated_searches: int
     aggregation: str
 
     def holds_for(self, subjects: int, aggregation: str) -> bool:
-        """Tell whether a gallery of so many subjects may still rely on it."""
+        """Tell whether it is still valid for a gallery of this size and aggregation."""
         return aggregation == self.aggregation and subjects <= _OUTGROWN * self.subjects
 
 
 def calibrate(store: Store, target_fpir: float, actor: str = LOCAL) -> Calibration:
-    """Measure the live generation, and keep the result with it in the place of an earlier one.
+    """Calibrate the live generation, and store the result in place of an earlier one.
 
     Raises:
-        CalibrationRefused: the target is no rate, or the gallery has too few subjects for it.
+        CalibrationRefused: the target is not a valid rate, the gallery has too few subjects for it,
+            or another generation went live meanwhile.
 
     """
     searches_needed(target_fpir)
@@ -92,7 +93,7 @@ def calibrate(store: Store, target_fpir: float, actor: str = LOCAL) -> Calibrati
             "body": json.dumps(asdict(measured)),
         }
         connection.execute(insert(calibrations).values(row))
-        # A numbered change, so that every process looks again before its next answer.
+        # Recorded as a numbered change, so that every process re-reads it before its next answer.
         record(connection, store.gallery_id, CALIBRATED, [])
         entry = Entry("calibrate", "done", actor, head.generation)
         append(connection, store.gallery_id, [entry])
@@ -100,7 +101,7 @@ def calibrate(store: Store, target_fpir: float, actor: str = LOCAL) -> Calibrati
 
 
 def measure(searches: Searches, target_fpir: float, aggregation: str) -> Calibration:
-    """Work the thresholds and rates out of searches.
+    """Compute thresholds and error rates from a set of searches.
 
     Raises:
         CalibrationRefused: there are too few independent searches for the target.
@@ -140,7 +141,7 @@ def _require_enough(searches: Searches, target_fpir: float) -> None:
     needed, independent = max(searches_needed(target_fpir), 2), searches.independent
     if independent >= needed:
         return
-    if searches.gallery_subjects >= needed:  # however many there are, so many are searched for
+    if searches.gallery_subjects >= needed:  # only a subset is searched for
         raise CalibrationRefused(
             f"expected a target FPIR of {rate_shown(independent):g} or more, which the "
             f"{independent} subjects can show that are searched for at most, got {target_fpir:g}"
@@ -153,7 +154,7 @@ def _require_enough(searches: Searches, target_fpir: float) -> None:
 
 
 def read_calibration(connection: Connection, generation: int) -> Calibration | None:
-    """Read what was measured with a generation; None when nothing was."""
+    """Return the calibration of a generation; None if it was never calibrated."""
     query = select(calibrations.c.body).where(calibrations.c.generation == generation)
     body = connection.scalar(query)
     if body is None:

@@ -1,4 +1,4 @@
-"""From near samples to near subjects."""
+"""Turn the nearest samples, as an index returns them, into the nearest subjects."""
 
 import math
 import sys
@@ -13,20 +13,20 @@ from gallery.following import Chunk, Roll
 from gallery.index import VectorIndex
 from gallery.records import Candidate
 
-# A search that found too few subjects is repeated with so many times more rows.
+# A search that found too few subjects is repeated with this many times more rows.
 _WIDEN = 8
 _NEAREST = 10
 
 
 class Owner(NamedTuple):
-    """Whose sample a row is, and which."""
+    """The subject and the sample that an index row belongs to."""
 
     subject: str
     sample_id: str
 
 
 class Owners:
-    """Whose sample each row of an index is."""
+    """Maps each row of an index to its owner."""
 
     def __init__(self) -> None:
         self._owners: dict[int, Owner] = {}
@@ -43,29 +43,29 @@ class Owners:
 
     @property
     def subjects(self) -> int:
-        """How many different subjects there are."""
+        """Return the number of distinct subjects."""
         return len(self._samples)
 
     def samples_of(self, subject: str) -> int:
-        """How many samples a subject has; 0 for one that is not there."""
+        """Return how many samples a subject has; 0 for an unknown subject."""
         return self._samples[subject]
 
     def add(self, these: Chunk | Roll) -> None:
-        """Take in rows that are not there yet."""
+        """Add rows that are not present yet."""
         pairs = map(Owner, map(sys.intern, these.subjects), these.sample_ids)
         self._owners.update(zip(these.rows.tolist(), pairs, strict=True))
         self._samples.update(these.subjects)
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Forget rows; those that are not there are ignored."""
+        """Remove rows; unknown ones are ignored."""
         for row in rows.tolist():
             owner = self._owners.pop(row, None)
             if owner is not None:
                 self._samples[owner.subject] -= 1
-        self._samples += Counter()  # drops the subjects that have none left
+        self._samples += Counter()  # drops subjects without samples
 
     def clear(self) -> None:
-        """Forget every row."""
+        """Remove every row."""
         self._owners.clear()
         self._samples.clear()
 
@@ -77,11 +77,12 @@ def nearest_subjects(
     limit: int,
     samples_of_a_subject: int = 1,
 ) -> tuple[Candidate, ...]:
-    """Find the `limit` subjects that are nearest to an embedding float32 `[L]`.
+    """Return the `limit` subjects nearest to an embedding float32 `[L]`, nearest first.
 
-    A subject's distance is the mean of those of its `samples_of_a_subject` nearest samples, or of
-    all when it has fewer. The search is widened until no subject that it has not seen whole could
-    be nearer than those found; fewer come back only when the index holds no more.
+    A subject's distance is the mean over its `samples_of_a_subject` nearest samples, or over all of
+    them if it has fewer. The search is widened until no subject whose samples were not all seen
+    could be nearer than those found; fewer than `limit` are returned only if the index holds no
+    more.
     """
     wanted = min(limit, owners.subjects)
     if wanted == 0:
@@ -97,16 +98,16 @@ def nearest_subjects(
 
 
 def finds_any(index: VectorIndex, embedding: NDArray[np.float32], rows: Collection[int]) -> bool:
-    """Tell whether a search by an embedding float32 `[L]` returns any of some rows.
+    """Tell whether a search by an embedding float32 `[L]` returns any of the given rows.
 
-    Their own embedding would be the nearest of all, so a few results are enough to tell.
+    Their own embedding would be the nearest of all, so looking at a few results is enough.
     """
     _squared, found = index.search(embedding, min(len(index), _NEAREST))
     return not set(rows).isdisjoint(found.tolist())
 
 
 class _Near:
-    """What one search tells of each subject: the distances of its nearest samples, in order."""
+    """The subjects found by one search, each with the distances of its nearest samples in order."""
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class _Near:
         self._distances: dict[str, list[float]] = {}
         self._nearest: dict[str, str] = {}
         self._farthest = 0.0
-        # Equal distances are ordered by row, so that the same question has the same answer.
+        # Break ties by row, so that the same question always gets the same answer.
         for place in np.lexsort((rows, squared)):
             subject, sample_id = owners[int(rows[place])]
             self._farthest = math.sqrt(max(0.0, float(squared[place])))
@@ -130,7 +131,7 @@ class _Near:
                 seen.append(self._farthest)
 
     def nearest(self, wanted: int) -> tuple[Candidate, ...]:
-        """The subjects of which enough was seen, nearest first."""
+        """Return up to `wanted` subjects whose distance is final, nearest first."""
         whole = [
             (sum(seen) / len(seen), subject)
             for subject, seen in self._distances.items()
@@ -143,7 +144,7 @@ class _Near:
         )
 
     def rules_out_others(self, distance: float) -> bool:
-        """Tell whether every other subject is at least so far: what is unseen is farther yet."""
+        """Tell whether no other subject can be nearer than `distance`; unseen rows are farther."""
         if len(self._distances) < self._owners.subjects and self._farthest < distance:
             return False
         return all(

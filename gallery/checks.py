@@ -1,4 +1,4 @@
-"""Checks at the door of the gallery; behind it every value is trusted."""
+"""Validation at the entrance of the gallery; the code behind it trusts every value."""
 
 import json
 import unicodedata
@@ -22,21 +22,22 @@ from gallery.records import Consent
 
 SUBJECT_MAX_CHARACTERS = 128
 EMBEDDING_LARGEST = 65_504.0
-"""What a number of an embedding may be at most, or at least with a minus: what half precision, in
-which the index kind `gpu` keeps it, can hold. Squared distances are then far from what float32
-holds, and from what `compact` takes for an empty slot."""
+"""Largest absolute value allowed in an embedding: the limit of half precision, in which the index
+kind `gpu` stores it. Squared distances then stay far below the limit of float32, and below the
+value by which `compact` marks an empty slot.
+"""
 METADATA_MAX_BYTES = 16 * 1024
 METADATA_MAX_DEPTH = 64
-"""Objects and lists within one another; what reads an answer gives up at some depth of its own."""
+"""How deeply objects and lists may be nested; JSON readers give up at some depth of their own."""
 
 
 def check_subject(subject: str) -> None:
-    """Refuse a subject id that could not be shown, listed or stored as it is.
+    """Refuse a subject id that could not be displayed, listed or stored unchanged.
 
     Raises:
         InvalidSubject: not 1..128 printable characters without a space at either end, or not in
-            Unicode's composed form: in two spellings, one name would be two people, and erasing
-            one would leave the other.
+            Unicode's composed form (NFC). With two spellings, one name would be two people, and
+            erasing one would leave the other.
 
     """
     if not 1 <= len(subject) <= SUBJECT_MAX_CHARACTERS:
@@ -62,10 +63,10 @@ def check_particulars(
     captured_at: datetime | None,
     consent: Consent | None,
 ) -> None:
-    """Refuse what an enrolment says beside its walk, which can be judged before the walk is.
+    """Check everything about an enrolment except the walk itself, before the walk is processed.
 
     Raises:
-        InvalidInput: one of them is not as `Gallery.enroll` wants it.
+        InvalidInput: one of them is not as `Gallery.enroll` requires.
 
     """
     check_subject(subject)
@@ -80,7 +81,8 @@ def check_embedding(embedding: NDArray[np.float32], length: int) -> None:
     """Refuse an embedding that cannot be compared with the gallery's.
 
     Raises:
-        InvalidEmbedding: not float32 `[length]`, or a number in it is too large or not finite.
+        InvalidEmbedding: not float32 `[length]`, or it contains a number that is too large or not
+            finite.
 
     """
     if embedding.dtype != np.float32 or embedding.shape != (length,):
@@ -93,13 +95,13 @@ def check_embedding(embedding: NDArray[np.float32], length: int) -> None:
 
 
 def are_comparable(embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell of each of embeddings float32 `[N, L]` whether every index can compare it: `[N]`."""
-    within = np.abs(embeddings) <= EMBEDDING_LARGEST  # which NaN is not
+    """Tell which of the embeddings float32 `[N, L]` every index can compare: bool `[N]`."""
+    within = np.abs(embeddings) <= EMBEDDING_LARGEST  # false for NaN as well
     return np.asarray(within.all(axis=1))
 
 
 def numbers_expected(embeddings: NDArray[np.float32]) -> str:
-    """Say of which numbers embeddings have to be, and which others there are in these."""
+    """Return error text: which numbers are expected, and what `embeddings` has instead."""
     finite = np.isfinite(embeddings)
     largest = np.abs(embeddings[finite]).max(initial=0)
     count = int(np.count_nonzero(~finite))
@@ -108,7 +110,7 @@ def numbers_expected(embeddings: NDArray[np.float32]) -> str:
 
 
 def check_silhouettes(silhouettes: NDArray[np.uint8]) -> None:
-    """Refuse what is not an aligned walk.
+    """Refuse anything that is not an aligned walk.
 
     Raises:
         InvalidSilhouettes: not uint8 `[T, H, W]` with at least one frame and pixel.
@@ -122,7 +124,7 @@ def check_silhouettes(silhouettes: NDArray[np.uint8]) -> None:
 
 
 def check_limit(limit: int) -> None:
-    """Refuse to look for fewer than one result.
+    """Refuse to search for fewer than one result.
 
     Raises:
         InvalidLimit: `limit` is below 1.
@@ -133,11 +135,11 @@ def check_limit(limit: int) -> None:
 
 
 def check_consent(consent: Consent) -> None:
-    """Refuse a consent that says too little or too much.
+    """Refuse a consent with missing, overlong or ambiguous fields.
 
     Raises:
-        InvalidConsent: no basis of 1..64 printable characters, a reference of more than 256, or an
-            expiry without a time zone.
+        InvalidConsent: the basis is not 1..64 printable characters, the reference is given but not
+            1..256 printable ones, or the expiry has no time zone.
 
     """
     if not (1 <= len(consent.basis) <= 64 and consent.basis.isprintable()):
@@ -153,10 +155,10 @@ def check_consent(consent: Consent) -> None:
 
 
 def check_captured_at(captured_at: datetime) -> None:
-    """Refuse a capture time that could be any of several moments.
+    """Refuse a capture time that does not denote a single moment.
 
     Raises:
-        InvalidCapture: it has no time zone.
+        InvalidCapture: it has no time zone, or is out of range in UTC.
 
     """
     if not _is_certain(captured_at):
@@ -176,7 +178,7 @@ def _is_certain(moment: datetime) -> bool:
 
 
 def metadata_text(metadata: Mapping[str, Any] | None) -> str:
-    """Write metadata as the JSON text that the store keeps.
+    """Return metadata as the JSON text that the store keeps.
 
     Raises:
         InvalidMetadata: not a JSON object, larger than 16 KiB as UTF-8, or nested too deeply.
@@ -186,7 +188,7 @@ def metadata_text(metadata: Mapping[str, Any] | None) -> str:
     try:
         text = json.dumps(given, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
-        # json.dumps turns tuples into lists and numbers that are keys into strings, silently.
+        # json.dumps silently turns tuples into lists and numeric keys into strings.
         survives = json.loads(text) == given
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidMetadata(

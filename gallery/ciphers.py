@@ -1,9 +1,9 @@
-"""Encryption at rest: AES-256-GCM, a key for each subject, each wrapped by one master key.
+"""Encryption at rest: AES-256-GCM, one key per subject, each wrapped by a master key.
 
-The database holds the wrapped keys, a file outside it the master key. Whoever has only the
-database, or only a backup of it, has noise; and whoever erases a subject destroys the one key to
-everything of that subject. What was sealed for one sample opens nowhere else, because its place is
-authenticated with it.
+The database holds the wrapped keys; the master key is in a file outside it. Somebody who has only
+the database, or a backup of it, can read nothing; and erasing a subject destroys the only key to
+everything about it. A value sealed for one sample cannot be opened in the place of another, because
+its place is authenticated along with it.
 """
 
 import hashlib
@@ -23,22 +23,22 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a sealed value belongs: it opens there and nowhere else."""
+    """The place that a sealed value belongs to, and where alone it can be opened."""
 
     gallery: int
     token: str
-    """The subject's random name."""
+    """The subject's random token."""
     sample_id: str = ""
     generation: int = 0
-    """0 for silhouettes, which belong to every generation."""
+    """0 for silhouettes, which are shared by all generations."""
 
     def __bytes__(self) -> bytes:
-        """Write it as the data that is authenticated beside the ciphertext."""
+        """Return it as the additional data that is authenticated with the ciphertext."""
         return f"{self.gallery}/{self.token}/{self.sample_id}/{self.generation}".encode()
 
 
 class Cipher:
-    """Seals bytes under one key, each time with a fresh random nonce that stands before them."""
+    """Encrypts bytes under one key, prefixing each ciphertext with a fresh random nonce."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -50,10 +50,10 @@ class Cipher:
         return nonce + self._cipher.encrypt(nonce, data, bytes(slot))
 
     def open(self, sealed: bytes, slot: Slot) -> bytes:
-        """Decrypt what was sealed for `slot`.
+        """Decrypt a value that was sealed for `slot`.
 
         Raises:
-            StoreUnavailable: it was sealed under another key or for another place, or altered.
+            StoreUnavailable: it was altered, or sealed under another key or for another slot.
 
         """
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
@@ -76,45 +76,45 @@ class MasterKey:
                 f"expected a master key of {KEY_BYTES} bytes, got {len(secret)} bytes"
             )
         self._cipher = Cipher(secret)
-        # The key has 256 random bits, so its digest leads nobody back to it.
+        # The key has 256 random bits, so its digest does not reveal it.
         self.fingerprint = hashlib.sha256(b"metagait master key\0" + secret).hexdigest()[:32]
 
     @classmethod
     def generate(cls) -> tuple[Self, bytes]:
-        """Make a new one; returns its bytes as well, to be kept in a file."""
+        """Create a new key; also return its bytes, to be kept in a file."""
         secret = secrets.token_bytes(KEY_BYTES)
         return cls(secret), secret
 
     def new_subject_key(self, slot: Slot) -> bytes:
-        """Make a key for a subject; returns it wrapped."""
+        """Create a key for a subject and return it wrapped."""
         return self._cipher.seal(secrets.token_bytes(KEY_BYTES), slot)
 
     def unwrap(self, wrapped: bytes, slot: Slot) -> Cipher:
-        """Open the key of a subject.
+        """Unwrap the key of a subject.
 
         Raises:
-            StoreUnavailable: it is not the subject's, or another master key wrapped it.
+            StoreUnavailable: it belongs to another subject, or was wrapped by another master key.
 
         """
         return Cipher(self._cipher.open(wrapped, slot))
 
     def rewrap(self, wrapped: bytes, slot: Slot, old: "MasterKey") -> bytes:
-        """Wrap a key that `old` wrapped."""
+        """Rewrap with this master key a subject's key that `old` wrapped."""
         return self._cipher.seal(old._cipher.open(wrapped, slot), slot)
 
 
 @dataclass(frozen=True)
 class Vault:
-    """What a store seals and opens with: the master key, or nothing."""
+    """What a store encrypts with: a master key, or nothing."""
 
     master: MasterKey | None = None
 
     def new_key(self, gallery: int, token: str) -> bytes | None:
-        """Make a wrapped key for a new subject; None where nothing is encrypted."""
+        """Return a wrapped key for a new subject; None if the store is not encrypted."""
         return None if self.master is None else self.master.new_subject_key(Slot(gallery, token))
 
     def seal(self, data: bytes, wrapped: bytes | None, slot: Slot) -> bytes:
-        """Encrypt `data` under the subject's key; as it is where the subject has none."""
+        """Encrypt `data` under the subject's key; return it unchanged if the subject has none."""
         cipher = self._cipher(wrapped, slot)
         return data if cipher is None else cipher.seal(data, slot)
 

@@ -1,7 +1,8 @@
-"""Enrol, identify, verify: the store is the truth, and what answers follows it.
+"""The Gallery class: enrol, identify and verify people in one named gallery.
 
-A write is one SQL transaction; the index then follows it as it follows anybody's. What is kept
-about people is listed, read and erased in `gallery.people`.
+The SQL store is the truth and the search index is a cache of it. A write is a single SQL
+transaction; the index then catches up with it, exactly as it does with writes of other processes.
+Listing, reading and erasing what is stored about people is in the base class, `gallery.people`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,9 +36,9 @@ from gallery.store import Store
 
 
 class Gallery(People):
-    """The people of one gallery, for embeddings of one model; any thread may call any method.
+    """One gallery of people, opened for embeddings of one model. All methods are thread-safe.
 
-    Every method may raise StoreUnavailable, and every one that writes StoreFull.
+    Every method may raise StoreUnavailable, and every method that writes may raise StoreFull.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Gallery(People):
 
     @property
     def name(self) -> str:
-        """The gallery's name."""
+        """Return the gallery's name."""
         return self._store.name
 
     @classmethod
@@ -69,29 +70,30 @@ class Gallery(People):
         master_key: MasterKey | None = None,
         make: bool = True,
     ) -> Self:
-        """Open a gallery for a model, making it where it is missing, and fill the index.
+        """Open a gallery for a model, creating it if it is missing, and fill the index.
 
-        A gallery that another model embedded opens all the same: its people can be listed and
-        erased, but not compared, until it is rebuilt. An empty one takes the model over.
+        A gallery that was embedded by another model still opens: its people can be listed and
+        erased, but not compared until the gallery is rebuilt. An empty gallery is assigned to this
+        model.
 
         Args:
-            database: a folder, which keeps the file `metagait.db`, or a SQLAlchemy URL.
-            model_id: the model that makes the embeddings, as its file names it.
-            embedding_length: numbers in a flattened embedding, P*D.
-            name: which gallery of the database.
-            index: the index to fill, or which kind to open; closed with the gallery. By default
-                exact search by FAISS.
-            master_key: encrypts silhouettes and embeddings; a store that has been opened with one
-                never opens without it again.
-            make: whether to make the gallery where the store has none of that name.
+            database: a folder (its file `metagait.db` is used) or a SQLAlchemy URL.
+            model_id: the model that produces the embeddings, as named in its model file.
+            embedding_length: how many numbers a flattened embedding has, P*D.
+            name: which gallery of the database to open.
+            index: the index to fill, or the kind of index to open; closed together with the
+                gallery. The default is exact search by FAISS.
+            master_key: encrypts silhouettes and embeddings. A store that was once opened with a key
+                can never be opened without it again.
+            make: whether to create the gallery if the store has none of that name.
 
         Raises:
-            GalleryNotFound: there is no such gallery, and it is not to be made.
+            GalleryNotFound: there is no such gallery, and `make` is false.
             StoreUnavailable: the database cannot be opened.
             StoreTooNew: a newer version of metagait wrote it.
-            WrongMasterKey: it is encrypted under another master key than the one given.
-            EngineMissing: the kind of index cannot run here.
-            IndexUnavailable: its folder or server cannot be used now.
+            WrongMasterKey: it is encrypted under a different master key from the one given.
+            EngineMissing: this kind of index cannot run here.
+            IndexUnavailable: the index's folder or server cannot be used at the moment.
 
         """
         store = Store.open(database, name, master_key=master_key, make=make)
@@ -101,7 +103,7 @@ class Gallery(People):
     def over(
         cls, store: Store, model: Model, index: VectorIndex | IndexChoice | None = None
     ) -> Self:
-        """Fill an index from a store; both are closed with the gallery, and on an error."""
+        """Open a gallery over a store; its `close`, or an error here, closes store and index."""
         with ExitStack() as opened:
             opened.callback(store.close)
             gallery = cls(store, model, *opened_index(index, store, model))
@@ -113,7 +115,7 @@ class Gallery(People):
         return gallery
 
     def close(self) -> None:
-        """Close the index and the store; nothing is left to be written."""
+        """Write pending search notes, finish owed scrubbing, and close the index and the store."""
         with closing(self._store), closing(self._current):
             self._searches.close()
             self._scrubber.scrub()
@@ -129,22 +131,23 @@ class Gallery(People):
         consent: Consent | None = None,
         actor: str = LOCAL,
     ) -> Enrolment:
-        """Add a sample, and its subject when it is new. What is returned survives a power cut.
+        """Add a sample, and its subject if new; what is returned survives a power cut.
 
         Args:
             subject: 1..128 printable characters.
-            embedding: float32 `[L]`, by the model that the gallery was opened for.
-            silhouettes: uint8 `[T, H, W]`, aligned; without them no other model can ever embed
-                the sample.
-            metadata: a JSON object of at most 16 KiB, 64 objects and lists deep.
+            embedding: float32 `[L]`, from the model that the gallery was opened for.
+            silhouettes: uint8 `[T, H, W]`, aligned; without them the sample can never be
+                re-embedded by another model.
+            metadata: a JSON object of at most 16 KiB, nested at most 64 objects and lists deep.
             captured_at: when the walk was recorded, with a time zone.
-            consent: why this sample may be kept.
-            actor: who asks, for the audit log: the id of an API key, or `local`.
+            consent: the reason why this sample may be kept.
+            actor: who made the request, for the audit log: the id of an API key, or `local`.
 
         Raises:
-            InvalidInput: one of the arguments is not as above.
+            InvalidInput: an argument does not meet the description above.
             ModelMismatch: the gallery was embedded by another model.
-            EnrolmentConflict: the sample is nearer to somebody else, and the gallery refuses that.
+            EnrolmentConflict: the sample is nearer to another subject, and the gallery refuses such
+                enrolments.
 
         """
         new = new_sample(
@@ -173,17 +176,17 @@ class Gallery(People):
         consent: Consent | None = None,
         actor: str = LOCAL,
     ) -> Enrolment | None:
-        """Tell of a walk that is enrolled already, which need not be embedded; None for another.
+        """Return the enrolment of a walk that is enrolled already; None if it must be embedded.
 
         Args:
             subject: whose walk it is.
             silhouettes: uint8 `[T, H, W]`, aligned.
-            consent: takes the place of the one that the walk was enrolled with.
-            actor: who asks, for the audit log.
+            consent: replaces the consent that the walk was enrolled with.
+            actor: who made the request, for the audit log.
 
         Raises:
-            InvalidConsent: it has no basis, or expires at no certain moment.
-            ModelMismatch: it is enrolled, in a gallery that another model embedded.
+            InvalidConsent: it has no basis, or its expiry is not a definite moment.
+            ModelMismatch: the walk is enrolled, but in a gallery that another model embedded.
 
         """
         check_silhouettes(silhouettes)
@@ -194,7 +197,7 @@ class Gallery(People):
 
     @contextmanager
     def moment(self) -> Iterator[Moment]:
-        """Hold the gallery still for all the questions that make one answer; writes wait meanwhile.
+        """Hold the gallery still for all the questions behind one answer; writes wait meanwhile.
 
         Raises:
             ModelMismatch: the gallery was embedded by another model.
@@ -204,15 +207,16 @@ class Gallery(People):
             yield Moment(self._store, self._current, head)
 
     def identify(self, embedding: NDArray[np.float32], *, limit: int = 5) -> tuple[Candidate, ...]:
-        """Name the nearest subjects at this moment, as `Moment.identify` does."""
-        # Judged before the gallery is: a wrong probe is the caller's fault whatever is enrolled.
+        """Return the nearest subjects at this moment; see `Moment.identify`."""
+        # Checked before the gallery's state: an invalid probe is the caller's error whatever is
+        # enrolled.
         check_embedding(embedding, self._model.embedding_length)
         check_limit(limit)
         with self.moment() as moment:
             return moment.identify(embedding, limit=limit)
 
     def verify(self, subject: str, embedding: NDArray[np.float32]) -> Candidate:
-        """Compare a probe with a subject at this moment, as `Moment.verify` does."""
+        """Compare a probe with one subject at this moment; see `Moment.verify`."""
         check_embedding(embedding, self._model.embedding_length)
         with self.moment() as moment:
             return moment.verify(subject, embedding)
@@ -226,14 +230,14 @@ class Gallery(People):
         subject: str | None = None,
         candidates: int = 0,
     ) -> None:
-        """Note a search that was answered in the audit log; returns at once.
+        """Record an answered search in the audit log; returns without waiting for the write.
 
         Args:
             action: `identify` or `verify`.
-            outcome: what was decided: `match`, `no_match`, `inconclusive`.
+            outcome: the decision: `match`, `no_match` or `inconclusive`.
             actor: who asked: the id of an API key, or `local`.
-            subject: who was named, or claimed to be.
-            candidates: how many were answered.
+            subject: the subject that was named, or that the probe claimed to be.
+            candidates: how many candidates were in the answer.
 
         """
         counts = {"candidates": candidates}
@@ -241,21 +245,23 @@ class Gallery(People):
         self._searches.add(SearchNote(action, outcome, actor, generation, subject, counts))
 
     def status(self) -> GalleryStatus:
-        """Compare the index with the store, both as of one moment.
+        """Compare the index with the store, both as of the same moment.
 
-        After another generation went live this tells of the one that still answers here.
+        After another generation went live, this describes the one that still answers in this
+        process.
         """
         return self._current.status()
 
     def size(self) -> GallerySize:
-        """Tell what a search can find, from memory; it counts only in another model's gallery.
+        """Return how much a search can find, from memory; see below for when it queries the store.
 
-        The index follows every change that the store numbers, so that this is what `status` counts.
+        The index follows every numbered change of the store, so these are the counts of `status`.
+        They are only queried from the store if another model's generation is live.
         """
         return self._current.size()
 
     def settings(self) -> GallerySettings:
-        """Read what the operator chose for this gallery."""
+        """Return the operator's settings for this gallery."""
         self._current.catch_up()
         return self._current.settings
 
@@ -263,7 +269,7 @@ class Gallery(People):
         """Change some settings, for every process that has this gallery open.
 
         Raises:
-            InvalidSetting: an unknown name, or a value that the setting does not take.
+            InvalidSetting: an unknown name, or a value that the setting does not accept.
 
         """
         changed = change_settings(self._store, changes)
@@ -273,35 +279,36 @@ class Gallery(People):
         return changed
 
     def calibrate(self, target_fpir: float, *, actor: str = LOCAL) -> Calibration:
-        """Measure the threshold that names a stranger in `target_fpir` of the searches; keep it.
+        """Measure and store the threshold at which strangers are named at a rate of `target_fpir`.
 
         Raises:
-            CalibrationRefused: the target is no rate, or the gallery has too few subjects for it.
+            CalibrationRefused: the target is not a valid rate, or the gallery has too few subjects
+                for it.
 
         """
         return calibrate(self._store, target_fpir, actor)
 
     def calibration(self) -> Calibration | None:
-        """Read what was measured with the generation that answers; None when nothing was."""
+        """Return the calibration of the generation that answers; None if there is none."""
         self._current.catch_up()
         return self._current.calibration
 
     def jobs(self) -> JobLog:
-        """Open the rebuilds of this gallery, to be closed by themselves."""
+        """Open the log of this gallery's rebuild jobs; the caller closes it separately."""
         return JobLog(self._store.again())
 
     def live_model(self) -> Model:
-        """Read which model's generation is live; another process may have switched to it."""
+        """Return the model of the live generation; another process may have switched it."""
         return self._store.head().model
 
     def was_replaced(self) -> bool:
-        """Tell whether this gallery's model was live once and another one is now."""
+        """Tell whether this gallery's model used to be live and another one is live now."""
         return self._store.was_replaced(self._model)
 
     def note_model_file(self, sha256: str) -> None:
-        """Write down the SHA-256, 64 hex digits, of the file of this gallery's model."""
+        """Store the SHA-256 (64 hex digits) of the model file of this gallery's model."""
         self._store.note_model_file(self._model, sha256)
 
     def model_sha256(self) -> str | None:
-        """Read the SHA-256 of the live generation's model file; None when nobody kept it."""
+        """Return the SHA-256 of the live generation's model file; None if it was never recorded."""
         return self._store.model_sha256()

@@ -1,7 +1,7 @@
 """The truth: subjects, samples, silhouettes and embeddings of one gallery, in SQL.
 
-Every method is one transaction; what it returned is on the disk. Samples are written by
-`gallery.enrolling`, deleted by `gallery.erasing`, and embedded anew by `gallery.next_generation`.
+Every method is one transaction; once it returns, its result is on the disk. Samples are inserted by
+`gallery.enrolling`, deleted by `gallery.erasing` and re-embedded by `gallery.next_generation`.
 """
 
 from pathlib import Path
@@ -53,7 +53,7 @@ class Counts(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a gallery keeps, and what that makes impossible; see `GalleryStatus`."""
+    """What a gallery retains and how, as the fields of the same names in `GalleryStatus`."""
 
     retention: str
     without_silhouettes: int
@@ -78,15 +78,15 @@ class Store:
         master_key: MasterKey | None = None,
         make: bool = True,
     ) -> Self:
-        """Open the gallery `name`, making the database where it is missing.
+        """Open the gallery `name`, creating the database if it is missing.
 
-        Its tables and the gallery are made as well, with `make`.
+        With `make`, the tables and the gallery are created as well.
 
         Raises:
-            GalleryNotFound: there is no such gallery, and it is not to be made.
-            StoreUnavailable: the database cannot be opened, or has no tables to be found in it.
+            GalleryNotFound: there is no such gallery, and `make` is false.
+            StoreUnavailable: the database cannot be opened, or has no tables and `make` is false.
             StoreTooNew: a newer version of metagait wrote it.
-            WrongMasterKey: it is encrypted under another master key than the one given.
+            WrongMasterKey: it is encrypted under a different master key from the one given.
 
         """
         database = Database(location, Vault(master_key))
@@ -98,49 +98,49 @@ class Store:
         return cls(database, name, number)
 
     def again(self) -> Self:
-        """Open the same gallery once more, to be closed by itself."""
+        """Open the same gallery a second time; the caller closes it separately."""
         return type(self)(self.database.again(), self.name, self.gallery_id)
 
     def close(self) -> None:
-        """Close the database; nothing is left to be written."""
+        """Close the database; no writes are pending."""
         self.database.close()
 
     def head(self) -> Head:
-        """Read what an index has to agree with."""
+        """Return what an index has to agree with: live generation, its model, last change."""
         with self.database.reading() as connection:
             return read_head(connection, self.gallery_id)
 
     def adopt(self, model: Model) -> None:
-        """Make `model` the live one when the gallery holds no sample; else change nothing."""
+        """Make `model` the live one if the gallery holds no samples; otherwise change nothing."""
         if self.head().model != model:
             with self.database.writing() as connection:
                 lock(connection, self.gallery_id)
                 adopt_if_empty(connection, self.gallery_id, model)
 
     def was_replaced(self, model: Model) -> bool:
-        """Tell whether a model was live once and another one is now."""
+        """Tell whether a model used to be live and another one is live now."""
         with self.database.reading() as connection:
             return was_replaced(connection, self.gallery_id, model)
 
     def note_model_file(self, model: Model, sha256: str) -> None:
-        """Write down the SHA-256, 64 hex digits, of a model's file."""
+        """Store the SHA-256 (64 hex digits) of a model's file."""
         with self.database.writing() as connection:
             note_model_file(connection, self.gallery_id, model, sha256)
 
     def model_sha256(self) -> str | None:
-        """Read the SHA-256 of the live generation's model file; None when nobody kept it."""
+        """Return the SHA-256 of the live generation's model file; None if it was never recorded."""
         with self.database.reading() as connection:
             head = read_head(connection, self.gallery_id)
             return model_sha256(connection, head.generation)
 
     def embeddings_of(self, subject: str, head: Head) -> tuple[list[str], NDArray[np.float32]]:
-        """Read a subject's sample ids and embeddings float32 `[N, L]` of one generation.
+        """Return a subject's sample ids and its embeddings float32 `[N, L]` in one generation.
 
-        Those that cannot be read are left out, as an index leaves them out.
+        Embeddings that cannot be read are left out, as an index leaves them out.
 
         Raises:
-            SubjectNotFound: there is no such subject, or the generation knows nothing of it.
-            SampleDamaged: none of them can be read.
+            SubjectNotFound: there is no such subject, or it has no embeddings in this generation.
+            SampleDamaged: none of the embeddings can be read.
 
         """
         with self.database.reading() as connection:
@@ -158,12 +158,12 @@ class Store:
         return [rows[place].sample_id for place in read.places], read.embeddings
 
     def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
-        """Read a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
+        """Return a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
 
         Raises:
             SampleNotFound: there is no such sample.
-            SilhouettesNotKept: it was enrolled by its embedding alone.
-            SampleDamaged: they cannot be read any more.
+            SilhouettesNotKept: only its embedding is stored.
+            SampleDamaged: the stored silhouettes can no longer be read.
 
         """
         with self.database.reading() as connection:
@@ -178,7 +178,7 @@ class Store:
             return silhouettes_from(connection, kept)
 
     def counts(self, connection: Connection, generation: int) -> Counts:
-        """Count what the gallery holds, as the caller's transaction sees it."""
+        """Count what the gallery holds, as seen by the caller's transaction."""
         return Counts(
             subjects=_count(connection, subjects, gallery=self.gallery_id),
             samples=_count(connection, samples, gallery=self.gallery_id),
@@ -186,13 +186,13 @@ class Store:
         )
 
     def retention(self, connection: Connection) -> str:
-        """Read what the gallery keeps: `keep`, or `embeddings-only`."""
+        """Return the gallery's retention setting: `keep`, or `embeddings-only`."""
         query = select(galleries.c.retention).where(galleries.c.id == self.gallery_id)
         return str(connection.execute(query).scalar_one())
 
     def kept(self, connection: Connection) -> Kept:
-        """Read what the gallery keeps, as the caller's transaction sees it."""
-        # Read as they lie on the disk; in the order of an index it takes ten times as long.
+        """Return what the gallery retains, as seen by the caller's transaction."""
+        # Scan the tables in disk order: going through an index takes ten times as long.
         without = (Unindexed(samples.c.gallery) == self.gallery_id) & (samples.c.frames == 0)
         is_plain = subjects.c.wrapped_key.is_(None)
         plain = (Unindexed(subjects.c.gallery) == self.gallery_id) & is_plain

@@ -1,1 +1,1 @@
-"""Command lines of the gallery room: they work on a store directly, no service is asked."""
+"""Command lines of the gallery package; they work directly on a store, without the service."""

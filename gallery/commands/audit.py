@@ -1,8 +1,8 @@
-"""`metagait audit`: check that the log of who did what is whole, or write it out.
+"""`metagait audit`: check that the audit log is intact, or export it.
 
-metagait audit verify                        follow every chain to its end; status 2 on a fault
-metagait audit verify --head main:812:9f3a…  and compare with what an earlier run printed
-metagait audit export > audit.jsonl          one JSON object a row, oldest first
+metagait audit verify                        follow every chain to its end; exit status 2 on a fault
+metagait audit verify --head main:812:9f3a…  also compare with what an earlier run printed
+metagait audit export > audit.jsonl          one JSON object per row, oldest first
 """
 
 import argparse
@@ -22,7 +22,7 @@ from gallery.store import Store
 
 
 class _Head(NamedTuple):
-    """The last row of a log as `verify` printed it."""
+    """The last row of a log, as printed by `verify`."""
 
     gallery: str | None
     rows: int
@@ -37,7 +37,7 @@ def _head(text: str) -> _Head:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare what to do with the log."""
+    """Add the command's arguments."""
     parser.add_argument(
         "action",
         choices=("verify", "export"),
@@ -86,9 +86,9 @@ def _verified(store: Store, heads: Sequence[_Head]) -> list[Verified]:
 
 
 def _compare(connection: Connection, head: _Head, own: str) -> None:
-    """See that a row of a log has the hash that was kept; one without a name is of `own`."""
+    """Check that a log row has the hash that was kept; a head without a name means `own`."""
     gallery = head.gallery or own
-    # A log without rows has no hash.
+    # An empty log has no hash.
     known = hash_at(connection, gallery, head.rows) if head.rows else ""
     if known != head.hash:
         raise AuditBroken(

@@ -1,4 +1,4 @@
-"""`metagait backup FILE`: write the whole store to one file, while the service runs."""
+"""`metagait backup FILE`: write the whole store to one file; the service may keep running."""
 
 import argparse
 from contextlib import closing
@@ -9,7 +9,7 @@ from gallery.commands.place import configure_place, place_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the store and the file."""
+    """Add the command's arguments."""
     parser.epilog = (
         "The file holds every gallery of the store as of one moment, and the API keys; model files "
         "are not in it. A service may run meanwhile."
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Back every gallery of the store up."""
+    """Back up every gallery of the store."""
     with closing(place_of(arguments).open_existing()) as store:
         manifest = back_up(store.database, arguments.file)
     print(f"Wrote {manifest.tables['samples']} samples to {arguments.file}.")

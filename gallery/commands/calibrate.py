@@ -1,4 +1,4 @@
-"""`metagait calibrate`: choose the threshold with the gallery's own samples, and keep it."""
+"""`metagait calibrate`: measure the threshold with the gallery's own samples, and store it."""
 
 import argparse
 from contextlib import closing
@@ -10,7 +10,7 @@ from gallery.open_set import LEAST_FPIR, searches_needed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the gallery and the rate that is wanted."""
+    """Add the command's arguments."""
     parser.epilog = (
         "The threshold is kept with the gallery and decides from then on, also in a running "
         "service. It takes at least 3 / FPIR subjects. docs/decision.md explains what it promises."
@@ -36,14 +36,14 @@ def _rate(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Calibrate, and say what the threshold promises."""
+    """Calibrate, and print what the threshold promises."""
     with closing(place_of(arguments).open_existing()) as store:
         print(sentence(calibrate(store, arguments.fpir)))
     return 0
 
 
 def sentence(measured: Calibration) -> str:
-    """Say in words what was measured."""
+    """Return what was measured as sentences."""
     low, high = measured.threshold_interval
     lines = [
         f"Match at a distance up to {measured.threshold:.4g} (95 %: {low:.4g} to {high:.4g}), "

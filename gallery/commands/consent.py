@@ -1,4 +1,4 @@
-"""`metagait consent`: list why people are in the gallery, or whose reason has expired."""
+"""`metagait consent`: list why people are in the gallery, or whose consent has expired."""
 
 import argparse
 from contextlib import closing
@@ -9,7 +9,7 @@ from gallery.records import ConsentEntry
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare which consents to list."""
+    """Add the command's arguments."""
     parser.epilog = (
         "Each consent is a line with tabs: expiry, subject, sample (- for the whole subject), "
         "basis, reference. Those that expire first come first."
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one consent a line, the soonest to expire first, with tabs between the fields."""
+    """Print one consent per line, soonest to expire first, with tabs between the fields."""
     with closing(place_of(arguments).open_existing()) as store:
         for entry in consents_in(store, expired=arguments.expired):
             print(_line(entry))

@@ -1,7 +1,7 @@
-"""`metagait erase`: erase a subject or one sample for good, with or without a running service.
+"""`metagait erase`: erase a subject or one sample for good, whether or not a service is running.
 
 metagait erase p-017                  the subject with all its samples
-metagait erase --sample ID            one sample; its subject goes with its last one
+metagait erase --sample ID            one sample; its subject too if it was the last one
 """
 
 import argparse
@@ -23,7 +23,7 @@ _INDEX = "METAGAIT_INDEX"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare whom or what to erase."""
+    """Add the command's arguments."""
     parser.epilog = (
         "It erases for good and asks for no confirmation, whether or not a service runs. Keep what "
         "it prints: the salt in it is stored nowhere. Backups are not touched."
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Erase, and print what `DELETE` of the service answers: the salt and the receipt."""
+    """Erase, and print the same JSON as the service's `DELETE`: the salt and the receipt."""
     if (arguments.subject is None) == (arguments.sample is None):
         raise InvalidSubject("expected a subject's id or --sample ID, one of the two")
     place = place_of(arguments)
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.sample is not None:
             erasure = people.erase_sample(arguments.sample)
         else:
-            # As the service writes it, however the terminal spells an accent.
+            # Normalised as in the service, because terminals may send accents in decomposed form.
             erasure = people.erase_subject(unicodedata.normalize("NFC", arguments.subject))
     print(json.dumps(asdict(erasure), default=_time, ensure_ascii=False, indent=1))
     _say_what_is_left(erasure)
@@ -63,5 +63,5 @@ def _say_what_is_left(erasure: Erasure) -> None:
 
 
 def _time(moment: datetime) -> str:
-    """Write a time, UTC, as the service does."""
+    """Format a UTC time as the service does."""
     return moment.isoformat().replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""`metagait masterkey`: make the key that encryption at rest hangs on, change it, or apply it.
+"""`metagait masterkey`: create, apply or rotate the master key for encryption at rest.
 
 metagait masterkey new FILE         make a key; METAGAIT_MASTER_KEY_FILE=FILE then encrypts
-metagait masterkey encrypt          seal the people who were enrolled before there was a key
+metagait masterkey encrypt          encrypt the people who were enrolled before there was a key
 metagait masterkey rotate NEWFILE   wrap every subject's key with a new master key
 
 Stop the service before a rotation, and start it with the new file.
@@ -17,7 +17,7 @@ from gallery.master_keys import encrypt_plain, read_master_key, rotate, write_ma
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the three things that can be done."""
+    """Add the command's arguments."""
     parser.epilog = (
         "Stop the service before `rotate`, and start it with the new file. Without the key nothing "
         "can be read: keep a copy of it apart from the data."
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make a key, or apply it to the store."""
+    """Create a key, or apply it to the store."""
     if arguments.action != "encrypt" and arguments.file is None:
         raise WrongMasterKey(f"expected a FILE after `{arguments.action}`, got none")
     if arguments.action == "encrypt" and arguments.file is not None:

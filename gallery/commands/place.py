@@ -1,4 +1,4 @@
-"""Where a command finds the gallery: the same options and variables as `metagait serve`."""
+"""The options that locate a gallery; their defaults are the variables of `metagait serve`."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ _DATABASE_FILE = "METAGAIT_DATABASE_FILE"
 
 
 class Place(NamedTuple):
-    """A data folder, a database URL where the folder does not keep the rows, and a gallery."""
+    """A data folder, the database URL (None for SQLite in that folder), and a gallery."""
 
     data: Path
     database: str | None
@@ -29,22 +29,22 @@ class Place(NamedTuple):
 
     @property
     def model_files(self) -> ModelFiles:
-        """The model files that the data folder keeps."""
+        """Return the model files kept in the data folder."""
         return ModelFiles.of(self.data)
 
     def open_existing(self) -> Store:
-        """Open the gallery; makes neither tables nor a gallery where there are none.
+        """Open the gallery; never creates tables or a gallery.
 
         Raises:
             GalleryNotFound: the store has no gallery of that name.
-            StoreUnavailable: there is none, or it cannot be opened.
-            WrongMasterKey: it is encrypted under another master key than the one given.
+            StoreUnavailable: there is no store, or it cannot be opened.
+            WrongMasterKey: it is encrypted under a different master key from the one given.
 
         """
         return Store.open(self._existing(), self.gallery, master_key=self._master_key(), make=False)
 
     def open_galleries(self) -> Galleries:
-        """Open the store for all its galleries; raises as `open_existing` does."""
+        """Open the store for all its galleries; raises the errors of `open_existing`."""
         return Galleries.open(self._existing(), master_key=self._master_key(), make=False)
 
     def _existing(self) -> str | Path:
@@ -67,14 +67,14 @@ class Place(NamedTuple):
 
 
 def count(text: str) -> int:
-    """Read an argument that is a whole number of 1 or more."""
+    """Parse an argument that must be a whole number of 1 or more."""
     if not (text.isascii() and text.isdecimal() and int(text[:18]) >= 1):
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text[:40]!r}")
     return int(text[:18])
 
 
 def configure_place(parser: argparse.ArgumentParser) -> None:
-    """Declare `--data`, `--database` and `--gallery`, with the service's variables as defaults."""
+    """Add the shared options: `--data`, `--database`, `--gallery` and `--master-key-file`."""
     environ = os.environ
     parser.add_argument(
         "--data",
@@ -99,7 +99,7 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _database(given: str | None, environ: Mapping[str, str]) -> str | None:
-    """Read the URL from its file, unless another one was given on the command line."""
+    """Return the URL from METAGAIT_DATABASE_FILE, unless the command line gave another one."""
     file = environ.get(_DATABASE_FILE)
     if not file or given != (environ.get(_DATABASE) or None):
         return given
@@ -112,10 +112,10 @@ def _database(given: str | None, environ: Mapping[str, str]) -> str | None:
 
 
 def place_of(arguments: argparse.Namespace) -> Place:
-    """Read what `configure_place` declared.
+    """Read the options that `configure_place` added.
 
     Raises:
-        StoreUnavailable: the file that is to hold the database's URL cannot be read.
+        StoreUnavailable: the file that should hold the database URL cannot be read.
 
     """
     key_file = arguments.master_key_file

@@ -1,9 +1,9 @@
-"""`metagait rebuild`: embed a gallery with another model, return to the one before, or drop it.
+"""`metagait rebuild`: re-embed a gallery with another model, roll back, or drop old generations.
 
 metagait rebuild --model NEW.onnx      embed, check, switch
 metagait rebuild --model NEW.onnx --ray HOST:PORT      the same on a Ray cluster's machines
-metagait rebuild --rollback            return to the generation before
-metagait rebuild --drop-old            free what a rollback would need
+metagait rebuild --rollback            return to the previous generation
+metagait rebuild --drop-old            delete what a rollback would need
 """
 
 import argparse
@@ -24,11 +24,11 @@ from gallery.store import Store
 
 _BATCH = 16
 _OF_MODEL = ("batch", "threads", "engine", "provider", "precision", "ray", "workers")
-"""Options of an embedding; without a default, so that one that was given is known."""
+"""Options of --model only; they have no defaults, to tell whether one was given."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the gallery and what is done with it."""
+    """Add the command's arguments."""
     parser.epilog = (
         "A rebuild embeds every sample again, checks the result and switches. A running service "
         "answers from the old generation until then, and follows by itself. If it is interrupted, "
@@ -87,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Rebuild, roll back or drop, and say in a line what was done."""
+    """Rebuild, roll back or drop, and print one line about what was done."""
     _require_use(arguments)
     place = place_of(arguments)
     with closing(place.open_existing()) as store:
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    """Let no rebuild work meanwhile: its switch, or what it lacks then, would surprise somebody."""
+    """Keep rebuilds out meanwhile: one could switch the gallery, or miss what was dropped."""
     with ExitStack() as stack:
         try:
             stack.enter_context(store.database.alone(REBUILD, store.gallery_id))
@@ -120,7 +120,7 @@ def _alone(store: Store) -> Iterator[None]:
 
 
 def _require_use(arguments: argparse.Namespace) -> None:
-    """Refuse options that would do nothing."""
+    """Refuse options that would have no effect."""
     if arguments.model is None:
         useless = [name for name in _OF_MODEL if getattr(arguments, name) is not None]
         if useless:
@@ -132,7 +132,7 @@ def _require_use(arguments: argparse.Namespace) -> None:
 def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> str:
     from model.encoder import EngineChoice, open_encoder
 
-    # On Ray one thread an encoder: as many encoders as CPUs embed more than one of all of them.
+    # On Ray, one thread per encoder: an encoder per CPU is faster than one encoder on all CPUs.
     threads = arguments.threads or (1 if arguments.ray else None)
     choice = EngineChoice(
         engine=arguments.engine or "auto",
@@ -144,7 +144,7 @@ def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> 
         encoder = stack.enter_context(closing(open_encoder(arguments.model, choice)))
         spread = None
         if arguments.ray:
-            # Every worker runs the engine that was taken here: a gallery is of one arithmetic.
+            # Every worker uses the engine chosen here, so that the whole gallery is computed alike.
             alike = choice.like(encoder.runtime)
             spread = stack.enter_context(
                 RayWorkers(
@@ -157,7 +157,7 @@ def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> 
                 )
             )
         progress = stack.enter_context(_bar())
-        # A running service opens the model from there when the generation goes live.
+        # A running service loads the model from this folder once the generation goes live.
         sha256 = place.model_files.add(arguments.model, encoder.facts.model_id)
         report = rebuild(
             store,
@@ -177,7 +177,7 @@ def _bar() -> Iterator[Progress]:
         def progress(done: int, total: int) -> None:
             bar.total = total
             if bar.n == 0:
-                bar.initial = done  # what an earlier run embedded says nothing about the speed
+                bar.initial = done  # samples of an earlier run must not count as speed
             bar.update(done - bar.n)
 
         yield progress

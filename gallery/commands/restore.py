@@ -11,7 +11,7 @@ from gallery.errors import BackupError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the file and where to restore it to."""
+    """Add the command's arguments."""
     parser.epilog = (
         "People who were erased and keys that were revoked since the backup are there again: erase "
         "and revoke them once more."
@@ -29,14 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Restore, or only check."""
+    """Restore, or only check the backup."""
     if arguments.check:
         if arguments.takes_over:
             raise BackupError("expected --check or --takes-over: a check restores nothing")
         manifest = check(arguments.file)
         print(f"{arguments.file} is whole: {manifest.tables['samples']} samples.")
         return 0
-    manifest = check(arguments.file)  # before a folder is made for it
+    manifest = check(arguments.file)  # check before creating a folder for it
     place = place_of(arguments)
     with closing(Database(place.database or place.data)) as database:
         restore(arguments.file, database, takes_over=arguments.takes_over)

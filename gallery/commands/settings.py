@@ -1,10 +1,10 @@
-"""`metagait gallery`: show, set, list, make and delete galleries.
+"""`metagait gallery`: show or change a gallery's settings; list, make and delete galleries.
 
-metagait gallery                                     show
+metagait gallery                                     show the settings
 metagait gallery --set aggregation=mean --set nearest_samples=2
 metagait gallery --list
-metagait gallery --make lab                          `--gallery lab` is it from then on
-metagait gallery --delete lab                        when nobody is enrolled in it any more
+metagait gallery --make lab                          select it with `--gallery lab` from then on
+metagait gallery --delete lab                        once nobody is enrolled in it any more
 """
 
 import argparse
@@ -20,7 +20,7 @@ from gallery.store import Store
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the gallery and the changes."""
+    """Add the command's arguments."""
     parser.epilog = (
         "Without an option it shows the settings. They are: aggregation (nearest, mean), "
         "nearest_samples (1 to 16), conflict (report, refuse, off), retention (keep, "
@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Change what is to be changed, then print how the gallery, or the store, stands."""
+    """Apply the changes, then print the gallery's settings or the list of galleries."""
     if arguments.list or arguments.make is not None or arguments.delete is not None:
         with closing(place_of(arguments).open_galleries()) as galleries:
             _change(galleries, arguments)
