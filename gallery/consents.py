@@ -1,7 +1,7 @@
-"""Why somebody may be in the gallery, and until when.
+"""Consents: why a person may be in the gallery, and until when.
 
-A consent is recorded for a subject, or for one of its samples; the newest takes the place of the
-one before. Nothing is erased when it expires: that is for the operator, who can list who it is.
+A consent is recorded for a subject or for one of its samples; a newer one replaces the previous
+one. Expiry erases nothing: that is up to the operator, who can list the expired consents.
 """
 
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from gallery.schema import consents, samples, subjects
 def replace_consent(
     connection: Connection, subject: int, sample: int | None, consent: Consent
 ) -> None:
-    """Record the consent of a subject row, or of one sample row of it."""
+    """Record the consent of a subject row, or of one of its sample rows."""
     is_it = and_(consents.c.subject == subject, consents.c.sample.is_not_distinct_from(sample))
     connection.execute(delete(consents).where(is_it))
     values = {
@@ -32,7 +32,7 @@ def replace_consent(
 
 
 def consents_of(connection: Connection, subject: int) -> dict[int | None, Consent]:
-    """Read the consents of a subject row, by sample row; the subject's own is under None."""
+    """Return a subject row's consents by sample row; the subject's own is under None."""
     rows = connection.execute(select(consents).where(consents.c.subject == subject))
     return {row.sample: _consent(row) for row in rows}
 
@@ -40,7 +40,7 @@ def consents_of(connection: Connection, subject: int) -> dict[int | None, Consen
 def list_consents(
     connection: Connection, gallery: int, *, expired: bool
 ) -> tuple[ConsentEntry, ...]:
-    """List the consents of a gallery, or only those that have expired, soonest first."""
+    """List the consents of a gallery, or only the expired ones, soonest to expire first."""
     query = (
         select(consents, subjects.c.subject.label("name"), samples.c.sample_id)
         .join(subjects, subjects.c.id == consents.c.subject)
@@ -58,13 +58,13 @@ def list_consents(
 
 
 def is_expired() -> ColumnElement[bool]:
-    """Select the consents that have expired by now."""
-    # Moments are all written alike, so the order of the texts is theirs.
+    """Return the SQL condition for consents that have expired by now."""
+    # All moments are stored in one format, so comparing the texts compares the times.
     return consents.c.expires <= now()
 
 
 def written(moment: datetime) -> str:
-    """Write an aware moment as the tables keep it: ISO 8601, UTC, milliseconds."""
+    """Format an aware datetime as the tables store it: ISO 8601, UTC, milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 

@@ -1,7 +1,7 @@
-"""Silhouettes and embeddings on their way into the tables and out: packed, and sealed where asked.
+"""Read and write silhouettes and embeddings: packing, and encryption if there is a master key.
 
-A subject is sealed as a whole or not at all. It gets its key when it is enrolled where there is a
-master key; one that was there before gets it with its next sample, or from `seal_subject`.
+A subject is encrypted as a whole or not at all. It gets its key at enrolment if there is a master
+key; a subject enrolled before that gets it with its next sample, or from `seal_subject`.
 """
 
 from collections.abc import Sequence
@@ -24,31 +24,31 @@ from gallery.packing import (
 from gallery.schema import embeddings, samples, silhouettes, subjects
 
 SEALED_BY = (samples.c.gallery, samples.c.sample_id, subjects.c.token, subjects.c.wrapped_key)
-"""Columns that a query has to bring along with `vector` and its `generation`, or with `data`."""
+"""Columns to select along with `vector` and its `generation`, or with `data`, for decryption."""
 
 STORED_SILHOUETTES: Select[Any] = (
     select(silhouettes, *SEALED_BY)
     .join(samples, samples.c.id == silhouettes.c.sample)
     .join(subjects, subjects.c.id == samples.c.subject)
 )
-"""Rows that `silhouettes_from` reads."""
+"""Selects the rows that `silhouettes_from` reads."""
 
 STORED_EMBEDDINGS: Select[Any] = (
     select(embeddings, *SEALED_BY)
     .join(samples, samples.c.id == embeddings.c.sample)
     .join(subjects, subjects.c.id == samples.c.subject)
 )
-"""Rows that `embeddings_from` reads."""
+"""Selects the rows that `embeddings_from` reads."""
 
 
 def embeddings_from(
     connection: Connection, rows: Sequence[Row[Any]], length: int
 ) -> NDArray[np.float32]:
-    """Read embeddings float32 `[N, length]` from rows of `vector`, `generation`, `SEALED_BY`.
+    """Return the embeddings float32 `[N, length]` of rows with `vector`, `generation`, `SEALED_BY`.
 
     Raises:
         SampleDamaged: one cannot be read, or was sealed for another place or under another key.
-        StoreUnavailable: the master key was changed meanwhile.
+        StoreUnavailable: another process changed the master key.
 
     """
     read = readable_embeddings(connection, rows, length)
@@ -58,21 +58,21 @@ def embeddings_from(
 
 
 class Readable(NamedTuple):
-    """The embeddings among some rows that can be read."""
+    """The readable embeddings among some rows, and the errors of the others."""
 
     places: list[int]
-    """Which of the rows they are of."""
+    """Positions of the readable ones among the rows."""
     embeddings: NDArray[np.float32]
     """`[N, L]`"""
     damaged: dict[int, SampleDamaged]
-    """The places of the others, and what is wrong."""
+    """The positions of the others, with what is wrong."""
 
 
 def readable_embeddings(connection: Connection, rows: Sequence[Row[Any]], length: int) -> Readable:
-    """Read as `embeddings_from` does, as many as can be read.
+    """Read like `embeddings_from`, but skip and report the embeddings that cannot be read.
 
     Raises:
-        StoreUnavailable: the master key was changed meanwhile.
+        StoreUnavailable: another process changed the master key.
 
     """
     vault = vault_of(connection)
@@ -94,11 +94,11 @@ def readable_embeddings(connection: Connection, rows: Sequence[Row[Any]], length
 
 
 def silhouettes_from(connection: Connection, row: Row[Any]) -> NDArray[np.uint8]:
-    """Read silhouettes uint8 `[T, H, W]` from a row of `STORED_SILHOUETTES`.
+    """Return the silhouettes uint8 `[T, H, W]` of a row of `STORED_SILHOUETTES`.
 
     Raises:
         SampleDamaged: they cannot be read, or were sealed for another place or under another key.
-        StoreUnavailable: the master key was changed meanwhile.
+        StoreUnavailable: another process changed the master key.
 
     """
     try:
@@ -112,14 +112,14 @@ def silhouettes_from(connection: Connection, row: Row[Any]) -> NDArray[np.uint8]
 def _damaged(
     connection: Connection, what: str, row: Row[Any], error: StoreUnavailable
 ) -> SampleDamaged:
-    check_master_key_of_now(connection)  # under another one everything looks damaged
+    check_master_key_of_now(connection)  # with a rotated key everything looks damaged
     return SampleDamaged(f"the {what} of the sample {row.sample_id} cannot be read: {error}")
 
 
 def insert_embeddings(
     connection: Connection, generation: int, rows: Sequence[int], vectors: NDArray[np.float32]
 ) -> None:
-    """Write embeddings float32 `[N, L]` of N sample rows, none of them in the generation yet."""
+    """Insert embeddings float32 `[N, L]` of N sample rows that the generation does not have yet."""
     owners, vault = _owners(connection, rows), vault_of(connection)
     values = []
     for row, vector in zip(rows, vectors, strict=True):
@@ -131,7 +131,7 @@ def insert_embeddings(
 
 
 def insert_silhouettes(connection: Connection, row: int, packed: PackedSilhouettes) -> None:
-    """Write the silhouettes of a sample row that has none yet."""
+    """Insert the silhouettes of a sample row that has none yet."""
     owner = _owners(connection, [row])[row]
     frames, height, width = packed.shape
     data = vault_of(connection).seal(packed.data, owner.wrapped_key, _slot(owner, 0))
@@ -142,9 +142,9 @@ def insert_silhouettes(connection: Connection, row: int, packed: PackedSilhouett
 
 
 def seal_subject(connection: Connection, subject: int) -> bool:
-    """Give a subject row a key and seal what it has; False where it has one or none is made.
+    """Give a subject row a key and encrypt its contents; False if it has a key or needs none.
 
-    The caller's transaction holds the gallery's lock, so that nobody writes plain beside it.
+    The caller's transaction holds the gallery's lock, so that nobody adds plain contents meanwhile.
     """
     found = connection.execute(select(subjects).where(subjects.c.id == subject)).one()
     vault = vault_of(connection)

@@ -1,7 +1,8 @@
-"""What answers: the index, its rows' owners, settings and calibration, kept as the store has them.
+"""The in-memory state that answers searches, kept in step with the store.
 
-Before every answer they are compared with the store's head, and catch up when this process or
-another one has written. A crash in between loses nothing, because a start follows from nothing.
+It consists of the index, the owners of its rows, the settings and the calibration. Before every
+answer it is compared with the store's head, and catches up if this or another process has written.
+A crash loses nothing, because a starting process catches up from an empty state.
 """
 
 import logging
@@ -34,19 +35,19 @@ _LOG = logging.getLogger("metagait.gallery")
 
 
 class Looked(NamedTuple):
-    """What a look for erased samples found in the index."""
+    """What a search for erased samples found in the index."""
 
     indexed: int
-    """Rows that are indexed still."""
+    """How many of the rows are still in the index."""
     searches: int
     found: int
-    """Searches that returned one of the rows."""
+    """How many of the searches returned one of the rows."""
 
 
 class Current:
     """An index for the embeddings of one model that follows a store; threads may share it."""
 
-    # Locks are taken in this order: `_following`, a transaction, `_searching`.
+    # Locking order: `_following`, then a transaction, then `_searching`.
 
     def __init__(self, store: Store, model: Model, index: VectorIndex) -> None:
         self.model = model
@@ -68,34 +69,34 @@ class Current:
 
     @property
     def generation(self) -> int:
-        """The generation that was seen last; 0 before any was."""
+        """Return the generation seen last; 0 before the first."""
         return 0 if (seen := self._seen) is None else seen.generation
 
     @property
     def settings(self) -> GallerySettings:
-        """The settings that were seen last."""
+        """Return the settings seen last."""
         return self._settings
 
     @property
     def calibration(self) -> Calibration | None:
-        """What was measured with the generation that was seen last, if anything was."""
+        """Return the calibration of the generation seen last; None if it has none."""
         return self._calibration
 
     def catch_up(self) -> None:
-        """Follow every write that was acknowledged before."""
+        """Apply every write that was acknowledged before this call."""
         head = self._store.head()
         if head != self._seen:
-            if not head.generation:  # the gallery was deleted and made again meanwhile
+            if not head.generation:  # the gallery was deleted and created again meanwhile
                 self._store.adopt(self.model)
             with self._following, self._store.database.reading() as connection:
                 self._follow(connection)
 
     @contextmanager
     def still(self) -> Iterator[Head | None]:
-        """Catch up, then hold the index still; gives what it agrees with, None when nothing.
+        """Catch up, then hold the index still; yields the head that it agrees with, if any.
 
         Raises:
-            ModelMismatch: another model's generation is live, and the index can answer no more.
+            ModelMismatch: another model's generation is live, and the index can no longer answer.
 
         """
         try:
@@ -103,15 +104,15 @@ class Current:
             with self._searching.shared():
                 yield self._seen
         except IndexUnavailable:
-            # What it holds is in doubt: the next request starts it over.
+            # Its contents are in doubt: the next request rebuilds it.
             self._seen = None
-            # Where another generation answers, its index lets go of what this one's has outside.
+            # If another generation is live, its index may have deleted this one's external data.
             require_model(self._store.head(), self.model)
             raise
 
     @contextmanager
     def searchable(self) -> Iterator[Head]:
-        """Hold still an index that can be searched for this model.
+        """Hold the index still, provided that it can be searched for this model; yields its head.
 
         Raises:
             StoreUnavailable: the index could not follow the store.
@@ -130,17 +131,18 @@ class Current:
     def nearest(
         self, embedding: NDArray[np.float32], limit: int, samples_of_a_subject: int = 1
     ) -> tuple[Candidate, ...]:
-        """Find the nearest subjects, as `nearest_subjects` does; the index is held still."""
+        """Find the nearest subjects, see `nearest_subjects`; the caller holds the index still."""
         return nearest_subjects(self._index, self._owners, embedding, limit, samples_of_a_subject)
 
     def knows(self, subject: str) -> bool:
-        """Tell whether a subject has a sample that is indexed; the index is held still."""
+        """Tell whether a subject has an indexed sample; the caller holds the index still."""
         return self._owners.samples_of(subject) > 0
 
     def look_for(self, rows: Sequence[int], probes: NDArray[np.float32], generation: int) -> Looked:
-        """Look for rows that should be gone, as well by their embeddings float32 `[N, L]`.
+        """Look for rows that should be gone, also by searches for their embeddings `[N, L]`.
 
-        These are of `generation`; to search by them where another one answers would show nothing.
+        The embeddings, float32, are of `generation`; if another one answers, searching for them
+        would prove nothing and is skipped.
         """
         searches, found = 0, 0
         with self._searching.shared():
@@ -151,9 +153,10 @@ class Current:
         return Looked(indexed, searches, found)
 
     def size(self) -> GallerySize:
-        """Tell what a search can find, from memory; it counts only in another model's gallery.
+        """Return how much a search can find, from memory if this model's generation is indexed.
 
-        The index follows every change that the store numbers, so that this is what `status` counts.
+        The index follows every numbered change of the store, so these are the counts of `status`,
+        which is queried only if another model owns the gallery.
         """
         with self.still() as seen:
             if seen is not None and seen.model == self.model:
@@ -162,14 +165,14 @@ class Current:
         return GallerySize(status.name, status.generation, status.subjects, status.samples)
 
     def sized(self, head: Head) -> GallerySize:
-        """Tell what a search can find that agrees with `head`; the index is held still."""
+        """Return how much a search at `head` can find; the caller holds the index still."""
         owners = self._owners
         return GallerySize(self._store.name, head.generation, owners.subjects, len(owners))
 
     def status(self) -> GalleryStatus:
-        """Compare the index with the store, both as of one moment.
+        """Compare the index with the store, both as of the same moment.
 
-        The rows are counted when one of them was changed since, by whichever process.
+        Rows are counted again only after a change, by whichever process.
         """
         self.catch_up()
         with self._following, self._store.database.reading() as connection:
@@ -194,14 +197,14 @@ class Current:
         )
 
     def _counted_at(self, connection: Connection, head: Head) -> tuple[Counts, Kept]:
-        """Count once for each change: it takes longer the more there is, and anybody may ask."""
+        """Count once per change: counting slows down as the gallery grows, and anybody may ask."""
         if self._counted is None or self._counted[0] != head:
             counts = self._store.counts(connection, head.generation)
             self._counted = head, counts, self._store.kept(connection)
         return self._counted[1:]
 
     def _follow(self, connection: Connection) -> Head:
-        """Bring the index to what the transaction sees; `_following` is held."""
+        """Bring the index to the state that the transaction sees; the caller holds `_following`."""
         gallery, damaged = self._store.gallery_id, self._damaged
         update = news(connection, gallery, self._seen, self.model, damaged)
         if update.head == self._seen:
@@ -210,7 +213,8 @@ class Current:
         calibration = read_calibration(connection, update.head.generation)
         with self._searching.alone():
             self._settings, self._calibration = settings, calibration
-            # Whatever fails half-way leaves an index that has seen nothing: it starts over.
+            # On a failure half-way the index counts as having seen nothing, and is rebuilt next
+            # time.
             self._seen = None
             if update.starts_over:
                 start_over(
@@ -234,7 +238,7 @@ class Current:
         return update.head
 
     def _tell_of_damaged(self) -> None:
-        """Say of each sample once that searches do not find it, and what can be done."""
+        """Warn once about each sample that searches cannot find, and say what can be done."""
         for row, error in self._damaged.items():
             if row not in self._told:
                 _LOG.warning(
@@ -248,21 +252,22 @@ class Current:
 def opened_index(
     index: VectorIndex | IndexChoice | None, store: Store, model: Model
 ) -> tuple[VectorIndex, Callable[[], bool]]:
-    """Take an index as it is, or open one of the kind chosen: by default exact search by FAISS.
+    """Return the given index, or open one of the chosen kind; the default is exact search by FAISS.
 
-    What the gallery's own setting `index_kind` says goes before the choice. Returns as well what
-    empties the files that its other kinds and models left where this one was chosen.
+    The gallery's own setting `index_kind` takes precedence over the choice. Also returns a function
+    that deletes the files which indexes of other kinds and models left behind, if an index was
+    chosen here.
 
     Raises:
-        EngineMissing: the kind of index cannot run here.
-        IndexUnavailable: its folder or server cannot be used now.
+        EngineMissing: this kind of index cannot run here.
+        IndexUnavailable: the index's folder or server cannot be used at the moment.
 
     """
     if not (index is None or isinstance(index, IndexChoice)):
         return index, _nothing
     choice, encrypted = _chosen(index, store), store.database.vault.master is not None
     opened = open_index(choice, store.name, *model, encrypted=encrypted)
-    if index is None:  # nobody said where files of an index would be
+    if index is None:  # no folder was named that could hold index files
         return opened, _nothing
     return opened, partial(forget_others, choice, store.name, model.model_id)
 

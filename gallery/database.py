@@ -1,7 +1,4 @@
-"""The connection to the database: transactions, durability, and errors in the gallery's words.
-
-Everything that is particular to SQLite stands here and nowhere else.
-"""
+"""The database connection: transactions, durability, translated errors, all SQLite specifics."""
 
 import fcntl
 import sqlite3
@@ -29,9 +26,9 @@ FILE_NAME = "metagait.db"
 
 # Seconds that a writer waits for another process's transaction to end.
 _BUSY_SECONDS = 30
-# Seconds that a scrub waits for readers; who could not scrub tries again later.
+# Seconds that a scrub waits for readers; if that is not enough, it is retried later.
 _SCRUB_SECONDS = 2
-# Seconds, and milliseconds, in which a server that cannot be reached any more is given up.
+# Seconds (the last one milliseconds) until an unreachable server is given up.
 _SERVER_PATIENCE = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -39,32 +36,32 @@ _SERVER_PATIENCE = {
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,
 }
-# Seconds without a word after which a server is asked whether it lives: `gallery.patience`.
+# Seconds of silence after which a server is checked for being alive: see `gallery.patience`.
 _SILENT_S = 5.0
 _WRITES, _VAULT = "metagait_writes", "metagait_vault"
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
-    # FULL: what was acknowledged survives a power cut, not only a killed process.
+    # FULL: acknowledged writes survive a power cut, not only a killed process.
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    # Erased rows are overwritten with zeros, not only unlinked.
+    # Overwrite deleted rows with zeros instead of only unlinking them.
     "PRAGMA secure_delete=ON",
 )
 _POSTGRES_DISK_FULL = "53100"
 _POSTGRES_NO_PRIVILEGE = "42501"
-# Tables from which an erasure takes rows.
+# The tables that an erasure deletes from.
 _WITH_PEOPLE = ("subjects", "samples", "silhouettes", "embeddings", "consents")
-# Any numbers that only this program uses.
+# Arbitrary numbers that only this program uses.
 _MIGRATION_LOCK, _KEYS_LOCK = 0x6D657461, 0x6D65746B
 
 
 class Database:
-    """A SQLite file (in a folder) or a database by SQLAlchemy URL."""
+    """A SQLite file in a folder, or any database given as a SQLAlchemy URL."""
 
     def __init__(
         self, location: str | Path, vault: Vault | None = None, *, silent_s: float = _SILENT_S
     ) -> None:
-        """Connect when it is first used; a server may say nothing for `silent_s`."""
+        """Connect on first use; after `silent_s` of silence a server is checked for life."""
         self._location = location
         self._silent_s = silent_s
         self.vault = vault or Vault()
@@ -73,7 +70,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a transaction whose statements all see the same moment.
+        """Open a transaction whose statements all see the same state.
 
         Raises:
             StoreUnavailable: the database cannot be opened or read.
@@ -85,34 +82,34 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Open a transaction that is committed at the end of the block, and undone on an error.
+        """Open a transaction that commits at the end of the block and rolls back on an error.
 
         Raises:
             StoreUnavailable: the database cannot be opened or written.
-            StoreFull: there is no room left.
+            StoreFull: there is no space left.
 
         """
         with self._transaction({_WRITES: True}) as connection:
             yield connection
 
     def migrate_alone(self, connection: Connection) -> None:
-        """Let no other process migrate until the transaction of `connection` ends."""
+        """Keep other processes from migrating until the transaction of `connection` ends."""
         self._take_turns(connection, _MIGRATION_LOCK)
 
     def make_keys_alone(self, connection: Connection) -> None:
-        """Let no other process make an API key until the transaction of `connection` ends."""
+        """Keep other processes from making API keys until the transaction of `connection` ends."""
         self._take_turns(connection, _KEYS_LOCK)
 
     def _take_turns(self, connection: Connection, number: int) -> None:
-        if not self._is_sqlite:  # where a writing transaction is alone anyway
+        if not self._is_sqlite:  # SQLite allows only one writer anyway
             connection.execute(select(func.pg_advisory_xact_lock(number)))
 
     @contextmanager
     def alone(self, work: str, number: int) -> Iterator[None]:
-        """Do work that only one process may do at a time; a killed one is let go of at once.
+        """Hold a lock for work of one process at a time; it is freed if the process is killed.
 
         Raises:
-            RebuildRefused: somebody does it already.
+            RebuildRefused: another process is already doing it.
 
         """
         with self._locked_file(work, number) if self._is_sqlite else self._locked_row(work, number):
@@ -142,12 +139,12 @@ class Database:
             try:
                 yield
             finally:
-                # A connection that broke meanwhile has let go already; what was done is done.
+                # A connection that broke has released the lock already, and the work is done.
                 with suppress(exc.DBAPIError):
                     connection.execute(select(func.pg_advisory_unlock(*key)))
 
     def scrub(self) -> bool:
-        """Leave no erased bytes in the write-ahead log; False when a reader still holds it."""
+        """Remove erased bytes from the database's files; False if a reader holds SQLite's log."""
         if not self._is_sqlite:
             self._vacuum()
             return True
@@ -167,7 +164,7 @@ class Database:
         return not busy
 
     def scrub_or_say(self) -> None:
-        """Scrub after what was done, where nobody is there to try again later.
+        """Scrub at the end of a command, after which nobody would retry it.
 
         Raises:
             NotScrubbed: a reader still holds the write-ahead log.
@@ -182,11 +179,11 @@ class Database:
 
     @property
     def erased_bytes(self) -> str:
-        """What `scrub` does to erased bytes: `overwritten`, or `vacuumed` by a server."""
+        """What `scrub` does to erased bytes: `overwritten`, or `vacuumed` on a server."""
         return "overwritten" if self._is_sqlite else "vacuumed"
 
     def again(self) -> "Database":
-        """Connect to the same database once more."""
+        """Open a second connection pool to the same database."""
         return Database(self._location, self.vault, silent_s=self._silent_s)
 
     def close(self) -> None:
@@ -195,7 +192,7 @@ class Database:
 
     @contextmanager
     def closed_on_error(self) -> Iterator[None]:
-        """Do what is left to do at the opening; when that fails, nobody is left to close this."""
+        """Close the database if the block, which completes its opening, raises."""
         try:
             yield
         except BaseException:
@@ -203,7 +200,7 @@ class Database:
             raise
 
     def _vacuum(self) -> None:
-        """Let the server free the rows that were erased, where nobody still sees them."""
+        """Have the server free the erased rows that no transaction can see any more."""
         with _in_our_words(), self.engine.connect() as plain:
             alone = plain.execution_options(isolation_level="AUTOCOMMIT")
             alone.exec_driver_sql(f"VACUUM {', '.join(_WITH_PEOPLE)}")
@@ -217,10 +214,10 @@ class Database:
 
 
 class Unindexed(FunctionElement[Any]):
-    """A column that SQLite does not look up by an index.
+    """Wraps a column so that SQLite does not use an index for it; servers are unaffected.
 
-    It knows nothing of the rows and takes any equality for a rare one: for the next few of a
-    gallery it then reads and sorts everybody in it. A server knows.
+    SQLite has no statistics about the rows and assumes that any equality is selective. To return
+    the next few rows of a gallery it would then read and sort everybody in it.
     """
 
     name = "unindexed"
@@ -238,7 +235,7 @@ def _with_a_plus(element: Unindexed, compiler: Any, **options: Any) -> str:
 
 
 def vault_of(connection: Connection) -> Vault:
-    """Give what the database of a connection seals and opens contents with."""
+    """Return what the connection's database encrypts and decrypts contents with."""
     vault: Vault = connection.get_execution_options()[_VAULT]
     return vault
 
@@ -252,10 +249,10 @@ def _url(location: str | Path) -> str:
         return location
     folder = Path(location)
     try:
-        # Gait is biometric data: a folder that we make is its owner's alone.
+        # Gait is biometric data: only the owner may enter a folder that we create.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # So is the database in a folder that others may enter. SQLite makes one for everybody to
-        # read, takes an empty file for a new one, and gives its mode to the write-ahead log.
+        # The file too, as others may enter an existing folder: SQLite would make it readable to
+        # all, but accepts an empty file, and gives the write-ahead log the same mode.
         if not (folder / FILE_NAME).exists():
             (folder / FILE_NAME).touch(mode=0o600)
     except OSError as error:
@@ -273,9 +270,9 @@ def _engine(location: str, vault: Vault, silent_s: float) -> Engine:
             url,
             connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else _patience(url),
             execution_options={_VAULT: vault},
-            # A server that was restarted is found again by the next request.
+            # Lets the next request reconnect after a server was restarted.
             pool_pre_ping=not is_sqlite,
-            # Errors are logged, and what people enrolled does not belong in a log.
+            # Errors are logged, and enrolled people's data does not belong in a log.
             hide_parameters=True,
         )
     except (exc.NoSuchModuleError, ImportError) as error:
@@ -283,7 +280,7 @@ def _engine(location: str, vault: Vault, silent_s: float) -> Engine:
             f"expected a folder or a SQLAlchemy URL with an installed driver, got: {error}"
         ) from error
     except (exc.ArgumentError, ValueError):
-        # Neither the URL nor the cause is shown: a piece of the password may be in either.
+        # Show neither the URL nor the cause: either may contain part of the password.
         raise StoreUnavailable(
             "expected a folder or a SQLAlchemy URL, got a URL that cannot be read: in a password "
             "each of @ : / % is written as %40 %3A %2F %25"
@@ -299,14 +296,14 @@ def _engine(location: str, vault: Vault, silent_s: float) -> Engine:
 
 
 def _patience(url: URL) -> dict[str, int]:
-    """How long a server may say nothing, where its URL does not; libpq would wait for ever."""
+    """Return libpq timeouts that the URL does not set itself; by default it would wait for ever."""
     if not url.get_driver_name().startswith("psycopg"):
         return {}
     return {name: value for name, value in _SERVER_PATIENCE.items() if name not in url.query}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver opens no transaction of its own; `_begin_sqlite` opens the right one.
+    # The driver must not open transactions itself; `_begin_sqlite` opens the right kind.
     connection.isolation_level = None
     connection.text_factory = _as_text
     for pragma in _PRAGMAS:
@@ -314,12 +311,12 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _as_text(stored: bytes) -> str:
-    """Read damaged text with its bytes as `\\xff`, where SQLite refuses the whole query for it."""
+    """Decode damaged text with bad bytes as `\\xff`; by default SQLite fails the whole query."""
     return stored.decode("utf-8", "backslashreplace")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer takes its lock at once: one that reads first and writes then may be refused.
+    # Writers lock immediately: a transaction that reads first and then writes may be refused.
     writes = connection.get_execution_options().get(_WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -331,8 +328,8 @@ def _in_our_words() -> Iterator[None]:
     except (exc.IntegrityError, exc.ProgrammingError) as error:
         if _code(error) == _POSTGRES_NO_PRIVILEGE:
             raise _translated(error) from error
-        raise  # our own bug, not the database's state
-    except exc.DataError as error:  # PostgreSQL takes no text with NUL, not even to look for it
+        raise  # our own bug, not a state of the database
+    except exc.DataError as error:  # PostgreSQL rejects text with NUL, even in a query
         raise InvalidText(f"expected what the database can hold, got: {error.orig}") from error
     except exc.DBAPIError as error:
         raise _translated(error) from error

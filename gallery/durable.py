@@ -1,4 +1,4 @@
-"""Names of files that a power cut does not take back."""
+"""Make file names survive a power cut."""
 
 import errno
 import os
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def sync_folder(path: Path) -> None:
-    """Put the names in a folder on the disk; a file's own fsync keeps its content alone."""
+    """Sync the names in a folder to the disk; a file's own fsync covers only its content."""
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     except OSError as error:
-        # So say file systems on which a folder is nothing that could be synced.
+        # Some file systems report this for folders, which they cannot sync.
         if error.errno != errno.EINVAL:
             raise
     finally:

@@ -1,8 +1,8 @@
-"""Walks out of a store, embeddings into one of its generations, and the encoder busy in between.
+"""The pipeline of a rebuild: read walks from a store, encode them, write them to a generation.
 
-A reading thread unpacks the next walks while the encoder works on these, and a writing thread
-commits the embeddings of those before, many in one transaction. Walks are taken in windows and
-sorted by length within one, because a ragged batch costs its number of walks times its longest.
+A reader thread unpacks the next walks while the encoder works on the current ones, and a writer
+thread commits the previous embeddings, many per transaction. Walks are read in windows and sorted
+by length within one, because a ragged batch costs its number of walks times its longest walk.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,40 +20,40 @@ from gallery.next_generation import Walk, Window
 from gallery.store import Store
 
 _BATCHES_IN_A_WINDOW = 8
-# Embeddings in one transaction: 1 MiB of 8,192 numbers. A kill costs at most two of these.
+# Embeddings per transaction: 1 MiB if they have 8,192 numbers. A kill loses at most two of these.
 _WRITE_TOGETHER = 32
-# Damaged samples that an error names.
+# How many damaged samples an error message names.
 _SAID = 20
 
 Progress = Callable[[int, int], None]
-"""Told how many samples of how many are embedded; what it raises stops the work."""
+"""Called with the number of embedded samples and the total; raising from it stops the work."""
 
 
 class EncoderFacts(Protocol):
-    """What a rebuild needs to know of a model."""
+    """What a rebuild needs to know about a model."""
 
     @property
     def model_id(self) -> str:
-        """The model, as its file names it."""
+        """Return the model's id, as named in its file."""
         ...
 
     @property
     def embedding_length(self) -> int:
-        """Numbers in a flattened embedding."""
+        """Return how many numbers a flattened embedding has."""
         ...
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the silhouettes that it takes."""
+        """Return the height and width of the silhouettes that it takes."""
         ...
 
 
 class WalkEncoder(Protocol):
-    """What a rebuild needs of an encoder."""
+    """What a rebuild needs from an encoder."""
 
     @property
     def facts(self) -> EncoderFacts:
-        """Which model it runs."""
+        """Return the facts of the model that it runs."""
         ...
 
     def encode(self, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -69,10 +69,10 @@ class Batch(NamedTuple):
 
 
 class Spread(Protocol):
-    """Several encoders of one model that embed many batches at a time, wherever they are."""
+    """Several encoders of one model, wherever they run, that embed many batches in parallel."""
 
     def encode_each(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
-        """Embed batches as float32 `[N, L]`; gives each with its own, in their order."""
+        """Yield each batch with its embeddings float32 `[N, L]`, in the order of the batches."""
         ...
 
 
@@ -85,14 +85,22 @@ def embed_missing(
     *,
     spread: Spread | None = None,
 ) -> int:
-    """Embed what the generation misses now, spread or not; returns how many samples that were.
+    """Embed all samples that the generation lacks now; return how many were embedded.
 
-    What was embedded before an error is kept, so that the next run goes on from there.
+    Embeddings made before an error are kept, so that the next run continues from there.
+
+    Args:
+        store: the gallery.
+        generation: the generation to complete.
+        encoder: the model; it does the work unless there is a `spread`.
+        batch: walks per call of the encoder.
+        progress: see `Progress`.
+        spread: encoders that share the work.
 
     Raises:
-        RebuildRefused: samples keep no silhouettes.
-        RebuildFailed: the encoder's answer is wrong, the generation was dropped meanwhile, or the
-            silhouettes of some samples cannot be read; all others are embedded then.
+        RebuildRefused: some samples have no stored silhouettes.
+        RebuildFailed: the encoder's answer is wrong, the generation was dropped meanwhile, or some
+            samples' silhouettes cannot be read; all other samples are embedded in that last case.
 
     """
     missing, total = next_generation.missing(store, generation)
@@ -110,17 +118,17 @@ def embed_missing(
         for (rows, _), vectors in each:
             writer.add(rows, checked(vectors, len(rows), encoder.facts))
             embedded += len(rows)
-            # What is enrolled meanwhile is embedded as well, so the first count may be passed.
+            # Samples enrolled meanwhile are embedded as well, so the initial total may be exceeded.
             progress(before + embedded, max(before + embedded, total))
     _require_none(damaged)
     return embedded
 
 
 def require_size(store: Store, facts: EncoderFacts) -> None:
-    """Refuse a model that takes silhouettes of another size than the gallery keeps.
+    """Refuse a model whose input size differs from the gallery's stored silhouettes.
 
     Raises:
-        RebuildRefused: it does.
+        RebuildRefused: it differs.
 
     """
     others = {size for size in next_generation.sizes(store) if size != facts.size}
@@ -145,10 +153,10 @@ def _require_none(damaged: Sequence[SampleDamaged]) -> None:
 
 
 def checked(vectors: NDArray[np.float32], walks: int, facts: EncoderFacts) -> NDArray[np.float32]:
-    """Return embeddings of so many walks, float32 `[N, L]`, all of which can be compared.
+    """Return the encoder's answer for so many walks, float32 `[N, L]`, once it passed the checks.
 
     Raises:
-        RebuildFailed: they are anything else.
+        RebuildFailed: the dtype or shape is wrong, or a number cannot be compared.
 
     """
     expected = (walks, facts.embedding_length)
@@ -163,7 +171,7 @@ def checked(vectors: NDArray[np.float32], walks: int, facts: EncoderFacts) -> ND
 
 
 def embed_walks(encoder: WalkEncoder, walks: Sequence[Walk]) -> NDArray[np.float32]:
-    """Embed stored walks in one call, and check the answer as `checked` does."""
+    """Embed stored walks in one call, and check the answer with `checked`."""
     return checked(encoder.encode(_batch(walks).walks), len(walks), encoder.facts)
 
 
@@ -175,7 +183,7 @@ def _one_by_one(
 
 
 def in_batches(walks: Sequence[Walk], batch: int) -> list[list[Walk]]:
-    """Split walks into batches of neighbours in length, the longest last."""
+    """Split walks into batches of similar length, the longest last."""
     ordered = sorted(walks, key=lambda walk: walk.silhouettes.shape[0])
     return [ordered[start : start + batch] for start in range(0, len(ordered), batch)]
 
@@ -183,9 +191,9 @@ def in_batches(walks: Sequence[Walk], batch: int) -> list[list[Walk]]:
 def _batches(
     store: Store, generation: int, batch: int, damaged: list[SampleDamaged]
 ) -> Generator[Batch, None, None]:
-    """Read ahead: while the caller works on one window, the next is read and unpacked.
+    """Yield batches, reading ahead: while the caller works on a window, the next one is unpacked.
 
-    Samples that cannot be read are passed over, and what is wrong is added to `damaged`.
+    Samples that cannot be read are skipped, and their errors are appended to `damaged`.
     """
 
     def window(after: int) -> Window:
@@ -204,7 +212,7 @@ def _batch(walks: Sequence[Walk]) -> Batch:
 
 
 class _Writer:
-    """Commits embeddings behind the encoder, at most one transaction behind."""
+    """Commits embeddings in the background, at most one transaction behind the encoder."""
 
     def __init__(self, store: Store, generation: int) -> None:
         self._store = store
@@ -224,7 +232,7 @@ class _Writer:
             self._wait()
 
     def add(self, rows: Sequence[int], vectors: NDArray[np.float32]) -> None:
-        """Take embeddings float32 `[N, L]` of N sample rows."""
+        """Queue embeddings float32 `[N, L]` of N sample rows for writing."""
         self._rows += rows
         self._vectors.append(vectors)
         if len(self._rows) >= _WRITE_TOGETHER:

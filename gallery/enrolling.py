@@ -1,4 +1,4 @@
-"""Enrolling: what is seen to before a sample is written, and the one transaction that writes it."""
+"""Enrolling: checks and packs a sample, then writes it in one transaction."""
 
 import secrets
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ from gallery.store import Store
 
 @dataclass(frozen=True)
 class NewSample:
-    """A checked and packed walk on its way into the store."""
+    """A checked and packed walk, ready to be stored."""
 
     sample_id: str
     subject: str
@@ -66,10 +66,10 @@ def new_sample(
     consent: Consent | None,
     actor: str,
 ) -> NewSample:
-    """Check and pack what `Gallery.enroll` was given.
+    """Check and pack the arguments of `Gallery.enroll`.
 
     Raises:
-        InvalidInput: one of the arguments is not as `Gallery.enroll` wants it.
+        InvalidInput: one of the arguments is not as `Gallery.enroll` requires.
 
     """
     check_particulars(subject, metadata=metadata, captured_at=captured_at, consent=consent)
@@ -91,12 +91,12 @@ def new_sample(
 def find_conflict(
     current: Current, store: Store, subject: str, embedding: NDArray[np.float32]
 ) -> Conflict | None:
-    """See whether a new sample is nearer to somebody else than to its own subject.
+    """Return a conflict if a new sample is nearer to another subject than to its own; else None.
 
-    What others enrol between this look and the write is not seen.
+    Enrolments of others between this check and the write are not taken into account.
 
     Raises:
-        EnrolmentConflict: it is, and the gallery's settings refuse that.
+        EnrolmentConflict: there is a conflict, and the gallery's settings refuse those.
 
     """
     with current.still() as head:
@@ -111,7 +111,7 @@ def find_conflict(
     try:
         _, own = store.embeddings_of(subject, head)
     except (SubjectNotFound, SampleDamaged):
-        return None  # erased meanwhile, or nothing of theirs can be read any more
+        return None  # erased meanwhile, or none of them readable
     own_distance = float(np.linalg.norm(own - embedding, axis=1).min())
     if own_distance <= nearest.distance:
         return None
@@ -125,11 +125,11 @@ def find_conflict(
 
 
 class Written(NamedTuple):
-    """What an enrolment wrote."""
+    """The outcome of an enrolment."""
 
     enrolment: Enrolment
     sealed: bool
-    """What the subject had before was plain until now, and is to be scrubbed from the files."""
+    """The subject was stored unencrypted until now, and its plain bytes are to be scrubbed."""
 
 
 class _Owner(NamedTuple):
@@ -141,11 +141,11 @@ class _Owner(NamedTuple):
 
 
 def enroll(store: Store, new: NewSample, model: Model) -> Written:
-    """Write one sample, or find that the same walk of the same subject is there already.
+    """Write one sample, or detect that the same walk of the same subject is already enrolled.
 
     Raises:
         ModelMismatch: the live generation belongs to another model.
-        StoreUnavailable: another process has changed the master key since this one opened it.
+        StoreUnavailable: another process changed the master key after this one opened the store.
 
     """
     with store.database.writing() as connection:
@@ -162,7 +162,7 @@ def enroll(store: Store, new: NewSample, model: Model) -> Written:
 def enrolled_before(
     store: Store, sample_id: str, model: Model, consent: Consent | None, actor: str
 ) -> Enrolment | None:
-    """Find that a sample is there already and do as `enroll` does; None when it is not.
+    """Return the enrolment of a sample that already exists, logged as `enroll` does; else None.
 
     Raises:
         ModelMismatch: the live generation belongs to another model.
@@ -190,9 +190,9 @@ def _again(
     consent: Consent | None,
     actor: str,
 ) -> Enrolment:
-    """Answer and log the enrolment of a row of `SAMPLE` that is there already.
+    """Return and log the enrolment of a row of `SAMPLE` that already exists.
 
-    A consent that comes with it takes the place of the one before, as with a new walk.
+    If a consent is given, it replaces the previous one, as with a new walk.
     """
     before = consents_of(connection, known.subject_row).get(known.id)
     sample = sample_from(known, head.model, before if consent is None else consent)
@@ -214,7 +214,7 @@ def _log(
     token: str,
     actor: str,
 ) -> None:
-    """Note an enrolment of the subject that has the token in the audit log."""
+    """Record an enrolment, of the subject with this token, in the audit log."""
     outcome = "duplicate" if enrolment.duplicate else "enrolled"
     counts = {"samples": int(not enrolment.duplicate)}
     entry = audit.Entry("enrol", outcome, actor, head.generation, token, counts)
@@ -222,7 +222,7 @@ def _log(
 
 
 def _add(connection: Connection, store: Store, head: Head, new: NewSample) -> Written:
-    """Write and log a sample that is not there yet."""
+    """Write and log a sample that does not exist yet."""
     check_master_key_of_now(connection)
     owner = _owner(connection, store, new.subject)
     row = _insert_sample(connection, store, owner.row, new)
@@ -238,7 +238,7 @@ def _add(connection: Connection, store: Store, head: Head, new: NewSample) -> Wr
 
 
 def _owner(connection: Connection, store: Store, subject: str) -> _Owner:
-    """Find the subject's row or add it; one from before there was a master key gets its key."""
+    """Find or insert the subject's row; a subject older than the master key gets its key now."""
     found = first_subject(connection, store, subject)
     if found is not None:
         return _Owner(found.id, added=False, sealed=seal_subject(connection, found.id))

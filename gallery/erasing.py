@@ -1,7 +1,7 @@
-"""Erasing for good: one transaction that deletes, and a receipt of what was looked for after.
+"""Erasing for good: one deleting transaction, and a receipt of what a later search still found.
 
-The receipt holds counts and a salted digest. The salt is told once, to whoever asked for the
-erasure, and kept nowhere: so the receipt names nobody, and still its holder can show whose it is.
+The receipt holds counts and a salted digest. The salt is returned once, to whoever requested the
+erasure, and stored nowhere: so the receipt names nobody, yet its holder can prove whose it is.
 """
 
 import hashlib
@@ -45,9 +45,9 @@ from gallery.schema import (
 )
 from gallery.store import Store
 
-# Rows that one question names at most: a database takes so many values of one, and no more.
+# Rows named in one query at most: databases limit the number of bound values.
 _NAMED = 10_000
-# Embeddings of the erased that are searched for afterwards; each is a whole search.
+# Erased embeddings that are searched for afterwards; each one is a whole search.
 _PROBES = 8
 _LOG = logging.getLogger("metagait.gallery")
 
@@ -58,16 +58,16 @@ class Erased:
 
     erasure: Erasure
     rows: tuple[int, ...]
-    """The sample rows, which are never used again."""
+    """The sample rows; their numbers are never reused."""
     token: str
     probes: NDArray[np.float32]
-    """Some embeddings float32 `[N, L]` of the live generation, as they were."""
+    """Some of the deleted embeddings, float32 `[N, L]`, of `generation`."""
     generation: int
-    """Which one that was."""
+    """The generation that was live."""
 
 
 def erase_subject(store: Store, subject: str, actor: str = audit.LOCAL) -> Erased:
-    """Delete a subject and all its samples, from every generation, with its key.
+    """Delete a subject with its key and all its samples, from every generation.
 
     Raises:
         SubjectNotFound: there is no such subject.
@@ -81,7 +81,7 @@ def erase_subject(store: Store, subject: str, actor: str = audit.LOCAL) -> Erase
 
 
 def erase_sample(store: Store, sample_id: str, actor: str = audit.LOCAL) -> Erased:
-    """Delete one sample from every generation, and its subject when it was the last one.
+    """Delete one sample from every generation, and its subject if this was its last sample.
 
     Raises:
         SampleNotFound: there is no such sample.
@@ -99,7 +99,7 @@ def erase_sample(store: Store, sample_id: str, actor: str = audit.LOCAL) -> Eras
 
 
 def count_left(store: Store, erased: Erased) -> int:
-    """Count the rows of what was erased that are still there."""
+    """Count how many rows of the erased data still exist."""
     of_rows = (silhouettes.c.sample, embeddings.c.sample, consents.c.sample, samples.c.id)
     parts = [erased.rows[at : at + _NAMED] for at in range(0, len(erased.rows), _NAMED)]
     left: list[ColumnElement[bool]] = [row.in_(part) for row in of_rows for part in parts]
@@ -110,11 +110,11 @@ def count_left(store: Store, erased: Erased) -> int:
 
 
 def prove(store: Store, looked: Looked, erased: Erased, files: str) -> Proof:
-    """Look for the rows of what was erased, and say what else was found.
+    """Look for rows of the erased data, and return the proof with all other findings.
 
     Args:
-        store: where it was.
-        looked: what a look for it in the index found.
+        store: the gallery that it was erased from.
+        looked: the result of looking for it in the index.
         erased: what was erased.
         files: what was done to its bytes, see `Proof`.
 
@@ -130,7 +130,7 @@ def prove(store: Store, looked: Looked, erased: Erased, files: str) -> Proof:
 
 
 def finish(store: Store, erased: Erased, proof: Proof) -> Erasure:
-    """Write what was found afterwards into the receipt."""
+    """Store the findings of the check in the receipt, and return the erasure with it."""
     receipt = replace(erased.erasure.receipt, proof=proof)
     with store.database.writing() as connection:
         is_it = receipts.c.id == receipt.receipt_id
@@ -139,10 +139,10 @@ def finish(store: Store, erased: Erased, proof: Proof) -> Erasure:
 
 
 def read_receipt(store: Store, receipt_id: str) -> Receipt:
-    """Read a receipt again.
+    """Return a stored receipt.
 
     Raises:
-        ReceiptNotFound: the gallery has none of this id.
+        ReceiptNotFound: the gallery has no receipt with this id.
 
     """
     is_it = (receipts.c.gallery == store.gallery_id) & (receipts.c.id == receipt_id)
@@ -157,13 +157,13 @@ def read_receipt(store: Store, receipt_id: str) -> Receipt:
 
 
 def count_erasures(store: Store) -> int:
-    """Count what was ever erased from the gallery, by whichever process: receipts stay."""
+    """Count all erasures ever made in the gallery, by any process; receipts are never deleted."""
     with store.database.reading() as connection:
         return _count(connection, receipts.c.gallery == store.gallery_id)
 
 
 def subject_digest(salt: str, subject: str) -> str:
-    """Make the digest by which a receipt shows whose it is to who has the salt."""
+    """Return the digest by which the holder of the salt can prove whose receipt it is."""
     return hashlib.sha256(f"{salt}{subject}".encode()).hexdigest()
 
 
@@ -176,7 +176,7 @@ def _erase(
     whole: bool,
     actor: str,
 ) -> Erased:
-    """Delete the sample rows that `wanted` selects; they are all of the subject where `whole`."""
+    """Delete the sample rows that `wanted` selects, and with `whole` the subject itself."""
     rows = list(connection.scalars(wanted.order_by(samples.c.id)))
     head = read_head(connection, store.gallery_id)
     probes = _probes(connection, head, rows)
@@ -203,7 +203,7 @@ def _probes(connection: Connection, head: Head, rows: Sequence[int]) -> NDArray[
     try:
         return embeddings_from(connection, found, head.model.embedding_length)
     except (StoreUnavailable, WrongMasterKey) as error:
-        # Damaged, or under a key that this process has not: nothing of that keeps anybody here.
+        # Damaged, or encrypted under a key that this process lacks; neither may prevent an erasure.
         _LOG.warning(
             "the erased embeddings cannot be read, so no searches are made with them: %s", error
         )
@@ -219,7 +219,7 @@ def _describe(
     whole: bool,
     salt: str,
 ) -> Receipt:
-    """Say what is about to be deleted: the sample rows that `wanted` selects."""
+    """Describe in a receipt what is about to be deleted: the sample rows that `wanted` selects."""
     by_generation = connection.execute(
         select(embeddings.c.generation, func.count())
         .where(embeddings.c.sample.in_(wanted))

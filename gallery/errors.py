@@ -1,46 +1,46 @@
-"""What can go wrong in the gallery room.
+"""The errors of the gallery package.
 
 GalleryError
-├── InvalidInput             a value at the door that is not what the door takes
-│   ├── InvalidSubject       a subject id that is too long, empty or not printable
-│   ├── InvalidEmbedding     an embedding of a wrong shape, dtype, or with NaN or 1e20 in it
+├── InvalidInput             an argument that the gallery does not accept
+│   ├── InvalidSubject       a subject id that is empty, too long, not printable or not NFC
+│   ├── InvalidEmbedding     an embedding of a wrong shape or dtype, or with NaN or 1e20 in it
 │   ├── InvalidSilhouettes   silhouettes that are not uint8 [T, H, W]
-│   ├── InvalidMetadata      metadata that is no small JSON object
-│   ├── InvalidKey           an API key with a name, scope, rate or end that cannot be used
-│   ├── InvalidText          a name or id that the database can neither hold nor look for
+│   ├── InvalidMetadata      metadata that is not a small JSON object
+│   ├── InvalidKey           an API key with an unusable name, scope, rate or expiry
+│   ├── InvalidText          a name or id that the database can neither store nor search for
 │   ├── InvalidLimit         a number of results below one
-│   ├── InvalidConsent       a consent without a basis, or that expires at no certain moment
-│   ├── InvalidCapture       a capture time that is no certain moment
+│   ├── InvalidConsent       a consent without a basis, or whose expiry is ambiguous
+│   ├── InvalidCapture       a capture time that is ambiguous
 │   ├── InvalidGalleryName   a name that a new gallery cannot have
-│   └── InvalidSetting       a gallery's setting that does not exist or takes other values
-├── NotFound                 what was asked for is not in the gallery
+│   └── InvalidSetting       an unknown gallery setting, or a value that it does not accept
+├── NotFound                 the requested thing is not in the gallery
 │   ├── GalleryNotFound      no such gallery in the store
 │   ├── ReceiptNotFound      no such receipt
 │   ├── SubjectNotFound      no such subject
 │   ├── SampleNotFound       no such sample
-│   ├── KeyNotFound          no API key of that id
-│   ├── SilhouettesNotKept   the sample is there, its silhouettes were never given
+│   ├── KeyNotFound          no API key with that id
+│   ├── SilhouettesNotKept   the sample exists, but only its embedding is stored
 │   ├── JobNotFound          no such job of this gallery
-│   └── ModelFileMissing     the file of a model that a generation was made with
-├── GalleryNotEmpty          a gallery with people in it is not deleted
-├── TooManyKeys              two API keys of that name are live already
-├── CalibrationRefused       the gallery cannot show what a threshold would promise
-├── EnrolmentConflict        a new sample is nearer to somebody else than to its own subject
+│   └── ModelFileMissing     no file of the model that a generation was made with
+├── GalleryNotEmpty          a gallery with people in it cannot be deleted
+├── TooManyKeys              two live API keys already have that name
+├── CalibrationRefused       the gallery cannot back the promise of such a threshold
+├── EnrolmentConflict        a new sample is nearer to another subject than to its own
 ├── ModelMismatch            the gallery was embedded by another model
-├── RebuildError             a rebuild or rollback that cannot go on
-│   ├── RebuildRefused       it would lose samples, or another one runs, so it does not start
+├── RebuildError             a rebuild or rollback cannot continue
+│   ├── RebuildRefused       it would lose samples, or another one is running; not started
 │   ├── RebuildStopped       somebody stopped it; what it embedded is kept
-│   └── RebuildFailed        what the new model made does not pass the checks
-├── IndexUnavailable         the search engine cannot be used now
-│   └── EngineMissing        what it needs is not here: a library, a GPU, a right setting
-├── BackupError              a backup that cannot be made, read or restored
-└── StoreError               the database does not do its part
-    ├── StoreUnavailable     it cannot be opened, read or written now
-    │   └── SampleDamaged    it can, but what it holds of one sample cannot be read any more
-    ├── StoreFull            there is no room left to write
-    ├── NotScrubbed          it is done, but old bytes may be left in the write-ahead log
+│   └── RebuildFailed        the new model's results fail the checks
+├── IndexUnavailable         the search engine cannot be used at the moment
+│   └── EngineMissing        it lacks a library, a GPU or a valid setting here
+├── BackupError              a backup cannot be made, read or restored
+└── StoreError               the database failed
+    ├── StoreUnavailable     it cannot be opened, read or written at the moment
+    │   └── SampleDamaged    the stored data of one sample can no longer be read
+    ├── StoreFull            there is no space left
+    ├── NotScrubbed          the work is done, but old bytes may be left in the write-ahead log
     ├── StoreTooNew          a newer version of metagait wrote it
-    ├── WrongMasterKey       the master key is missing, or not the one it was encrypted under
+    ├── WrongMasterKey       the master key is missing, or is not the one it is encrypted under
     └── AuditBroken          a row of the audit log was altered, removed or moved
 """
 # ruff: noqa: N818 -- these names read as what happened; the tree above says they are errors
@@ -53,11 +53,11 @@ class GalleryError(Exception):
 
 
 class InvalidInput(GalleryError):
-    """A value at the door is not what the door takes."""
+    """An argument is not what the gallery accepts."""
 
 
 class InvalidSubject(InvalidInput):
-    """The subject id is too long, empty or not printable."""
+    """The subject id is empty, too long, not printable or not in composed form (NFC)."""
 
 
 class InvalidEmbedding(InvalidInput):
@@ -69,43 +69,43 @@ class InvalidSilhouettes(InvalidInput):
 
 
 class InvalidMetadata(InvalidInput):
-    """The metadata is no JSON object, or too large a one."""
+    """The metadata is not a JSON object, or is too large."""
 
 
 class InvalidKey(InvalidInput):
-    """The API key would have a name, scope, rate or end that cannot be used."""
+    """The API key would have an unusable name, scope, rate or expiry."""
 
 
 class InvalidText(InvalidInput):
-    """The database can neither hold the text nor look for it: PostgreSQL knows no NUL."""
+    """The database can neither store nor search for the text, as NUL in PostgreSQL."""
 
 
 class InvalidLimit(InvalidInput):
-    """Fewer than one result was asked for."""
+    """Fewer than one result was requested."""
 
 
 class InvalidGalleryName(InvalidInput):
-    """The name cannot be that of a new gallery."""
+    """A new gallery cannot have this name."""
 
 
 class InvalidSetting(InvalidInput):
-    """There is no such setting of a gallery, or it does not take this value."""
+    """The gallery has no such setting, or the setting does not accept this value."""
 
 
 class InvalidConsent(InvalidInput):
-    """The consent has no basis, is too long, or expires at no certain moment."""
+    """The consent has no basis, is too long, or its expiry is not a definite moment."""
 
 
 class InvalidCapture(InvalidInput):
-    """The capture time says no certain moment."""
+    """The capture time is not a definite moment."""
 
 
 class NotFound(GalleryError):
-    """What was asked for is not in the gallery."""
+    """The requested thing is not in the gallery."""
 
 
 class GalleryNotFound(NotFound):
-    """There is no gallery of that name in the store."""
+    """The store has no gallery of that name."""
 
 
 class ReceiptNotFound(NotFound):
@@ -121,11 +121,11 @@ class SampleNotFound(NotFound):
 
 
 class KeyNotFound(NotFound):
-    """There is no API key of that id."""
+    """There is no API key with that id."""
 
 
 class SilhouettesNotKept(NotFound):
-    """The sample was enrolled by its embedding alone."""
+    """Only the sample's embedding is stored."""
 
 
 class JobNotFound(NotFound):
@@ -133,51 +133,51 @@ class JobNotFound(NotFound):
 
 
 class ModelFileMissing(NotFound):
-    """The data folder does not keep the file of a model that a generation was made with."""
+    """The data folder lacks the file of the model that a generation was made with."""
 
 
 class GalleryNotEmpty(GalleryError):
-    """A gallery with people in it is not deleted: each of them is erased first, with a receipt."""
+    """A gallery with people in it cannot be deleted: each must first be erased, with a receipt."""
 
 
 class TooManyKeys(GalleryError):
-    """Two API keys of that name are live already: the old one and its successor."""
+    """Two live API keys already have that name: an old one and its successor."""
 
 
 class ModelMismatch(GalleryError):
-    """The gallery was embedded by another model than the one that asks."""
+    """The gallery was embedded by a different model from the one in use."""
 
 
 class CalibrationRefused(GalleryError):
-    """The gallery cannot show what a threshold would promise, or no rate was asked for."""
+    """The target is not a valid rate, or the gallery cannot back the promise of its threshold."""
 
 
 class EnrolmentConflict(GalleryError):
-    """A new sample is nearer to somebody else than to its own subject, and is refused for it."""
+    """A new sample was refused because it is nearer to another subject than to its own."""
 
 
 class RebuildError(GalleryError):
-    """A rebuild or rollback cannot go on."""
+    """A rebuild or rollback cannot continue."""
 
 
 class RebuildRefused(RebuildError):
-    """Going on would lose samples, so nothing was changed."""
+    """Continuing would lose samples, or another rebuild is running; nothing was changed."""
 
 
 class RebuildStopped(RebuildError):
-    """Somebody stopped it; the next one with the same model goes on from there."""
+    """Somebody stopped it; the next rebuild with the same model continues from there."""
 
 
 class RebuildFailed(RebuildError):
-    """What the new model made does not pass the checks; the live generation stays."""
+    """The new model's results fail the checks; the live generation stays."""
 
 
 class IndexUnavailable(GalleryError):
-    """The search engine cannot be used now; the truth is not touched by that."""
+    """The search engine cannot be used at the moment; the stored data is unaffected."""
 
 
 class EngineMissing(IndexUnavailable):
-    """The engine that was asked for cannot run here: a library, a GPU or a setting is missing."""
+    """The requested engine cannot run here: a library, a GPU or a setting is missing."""
 
 
 class BackupError(GalleryError):
@@ -185,23 +185,23 @@ class BackupError(GalleryError):
 
 
 class StoreError(GalleryError):
-    """The database does not do its part."""
+    """The database failed."""
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be opened, read or written now."""
+    """The database cannot be opened, read or written at the moment."""
 
 
 class SampleDamaged(StoreUnavailable):
-    """What is stored of one sample, which it names by its id, cannot be read any more."""
+    """The stored data of one sample, named by its id, can no longer be read."""
 
 
 class StoreFull(StoreError):
-    """The database has no room left to write."""
+    """The database has no space left."""
 
 
 class NotScrubbed(StoreError):
-    """What was to be done is done, but what it took away may be left in the write-ahead log."""
+    """The work is done, but the bytes that it removed may be left in the write-ahead log."""
 
 
 class StoreTooNew(StoreError):

@@ -1,4 +1,4 @@
-"""Looks up one subject or one sample of a gallery, and reads what its row says."""
+"""Look up one subject or one sample of a gallery, and turn its row into a record."""
 
 import json
 import logging
@@ -28,11 +28,11 @@ SAMPLE: Select[Any] = select(
     subjects.c.subject,
     subjects.c.token,
 ).join(subjects, subjects.c.id == samples.c.subject)
-"""Rows that `sample_from` reads."""
+"""Selects the rows that `sample_from` reads."""
 
 
 def find_subject(connection: Connection, store: "Store", subject: str) -> Row[Any]:
-    """Find a subject's row.
+    """Return a subject's row.
 
     Raises:
         SubjectNotFound: there is no such subject.
@@ -45,14 +45,14 @@ def find_subject(connection: Connection, store: "Store", subject: str) -> Row[An
 
 
 def no_such_subject(store: "Store", subject: str) -> SubjectNotFound:
-    """Make the error of a subject that is not in the gallery."""
+    """Return the error for a subject that is not in the gallery."""
     return SubjectNotFound(
         f"expected a subject of the gallery {store.name}, got {subject!r}, who is not in it"
     )
 
 
 def find_sample(connection: Connection, store: "Store", sample_id: str) -> Row[Any]:
-    """Find a row of `SAMPLE` by the sample's id.
+    """Return the row of `SAMPLE` with this sample id.
 
     Raises:
         SampleNotFound: there is no such sample.
@@ -67,22 +67,23 @@ def find_sample(connection: Connection, store: "Store", sample_id: str) -> Row[A
 
 
 def first_subject(connection: Connection, store: "Store", subject: str) -> Row[Any] | None:
-    """Find a subject's row; None when there is none."""
+    """Return a subject's row; None if there is none."""
     is_it = (subjects.c.gallery == store.gallery_id) & (subjects.c.subject == subject)
     return connection.execute(select(subjects).where(is_it)).first()
 
 
 def first_sample(connection: Connection, store: "Store", sample_id: str) -> Row[Any] | None:
-    """Find a row of `SAMPLE` by the sample's id; None when there is none."""
+    """Return the row of `SAMPLE` with this sample id; None if there is none."""
     is_it = (samples.c.gallery == store.gallery_id) & (samples.c.sample_id == sample_id)
     return connection.execute(SAMPLE.where(is_it)).first()
 
 
 def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
-    """Read the `metadata` of `sample_id`; None, with a warning, where they are none any more."""
+    """Return a row's metadata; None, with a warning, if it can no longer be read."""
     try:
         metadata = json.loads(row.metadata)
-        # What JSON does not have, as NaN or half a character, could be read here and told nobody.
+        # Python reads more than JSON allows, such as NaN or lone surrogates, which no answer could
+        # contain.
         json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         metadata = None
@@ -98,7 +99,7 @@ def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
 
 
 def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
-    """Describe a row of `SAMPLE`, whose live embedding is by `model`."""
+    """Return the record of a row of `SAMPLE`, whose live embedding is by `model`."""
     created_at, captured_at = moment_from(row.created_at), moment_from(row.captured_at)
     metadata = metadata_from(row)
     lost = {
@@ -127,10 +128,10 @@ def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
 
 
 def moment_from(text: str | None) -> datetime | None:
-    """Read a moment as the tables keep it; None where there is none, or none any more."""
+    """Parse a moment as the tables store it; None if it is missing or damaged."""
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
         return None
-    # Every one was written with its time zone: without, it is another moment.
+    # All moments are written with a time zone: without one, this is damaged.
     return None if moment.utcoffset() is None else moment

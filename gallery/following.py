@@ -1,12 +1,12 @@
-"""How an index follows the store: what changed since it last looked, and nothing more.
+"""How an index follows the store: reads exactly what changed since the index last looked.
 
-One way for everything: an index follows its own process's writes exactly as it follows those of
-another process, and a start is following from nothing. So there is no second path on which an
+There is a single code path: an index follows its own process's writes exactly as it follows those
+of other processes, and a start is following from nothing. So there is no second path on which an
 index could drift from the truth.
 
-When another generation goes live, an index goes on with its own as long as that is whole: every
-sample of the gallery has an embedding in it. That bridges the moment until its process has opened
-the new model. From the first enrolment that only the new generation knows it has to stop.
+When another generation goes live, an index keeps answering from its own as long as that one is
+complete, that is, every sample of the gallery has an embedding in it. This bridges the time until
+the process has opened the new model. The first enrolment that only the new generation has ends it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from gallery.errors import SampleDamaged
 from gallery.generations import Head, Model, count_missing, is_kept, read_head
 from gallery.schema import ERASED, changes, embeddings, samples, subjects
 
-# Rows held at once: 8 MiB of embeddings of 8,192 numbers.
+# Rows held in memory at once: 8 MiB of embeddings if they have 8,192 numbers.
 CHUNK = 256
 _ROLL = 8192
 _NONE = np.empty(0, np.int64)
@@ -38,11 +38,11 @@ _OWNED: Select[Any] = (
 
 
 Damaged = dict[int, SampleDamaged]
-"""Sample rows whose embedding cannot be read, and what is wrong."""
+"""Sample rows whose embedding cannot be read, with what is wrong."""
 
 
 class Roll(NamedTuple):
-    """Whose samples some rows int64 `[N]` are."""
+    """The owners of some rows int64 `[N]`."""
 
     rows: NDArray[np.int64]
     subjects: Sequence[str]
@@ -51,7 +51,7 @@ class Roll(NamedTuple):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some samples to index: int64 `[N]`, float32 `[N, L]`, and for each its subject and id."""
+    """Samples to index: rows int64 `[N]`, embeddings float32 `[N, L]`, subjects and ids."""
 
     rows: NDArray[np.int64]
     embeddings: NDArray[np.float32]
@@ -60,21 +60,21 @@ class Chunk:
 
     @property
     def marks(self) -> NDArray[np.int64]:
-        """What tells these samples from others of the same rows, int64 `[N]`; see `Held`."""
+        """Return a mark int64 for each sample `[N]`, to detect reused row numbers; see `Held`."""
         return marks_of(self.sample_ids)
 
 
 @dataclass(frozen=True)
 class News:
-    """What leads from what an index has seen to `head`."""
+    """The changes that lead from the state an index has seen to `head`."""
 
     head: Head
-    """The generation that the index answers from, or the live one when it must not answer."""
+    """The generation that the index answers from, or the live one if it must not answer."""
     starts_over: bool
-    """Another generation answers, or nothing was seen before: `roster` says what there is."""
+    """Start from nothing: another generation answers, or none was seen before; see `roster`."""
     erased: NDArray[np.int64]
     enrolled: Iterator[Chunk]
-    """Read as it is consumed, so inside the transaction that it was asked for in."""
+    """Reads lazily, so consume it inside the transaction that it was requested in."""
 
 
 def news(
@@ -82,8 +82,8 @@ def news(
 ) -> News:
     """Read what changed since `seen`, as the caller's transaction sees it.
 
-    A live generation of another model than `model` has no news: its embeddings are not indexed.
-    Samples that were enrolled and cannot be read are entered into `damaged`.
+    A live generation of a model other than `model` has no news, because its embeddings are not
+    indexed. Newly enrolled samples that cannot be read are added to `damaged`.
     """
     live = read_head(connection, gallery)
     head = live if live.model == model else _continued(connection, gallery, seen, live, model)
@@ -97,7 +97,7 @@ def news(
 def _continued(
     connection: Connection, gallery: int, seen: Head | None, live: Head, model: Model
 ) -> Head | None:
-    """Stay with the generation that was seen, when it is kept and still whole."""
+    """Return the head for staying with the generation seen; None if it is gone or incomplete."""
     if seen is None or seen.model != model:
         return None
     if not is_kept(connection, seen.generation):
@@ -108,7 +108,7 @@ def _continued(
 
 
 def roster(connection: Connection, generation: int) -> Iterator[Roll]:
-    """Stream whose sample each row of the generation is, in the order of the rows."""
+    """Yield the owners of the generation's rows, in row order."""
     query: Select[Any] = _embedded(generation).with_only_columns(*_OWNER)
     with connection.execution_options(yield_per=_ROLL).execute(query) as streamed:
         for partition in streamed.partitions():
@@ -118,19 +118,19 @@ def roster(connection: Connection, generation: int) -> Iterator[Roll]:
 def chunks(
     connection: Connection, generation: int, model: Model, *, by_subject: bool = False
 ) -> Iterator[Chunk]:
-    """Stream every sample that is embedded in the generation, in the order of the rows.
+    """Yield every sample embedded in the generation, in row order.
 
-    With `by_subject` the samples of a subject follow one another.
+    With `by_subject`, the samples of each subject are consecutive instead.
     """
     query = _in_order_of_subjects(generation) if by_subject else _embedded(generation)
-    # Closed also where a damaged row ends it: a cursor of the server must not outlive the reading.
+    # Closes the cursor even if a damaged row raises: a server-side cursor must not stay open.
     with connection.execution_options(yield_per=CHUNK).execute(query) as streamed:
         for partition in streamed.partitions():
             yield _chunk(connection, partition, model)
 
 
 def _changed(connection: Connection, gallery: int, after: int) -> tuple[list[int], list[int]]:
-    """Rows enrolled and rows erased since the change `after`."""
+    """Return the rows enrolled and the rows erased after the change number `after`."""
     query = (
         select(changes.c.sample, changes.c.kind)
         .where(changes.c.gallery == gallery, changes.c.number > after)
@@ -145,13 +145,13 @@ def _changed(connection: Connection, gallery: int, after: int) -> tuple[list[int
 def chunks_of(
     connection: Connection, head: Head, wanted: Sequence[int], damaged: Damaged | None = None
 ) -> Iterator[Chunk]:
-    """Read these rows of the head's generation, 256 at a time, each time in the order of the rows.
+    """Read the given rows of the head's generation, 256 at a time, each chunk in row order.
 
-    Those that cannot be read are left out and entered into `damaged`, where that is given.
+    Samples that cannot be read are left out and added to `damaged`, if that is given.
 
     Raises:
         SampleDamaged: one cannot be read, and `damaged` is not given.
-        StoreUnavailable: the master key was changed meanwhile.
+        StoreUnavailable: another process changed the master key.
 
     """
     for start in range(0, len(wanted), CHUNK):
@@ -162,8 +162,8 @@ def chunks_of(
             yield chunk
 
 
-# Both give the rows in the order of an index: to sort them, a database would first write every
-# embedding of the gallery to a file of its own, somewhere.
+# Both queries return rows in an index's order: to sort them otherwise, a database would first write
+# every embedding of the gallery to a temporary file.
 
 
 def _embedded(generation: int, *conditions: ColumnElement[bool]) -> Select[Any]:
@@ -194,6 +194,6 @@ def _roll(rows: Sequence[Row[Any]]) -> Roll:
 
 
 def marks_of(sample_ids: Iterable[str]) -> NDArray[np.int64]:
-    """Make the mark of each sample, int64 `[N]`, from its id."""
+    """Return a mark for each sample, int64 `[N]`, derived from its id."""
     digests = b"".join(blake2b(one.encode(), digest_size=8).digest() for one in sample_ids)
     return np.frombuffer(digests, "<i8").astype(np.int64)

@@ -1,7 +1,7 @@
-"""The galleries of one store: to list, to make, and to delete once nobody is in them.
+"""The galleries of one store: list them, create them, and delete those without people.
 
-Deleting leaves the row, because the audit log and the receipts hang on it. A gallery that is made
-again under the name goes on with both, and with nothing else.
+Deleting keeps the gallery's row, because the audit log and the receipts refer to it. A gallery that
+is created again under the same name continues with both, and with nothing else.
 """
 
 import re
@@ -33,9 +33,9 @@ class GalleryEntry(NamedTuple):
 
 
 class Galleries:
-    """The galleries of one store; any thread may call any method.
+    """The galleries of one store. All methods are thread-safe.
 
-    Every method may raise StoreUnavailable, and every one that writes StoreFull.
+    Every method may raise StoreUnavailable, and every method that writes may raise StoreFull.
     """
 
     def __init__(self, database: Database) -> None:
@@ -45,12 +45,12 @@ class Galleries:
     def open(
         cls, location: str | Path, *, master_key: MasterKey | None = None, make: bool = True
     ) -> Self:
-        """Open the store, making the database where it is missing and its tables with `make`.
+        """Open the store, creating the database if it is missing, and with `make` its tables.
 
         Raises:
-            StoreUnavailable: the database cannot be opened, or has no tables to be found in it.
+            StoreUnavailable: the database cannot be opened, or has no tables and `make` is false.
             StoreTooNew: a newer version of metagait wrote it.
-            WrongMasterKey: it is encrypted under another master key than the one given.
+            WrongMasterKey: it is encrypted under a different master key from the one given.
 
         """
         database = Database(location, Vault(master_key))
@@ -63,7 +63,7 @@ class Galleries:
         self._database.close()
 
     def all(self) -> tuple[GalleryEntry, ...]:
-        """List the galleries in the order of their names."""
+        """Return the galleries, ordered by name."""
         people = select(func.count()).where(subjects.c.gallery == galleries.c.id)
         walks = select(func.count()).where(samples.c.gallery == galleries.c.id)
         query = (
@@ -75,14 +75,14 @@ class Galleries:
             return tuple(GalleryEntry(*row) for row in connection.execute(query))
 
     def make(self, name: str, *, actor: str = audit.LOCAL) -> bool:
-        """Make a gallery where there is none of that name; tells whether it was made.
+        """Create a gallery unless one of that name exists; return whether it was created.
 
         Args:
-            name: 1 to 64 letters, digits, `.`, `_` and `-`, the first a letter or a digit.
-            actor: who asks, for the audit log.
+            name: 1 to 64 letters, digits, `.`, `_` and `-`, starting with a letter or a digit.
+            actor: who made the request, for the audit log.
 
         Raises:
-            InvalidGalleryName: the name is not as above.
+            InvalidGalleryName: the name does not meet the description above.
 
         """
         if _NAME.fullmatch(name) is None:

@@ -1,7 +1,7 @@
-"""Which embeddings answer: generations of a gallery, its head, and the numbering of its changes.
+"""Generations of a gallery: which one is live, the head, and the numbering of changes.
 
-The functions work inside a caller's transaction. Those that write expect that `lock` was called in
-it, so that changes are numbered in the order in which they are committed, whoever writes.
+All functions run inside the caller's transaction. Those that write expect that `lock` was called in
+it, so that changes are numbered in commit order, whoever writes.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from gallery.schema import (
 
 
 class Model(NamedTuple):
-    """What makes embeddings comparable: the same model, and with it the same length."""
+    """What makes embeddings comparable: the same model, and therefore the same length."""
 
     model_id: str
     embedding_length: int
 
     def __str__(self) -> str:
-        """Name it for a sentence."""
+        """Return it as worded in messages."""
         return f"{self.model_id} ({self.embedding_length} numbers)"
 
 
@@ -44,7 +44,7 @@ class Head(NamedTuple):
     changes: int
 
 
-# Before every answer the head is read: to build this query anew takes longer than to answer it.
+# The head is read before every answer, and building this query takes longer than running it.
 _HEAD = (
     select(
         galleries.c.changes,
@@ -62,13 +62,13 @@ _HEAD = (
 
 
 def lock(connection: Connection, gallery: int) -> None:
-    """Let no other writer of this gallery in until this transaction ends."""
+    """Keep all other writers of this gallery out until this transaction ends."""
     row = select(galleries.c.id).where(galleries.c.id == gallery)
     connection.execute(row.with_for_update())
 
 
 def record(connection: Connection, gallery: int, kind: str, rows: Sequence[int]) -> int:
-    """Number a change and note the sample rows that it touched."""
+    """Number a change of the gallery, note the sample rows it affects, and return the number."""
     number: int = connection.execute(
         update(galleries)
         .where(galleries.c.id == gallery)
@@ -82,7 +82,7 @@ def record(connection: Connection, gallery: int, kind: str, rows: Sequence[int])
 
 
 def read_head(connection: Connection, gallery: int) -> Head:
-    """Read what an index has to agree with, as this transaction sees it.
+    """Return what an index has to agree with, as this transaction sees it.
 
     Raises:
         GalleryNotFound: the gallery was deleted.
@@ -95,7 +95,7 @@ def read_head(connection: Connection, gallery: int) -> Head:
 
 
 def require_model(head: Head, model: Model) -> None:
-    """Refuse to compare or add embeddings of another model than the live one's.
+    """Refuse to compare or add embeddings of a model other than the live one.
 
     Raises:
         ModelMismatch: the live generation belongs to another model.
@@ -110,9 +110,9 @@ def require_model(head: Head, model: Model) -> None:
 
 
 def names(connection: Connection, gallery: int, generation: int) -> tuple[str, list[str]]:
-    """Name a generation as no other of any store is, and those of the gallery that answer no more.
+    """Return a generation's name, unique across all stores, and those of the retired generations.
 
-    An index keeps what it keeps under that name. Generation 0, of an empty gallery, has one too.
+    An index stores its data under that name. Generation 0, of an empty gallery, has a name too.
     """
     query = (
         select(generations, galleries.c.name)
@@ -122,7 +122,7 @@ def names(connection: Connection, gallery: int, generation: int) -> tuple[str, l
     found = connection.execute(query).all()
     identity = connection.scalar(select(identities.c.identity)) or ""
     named = {row.id: _name(row, identity) for row in found}
-    # One that was dropped is no more OLD, and still tells when it stopped being live.
+    # A dropped generation is no longer OLD, but its `retired` is still set.
     retired = [named[row.id] for row in found if row.retired and row.id != generation]
     return named.get(generation, "g0"), retired
 
@@ -133,7 +133,7 @@ def _name(row: Row[Any], identity: str) -> str:
 
 
 def find_or_add(connection: Connection, gallery: int, model: Model, state: str) -> int:
-    """Find the model's generation in this gallery, or add one in `state`; returns its number."""
+    """Return the number of the model's generation in this gallery, adding it in `state` if new."""
     known = connection.scalar(select(generations.c.id).where(_is_of(gallery, model)))
     if known is not None:
         return int(known)
@@ -143,20 +143,20 @@ def find_or_add(connection: Connection, gallery: int, model: Model, state: str) 
 
 
 def note_model_file(connection: Connection, gallery: int, model: Model, sha256: str) -> None:
-    """Write down the SHA-256 of the file that makes the embeddings of the model's generation."""
+    """Store the SHA-256 of the model file behind the model's generation."""
     noted = update(generations).where(_is_of(gallery, model)).values(model_sha256=sha256)
     connection.execute(noted)
 
 
 def model_sha256(connection: Connection, generation: int) -> str | None:
-    """Read the SHA-256 of the generation's model file, if somebody wrote it down."""
+    """Return the SHA-256 of the generation's model file; None if it was never recorded."""
     query = select(generations.c.model_sha256).where(generations.c.id == generation)
     known: str | None = connection.scalar(query)
     return known
 
 
 def was_replaced(connection: Connection, gallery: int, model: Model) -> bool:
-    """Tell whether the model's generation was live once and another one is now."""
+    """Tell whether the model's generation used to be live and another one is live now."""
     query = select(generations.c.id).where(
         _is_of(gallery, model), generations.c.state == OLD, generations.c.retired.is_not(None)
     )
@@ -172,7 +172,7 @@ def _is_of(gallery: int, model: Model) -> ColumnElement[bool]:
 
 
 def make_live(connection: Connection, gallery: int, generation: int) -> None:
-    """Let `generation` answer from now on, and keep the one that answered until now."""
+    """Make `generation` answer from now on, and keep the previous one for a rollback."""
     number = record(connection, gallery, LIVE, [])
     of_gallery = generations.c.gallery == gallery
     retire = update(generations).where(of_gallery, generations.c.state == LIVE)
@@ -183,7 +183,7 @@ def make_live(connection: Connection, gallery: int, generation: int) -> None:
 
 
 def adopt_if_empty(connection: Connection, gallery: int, model: Model) -> Head:
-    """Make `model` the live one when the gallery holds no sample; returns the head."""
+    """Make `model` the live one if the gallery holds no samples; return the head."""
     head = read_head(connection, gallery)
     anything = select(samples.c.id).where(samples.c.gallery == gallery).limit(1)
     if head.model == model or connection.execute(anything).first() is not None:
@@ -193,18 +193,18 @@ def adopt_if_empty(connection: Connection, gallery: int, model: Model) -> Head:
 
 
 def is_kept(connection: Connection, generation: int) -> bool:
-    """Tell whether the generation still exists, in whatever state."""
+    """Tell whether the generation still exists, in any state."""
     query = select(generations.c.id).where(generations.c.id == generation)
     return connection.execute(query).first() is not None
 
 
 def is_missing(gallery: int, generation: int) -> ColumnElement[bool]:
-    """Select the sample rows of a gallery that have no embedding in the generation."""
+    """Return the condition for a gallery's sample rows that have no embedding in the generation."""
     return and_(samples.c.gallery == gallery, has_no(generation))
 
 
 def has_no(generation: int) -> ColumnElement[bool]:
-    """Select the sample rows, of any gallery, that have no embedding in the generation."""
+    """Return the condition for sample rows, of any gallery, without embedding in the generation."""
     embedded = select(embeddings.c.sample).where(
         embeddings.c.generation == generation, embeddings.c.sample == samples.c.id
     )
@@ -218,5 +218,5 @@ def count_missing(connection: Connection, gallery: int, generation: int) -> int:
 
 
 def now() -> str:
-    """Write this moment as the tables keep it: ISO 8601, UTC, milliseconds."""
+    """Return the current time as the tables store it: ISO 8601, UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

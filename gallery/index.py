@@ -1,7 +1,8 @@
-"""A cache of the truth that searches fast.
+"""The interface of search indexes, and the default index: exact search in memory.
 
-`VectorIndex` is the seam at which engines are exchanged; `gallery.indexes` has the others. An index
-knows rows (int64), their marks and vectors, and nothing else: no subjects, no store.
+An index is a cache of the store that searches fast. `VectorIndex` is the interface between the
+gallery and its engines; the other engines are in `gallery.indexes`. An index knows rows (int64),
+their marks and vectors, but no subjects and no store.
 """
 
 from collections.abc import Collection
@@ -11,16 +12,16 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-# FAISS compares few queries one by one and many by a matrix product, and decides by queries ×
-# length. At its own 128,000 as few as two queries of 8,192 numbers pay a whole scan each.
+# FAISS compares few queries one by one and many by a matrix product, deciding by queries × length.
+# At its own limit of 128,000, as few as two queries of 8,192 numbers would each cost a whole scan.
 _BLAS_FROM = 40_000
 
 
 class Held(NamedTuple):
-    """What an index kept from an earlier run: rows int64 `[N]` and a mark int64 `[N]` of each.
+    """What an index kept from an earlier run: rows int64 `[N]`, and a mark int64 `[N]` for each.
 
-    A mark is made from the sample's id, which is made from the walk: a row whose mark is another
-    one than the store's belongs to another sample, for instance after an older backup came back.
+    A mark is derived from the sample's id, which is derived from the walk. A row whose mark differs
+    from the store's belongs to another sample, for instance after an older backup was restored.
     """
 
     rows: NDArray[np.int64]
@@ -28,38 +29,38 @@ class Held(NamedTuple):
 
     @classmethod
     def nothing(cls) -> "Held":
-        """Hold no row."""
+        """Return an empty one."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class VectorIndex(Protocol):
     """Vectors float32 `[L]` by row number, searched by squared Euclidean distance.
 
-    Its owner calls `search` from several threads, but never while anything else is called. Every
-    method may raise IndexUnavailable; the owner then begins anew.
+    Its owner may call `search` from several threads, but never while another method runs. Every
+    method may raise IndexUnavailable; the owner then starts over with `begin`.
     """
 
     @property
     def kind(self) -> str:
-        """Which engine it is, by the name that chooses it."""
+        """Return the name by which this kind of index is chosen."""
         ...
 
     @property
     def state(self) -> str:
-        """How it searches at present, for the person who reads it."""
+        """Return a human-readable description of how it currently searches."""
         ...
 
     def __len__(self) -> int:
-        """Count the rows."""
+        """Return the number of rows."""
         ...
 
     def begin(self, name: str | None, retired: Collection[str] = ()) -> Held:
-        """Hold what was kept under this name, and forget all else; called before anything else.
+        """Load what was kept under this name and drop all else; called before all other methods.
 
         Args:
-            name: of the generation; no other generation of any gallery has it. None: hold nothing,
-                and keep nothing that this process alone could ever erase.
-            retired: names of generations that answer no more, of which nothing may be kept.
+            name: of the generation, unique across all galleries. None: hold nothing, and keep
+                nothing that only this process could ever erase.
+            retired: names of generations that no longer answer; nothing of them may be kept.
 
         """
         ...
@@ -67,17 +68,17 @@ class VectorIndex(Protocol):
     def add(
         self, rows: NDArray[np.int64], vectors: NDArray[np.float32], marks: NDArray[np.int64]
     ) -> None:
-        """Add rows int64 `[N]`, none there yet, with vectors float32 `[N, L]` and marks int64."""
+        """Add new rows int64 `[N]` with their vectors float32 `[N, L]` and marks int64 `[N]`."""
         ...
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Remove rows int64 `[N]`, in files as well; those that are not there are ignored."""
+        """Remove rows int64 `[N]`, from files too; unknown rows are ignored."""
         ...
 
     def search(
         self, vector: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Find the `k` rows, of at least `k`, nearest to a vector float32 `[L]`.
+        """Find the `k` rows nearest to a vector float32 `[L]`; the index must hold at least `k`.
 
         Returns:
             Squared distances float32 `[k]`, nearest first, and their rows int64 `[k]`.
@@ -86,7 +87,7 @@ class VectorIndex(Protocol):
         ...
 
     def close(self) -> None:
-        """Keep what makes the next start quick, if this kind keeps anything, and let go."""
+        """Keep what speeds up the next start, if this kind keeps anything, and release the rest."""
         ...
 
 
@@ -105,7 +106,7 @@ class ExactIndex:
         return int(self._faiss.ntotal)
 
     def begin(self, name: str | None, retired: Collection[str] = ()) -> Held:
-        """Hold nothing, whatever the name, and give the memory back."""
+        """Empty the index and release its memory, whatever the name; nothing is ever kept."""
         self._faiss.reset()
         return Held.nothing()
 
@@ -115,11 +116,11 @@ class ExactIndex:
         vectors: NDArray[np.float32],
         marks: NDArray[np.int64] | None = None,
     ) -> None:
-        """Add rows int64 `[N]` with their vectors float32 `[N, L]`; it needs no marks."""
+        """Add new rows int64 `[N]` with their vectors float32 `[N, L]`; marks are not needed."""
         self._faiss.add_with_ids(vectors, rows)
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Remove rows int64 `[N]`; those that are not there are ignored."""
+        """Remove rows int64 `[N]`; unknown rows are ignored."""
         if len(rows):
             self._faiss.remove_ids(faiss.IDSelectorBatch(rows))
 
@@ -127,12 +128,12 @@ class ExactIndex:
         self, vector: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Find the `k` rows nearest to a vector float32 `[L]`; see `VectorIndex.search`."""
-        # The map's own search starts a team of threads to translate `k` numbers; their waiting
-        # takes more processor time than the search in a gallery of thousands.
+        # The ID map's own search starts a thread team to translate `k` numbers; in a gallery of
+        # thousands, their waiting takes more processor time than the search itself.
         squared, places = self._flat.search(vector[np.newaxis], k)
         rows = [self._faiss.id_map.at(int(place)) for place in places[0]]
         return squared[0], np.array(rows, np.int64)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._faiss.reset()
