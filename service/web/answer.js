@@ -50,7 +50,7 @@ function comparison(nearest, threshold) {
   if (!nearest || !threshold) return "";
   const where = side(nearest.distance, threshold);
   const advice = where === "unsure" ? " Compare the two walks. The more walks of a person are enrolled, the clearer the answer." : "";
-  return `The nearest person is at distance ${nearest.distance.toFixed(2)}${SIDES[where]} ${threshold.distance.toFixed(2)}, the limit of a match.${advice}`;
+  return `The nearest person is at distance ${nearest.distance.toFixed(2)}${SIDES[where]} ${threshold.distance.toFixed(2)}, the limit for a match.${advice}`;
 }
 
 // A line of distances: tinted is near enough, striped is unsure, the dot is this candidate.
