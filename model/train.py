@@ -86,7 +86,7 @@ def train(
                 break
     progress.close()
     if training.iteration < config.iterations and not group.rank:
-        print(f"stopped at iteration {training.iteration}; --resume goes on", flush=True)
+        print(f"stopped at iteration {training.iteration}; --resume continues", flush=True)
     return training.iteration >= config.iterations
 
 

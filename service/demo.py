@@ -188,7 +188,7 @@ def _enroll(client: Client, root: Path) -> None:
 
 def _identify(client: Client, root: Path) -> list[Probe]:
     print(
-        f"4. who walks here? (views {_degrees(PROBE_VIEWS)}, bags, coats, "
+        f"4. who is walking? (views {_degrees(PROBE_VIEWS)}, bags, coats, "
         f"and {len(STRANGERS)} strangers)\n"
     )
     return [

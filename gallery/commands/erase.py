@@ -54,12 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _say_what_is_left(erasure: Erasure) -> None:
     proof = erasure.receipt.proof
     if proof is None:
-        left = "nobody could look for what is left"
+        left = "what is left of it could not be looked for"
     elif proof.files == "pending":
-        left = "bytes of them may stand in files until the service's next write or start"
+        left = "bytes of it may remain in files until the service's next write or start"
     else:
         return
-    print(f"metagait erase: they are erased; {left}", file=sys.stderr)
+    print(f"metagait erase: the erasure is done, but {left}", file=sys.stderr)
 
 
 def _time(moment: datetime) -> str:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "new":
         key = write_master_key(arguments.file)
         print(f"Made the master key {key.fingerprint} in {arguments.file}.")
-        print("Keep a copy apart from the data: without it nothing can be read again.")
+        print("Keep a copy apart from the data: without the key nothing can be read again.")
         return 0
     with closing(place_of(arguments).open_existing()) as store:
         if arguments.action == "encrypt":
@@ -56,6 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             new = read_master_key(arguments.file)
             count = rotate(store.database, new)
-            print(f"Wrapped the keys of {count} subjects with {new.fingerprint}.")
+            print(f"Wrapped the keys of {count} subjects with the master key {new.fingerprint}.")
         store.database.scrub_or_say()
     return 0

@@ -187,6 +187,7 @@ def _sentence(report: RebuildReport, engine: str, provider: str) -> str:
     if not report.switched:
         return f"Nothing to do: {report.model_id} is live already."
     return (
-        f"Embedded {report.embedded} samples by {engine} on {provider}, looked {report.checked} "
-        f"up, and switched to generation {report.generation} of {report.model_id}."
+        f"Embedded {report.embedded} samples with {engine} on {provider}, searched for "
+        f"{report.checked} of them as a check, and switched to generation "
+        f"{report.generation} of {report.model_id}."
     )

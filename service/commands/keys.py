@@ -86,7 +86,7 @@ def _create(keys: KeyStore, arguments: argparse.Namespace) -> None:
     )
     # The key alone is on standard output, so that `> FILE` makes a file for `--key-file`.
     print(_line(key, datetime.now(UTC)), file=sys.stderr)
-    print("It is shown this once; what is kept cannot be turned back into it:", file=sys.stderr)
+    print("The key is shown only now; it cannot be shown again:", file=sys.stderr)
     print(text)
 
 
@@ -96,7 +96,7 @@ def _list(keys: KeyStore) -> None:
     for key in found:
         print(_line(key, now))
     if not found:
-        print("no keys: the service listens on loopback only, and asks for none")
+        print("no keys: the service listens on loopback only and asks for none")
 
 
 def _line(key: ApiKey, now: datetime) -> str:
