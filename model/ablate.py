@@ -1,9 +1,9 @@
-"""`metagait ablate`: train every row of an ablation by the same budget, and fill its tables.
+"""`metagait ablate`: trains every row of an ablation on the same budget, and fills its tables.
 
     metagait ablate model/configs/ablation.yaml --rows metagait,gaitgl --seeds 1,2,3
 
 Each row and seed has its own folder, `<output>/<row>/seed-<n>`, and resumes where it stopped; one
-that is scored is not touched again. `<output>/ablation.md` is written anew after each.
+that has been scored is not touched again. `<output>/ablation.md` is rewritten after each.
 """
 
 import argparse
@@ -41,12 +41,13 @@ def ablate(
     deadline: float = math.inf,
     command: str = "metagait ablate",
 ) -> bool:
-    """Train and score `rows` with each seed; return False when it was ended before.
+    """Train and score `rows` with each seed; return False if stopped before the end.
 
-    `deadline` is the `time.monotonic()` at which to stop, `command` what the tables name.
+    `deadline` is the `time.monotonic()` value at which to stop, `command` the command line shown
+    with the tables.
 
     Raises:
-        ConfigError: `output` holds runs of another budget or network.
+        ConfigError: `output` contains runs with another budget or network.
 
     """
     check_budget(ablation, output)
@@ -68,10 +69,10 @@ def run_one(
     benchmark: Dataset,
     deadline: float = math.inf,
 ) -> bool:
-    """Train one row with one seed and score it, as far as that is not done yet.
+    """Train and score one row with one seed, as far as not yet done; return False if stopped.
 
     Raises:
-        ConfigError: the folder holds a run of another network.
+        ConfigError: the folder contains a run of another network.
 
     """
     check_network(config, folder)
@@ -87,7 +88,7 @@ def run_one(
 
 
 def score(checkpoint: Path, benchmark: Dataset) -> Draws:
-    """Rank-1 of a checkpoint by kind of probe, measured and then in every draw: `[B, 3]`."""
+    """Return a checkpoint's rank-1 by kind of probe, as measured and for every draw: `[B, 3]`."""
     embedded = embed(benchmark, encode_with(load_network(checkpoint)))
     found = closed_set(flat_distances, embedded.embeddings, embedded.labels)
     draws: Draws = np.stack([found[kind].draws("rank-1") for kind in KINDS], axis=1)
@@ -95,7 +96,7 @@ def score(checkpoint: Path, benchmark: Dataset) -> Draws:
 
 
 def results_in(output: Path, ablation: Ablation) -> Results:
-    """Read what earlier and later calls scored under `output`."""
+    """Read all scores under `output`, whichever call wrote them."""
     results: dict[str, dict[int, Draws]] = {}
     for row in ablation.rows:
         for path in sorted((output / row).glob(f"seed-*/{RESULT}")):
@@ -137,7 +138,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, score and tabulate; 130 when a signal or `--minutes` ended it before the last row."""
+    """Train, score and tabulate; return 130 if a signal or `--minutes` stopped it early."""
     deadline = deadline_in(arguments.minutes)
     ablation = load_ablation(arguments.config, arguments.base)
     if arguments.iterations is not None:
@@ -165,10 +166,10 @@ def _seeds(asked: str) -> tuple[int, ...]:
 
 
 def check_budget(ablation: Ablation, output: Path) -> None:
-    """Refuse to mix budgets in one folder: a table compares rows only if all were trained alike.
+    """Refuse to mix budgets in one folder: rows are comparable only if all were trained alike.
 
     Raises:
-        ConfigError: the folder was begun with other data, settings or iterations.
+        ConfigError: the folder was started with other data, settings or iterations.
 
     """
     path = output / "budget.json"
@@ -180,10 +181,10 @@ def check_budget(ablation: Ablation, output: Path) -> None:
 
 
 def check_network(config: TrainConfig, folder: Path) -> None:
-    """Refuse to go on with a row whose network has changed since.
+    """Refuse to continue a row whose network has changed.
 
     Raises:
-        ConfigError: the folder holds a run of another network.
+        ConfigError: the folder contains a run of another network.
 
     """
     path = folder / "config.json"

@@ -1,7 +1,7 @@
-"""What an ablation is: named rows over one base configuration, and the tables they stand in.
+"""Defines an ablation: named rows over one base configuration, and the tables that show them.
 
-A row may change the network and nothing else, so every row has the same budget, data and seeds by
-construction. The file is model/configs/ablation.yaml; `metagait ablate` trains it.
+A row may change only the network, so by construction all rows have the same budget, data and seeds.
+The file is model/configs/ablation.yaml; `metagait ablate` trains it.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from model.errors import ConfigError
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table: a row, what it is called there, and the paper's own figures."""
+    """One line of a table: a row, its label there, and the paper's own figures."""
 
     row: str
     label: str
@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Lines under a title; a row may stand in several tables."""
+    """Lines under a title; a row may appear in several tables."""
 
     title: str
     lines: tuple[Line, ...]
@@ -33,25 +33,25 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """The part of the file that says how results are laid out."""
+    """The part of the file that defines how results are laid out."""
 
     baseline: str
-    """The row that every other one is compared with."""
+    """The row that all others are compared with."""
     tables: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Rows by name, each a whole training configuration, and the tables to fill."""
+    """Rows by name, each a complete training configuration, and the tables to fill."""
 
     rows: dict[str, TrainConfig]
     layout: Tables
 
     def of(self, names: tuple[str, ...]) -> dict[str, TrainConfig]:
-        """Return some of the rows, in the file's order.
+        """Return the named rows, in the file's order.
 
         Raises:
-            ConfigError: a name is none of them.
+            ConfigError: a name is unknown.
 
         """
         unknown = [name for name in names if name not in self.rows]
@@ -60,22 +60,22 @@ class Ablation:
         return {name: config for name, config in self.rows.items() if name in names}
 
     def shortened(self, iterations: int) -> "Ablation":
-        """Return the same rows, all with so many iterations."""
+        """Return the same rows with another number of iterations."""
         rows = {name: replace(row, iterations=iterations) for name, row in self.rows.items()}
         return replace(self, rows=rows)
 
     def budget(self) -> dict[str, Any]:
-        """Return what all rows share: data, sampler, optimiser, losses and iterations."""
+        """Return what all rows share: data, sampler, optimiser, losses, iterations and the like."""
         row = plain(next(iter(self.rows.values())))
         return {key: row[key] for key in row if key not in {"name", "network", "seed"}}
 
 
 def load_ablation(path: Path, base: Path | None = None) -> Ablation:
-    """Read an ablation; `base`, a training configuration, takes the place of the file's own.
+    """Read an ablation; `base`, a training configuration, replaces the file's own.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown or missing, a table names a row that
-            is not there, or a row's network takes silhouettes of another size than the base's.
+            does not exist, or the rows' networks take silhouettes of different sizes.
 
     """
     content = read_yaml(path)
@@ -107,7 +107,7 @@ def _row(name: object, network: Any, base: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(f"rows.{name}: expected keys of a network, got {network!r}")
     common = base.get("network", {})
     if "kind" in network and network["kind"] != common.get("kind", "metagait"):
-        # Another network shares these keys and no others.
+        # A network of another kind shares only these keys.
         common = {key: common[key] for key in ("size", "channels", "dimensions") if key in common}
     try:
         return build(TrainConfig, {**base, "name": name, "network": {**common, **network}})

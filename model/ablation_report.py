@@ -1,4 +1,4 @@
-"""Results of an ablation as one Markdown file, laid out like the paper's Tables 4 to 7."""
+"""Formats an ablation's results as one Markdown file, laid out like the paper's Tables 4 to 7."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,15 +15,16 @@ from model.gaitset import GaitSetConfig
 KINDS = ("NM", "BG", "CL")
 
 Draws = NDArray[np.float64]
-"""Rank-1 by kind of probe, measured and then in every draw of subjects: `[B, 3]`."""
+"""Rank-1 by kind of probe, as measured and then for every draw of subjects: `[B, 3]`."""
 Results = Mapping[str, Mapping[int, Draws]]
 """By row, then by seed."""
 
 
 def report(ablation: Ablation, results: Results, subjects: int, command: str) -> str:
-    """Lay out what there is; a row without results is a line of dashes.
+    """Return the report; a row without results is a line of dashes.
 
-    `subjects` counts the people of the benchmark, `command` is what made the results.
+    `subjects` is the number of people in the benchmark, `command` the command that produced the
+    results.
     """
     head = f"# Ablation\n\n{_budget(ablation, results, subjects)}\n\n    {command}\n"
     tables = [_table(table, ablation.layout.baseline, results) for table in ablation.layout.tables]
@@ -31,9 +32,9 @@ def report(ablation: Ablation, results: Results, subjects: int, command: str) ->
 
 
 def difference(first: Mapping[int, Draws], second: Mapping[int, Draws]) -> Interval:
-    """Mean rank-1 of the kinds, `first` minus `second`, over the seeds that both have.
+    """Return mean rank-1 over the kinds, `first` minus `second`, over the seeds that both have.
 
-    Both were measured on the same searches and met the same draws, so the interval is a paired one.
+    Both were measured on the same searches with the same draws, so the interval is paired.
 
     Raises:
         DatasetError: they have no seed in common.
@@ -76,7 +77,7 @@ def _compared(row: str, baseline: str, results: Results) -> list[str]:
 
 
 def signed(interval: Interval) -> str:
-    """Percentage points with their sign: `+1.2 [+0.3, +2.1]`."""
+    """Format percentage points with their sign: `+1.2 [+0.3, +2.1]`."""
     low, high = (f"{100 * end:+.1f}" for end in (interval.low, interval.high))
     return f"{100 * interval.value:+.1f} [{low}, {high}]"
 

@@ -1,9 +1,9 @@
-"""Percentile intervals by subject: how far a rate would move with other people. numpy only.
+"""Percentile bootstrap by subject: how much a rate would change with other people. numpy only.
 
-Searches of one person are alike, so drawing searches anew would promise too narrow an interval.
-People are drawn instead, with replacement and with everything that was measured on them; the ends
-are percentiles of the draws (Efron and Tibshirani, 1993, chapter 13). The gallery stays as it was
-enrolled. With fewer than about 20 people such an interval is too narrow.
+Searches by one person are alike, so resampling searches would give too narrow an interval. People
+are resampled instead, with replacement and with everything that was measured on them; the ends are
+percentiles of the draws (Efron and Tibshirani, 1993, chapter 13). The gallery stays as enrolled.
+With fewer than about 20 people such an interval is too narrow.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,12 +21,12 @@ Values = NDArray[np.floating] | NDArray[np.bool_]
 Text = NDArray[np.str_]
 Rates = NDArray[np.float64]
 Statistic = Callable[[Rates], Rates]
-"""Rates by group `[..., G]`, NaN where a group has no value, to one figure `[...]`."""
+"""Maps rates by group `[..., G]`, NaN for a group without a value, to one figure `[...]`."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the interval that holds it with `confidence`; NaN where nothing was measured."""
+    """A figure and its interval at the level `confidence`; NaN if nothing was measured."""
 
     value: float
     low: float
@@ -34,27 +34,27 @@ class Interval:
     confidence: float = CONFIDENCE
 
     def __str__(self) -> str:
-        """Percent with one decimal, as in a table: `81.2 [78.9, 83.4]`."""
+        """Return percents with one decimal, as in a table: `81.2 [78.9, 83.4]`."""
         return f"{100 * self.value:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """Which subjects were drawn how often.
+    """How often each subject was drawn.
 
-    `weights` is float64 `[B, S]`, its first row all ones: the sample as it is.
+    `weights` is float64 `[B, S]`; its first row is all ones, the sample as it is.
     """
 
     subjects: Text
-    """The `S` different subjects, sorted."""
+    """The `S` distinct subjects, sorted."""
     weights: NDArray[np.float64]
 
     @classmethod
     def of(cls, subjects: Text, *, resamples: int = RESAMPLES, seed: int = 0) -> "Resampling":
-        """Draw `resamples` times as many subjects as there are in `subjects` `[n]`.
+        """Draw as many subjects as there are in `subjects` `[n]`, `resamples` times.
 
-        The draw depends on the seed and the number of different subjects alone, so two models
-        on the same people meet the same draws.
+        The draws depend only on the seed and the number of distinct subjects, so two models on the
+        same people get the same draws.
         """
         names = np.unique(subjects)
         if not len(names):
@@ -75,10 +75,10 @@ class Resampling:
         groups: NDArray[np.intp],
         groups_in_all: int | None = None,
     ) -> Rates:
-        """Mean of the values `[n]` in each group, in the sample and every draw: `[B, G]`.
+        """Average the values `[n]` in each group, for the sample and every draw: `[B, G]`.
 
-        `groups` `[n]` numbers each value's group from 0, up to the last one that occurs or to
-        `groups_in_all`. NaN where a draw has nobody of a group.
+        `groups` `[n]` is each value's group number from 0; there are `groups_in_all` groups, or as
+        many as occur. NaN if a draw has nobody of a group.
         """
         count = int(groups.max(initial=-1)) + 1 if groups_in_all is None else groups_in_all
         shape = (len(self.subjects), count)
@@ -97,9 +97,9 @@ class Resampling:
 
 
 def percentile_interval(figures: Rates, confidence: float = CONFIDENCE) -> Interval:
-    """Interval of a figure: `figures` `[B]`, the first measured, the others of the draws.
+    """Return the interval of `figures` `[B]`, the first as measured, the others from the draws.
 
-    Draws in which the figure does not exist (NaN) are left out.
+    Draws in which the figure is undefined (NaN) are left out.
     """
     if not 0 < confidence < 1:
         raise DatasetError(f"expected a confidence between 0 and 1, got {confidence}")
@@ -121,16 +121,16 @@ def mean_interval(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Interval:
-    """Interval of a mean of per-probe values, for example hits, resampled by subject.
+    """Return a mean of per-search values, such as hits, with its interval resampled by subject.
 
     Args:
-        values: one number (or hit) a search, `[n]`.
+        values: one number (or hit) per search, `[n]`.
         subjects: the subject of each search, `[n]`.
-        groups: the number from 0 of each search's group, for example its pair of views; none
-            puts all searches into one.
-        statistic: from the groups' means to the figure; none takes their plain mean.
-        resamples: how many draws.
-        confidence: share of the draws that the interval holds.
+        groups: each search's group number from 0, such as its pair of views; None puts all searches
+            into one group.
+        statistic: maps the groups' means to the figure; None takes their plain mean.
+        resamples: number of draws.
+        confidence: share of the draws that the interval contains.
         seed: of the draws; the same seed and people give the same interval.
 
     Raises:
@@ -154,11 +154,11 @@ def difference_interval(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Interval:
-    """Interval of `first` minus `second`: two models on the same searches, drawn together.
+    """Return `first` minus `second`, two models on the same searches, with a paired interval.
 
-    The arguments are those of `mean_interval`; search i of both is the same probe. That the whole
-    interval lies above zero says that the first model is better on people like these, for the one
-    training each was given: it says nothing of other seeds.
+    Arguments as for `mean_interval`; search i of both is the same probe. If the whole interval lies
+    above zero, the first model is better on people like these, given the one training that each
+    had; it says nothing about other seeds.
     """
     _check(first, subjects)
     _check(second, subjects)
@@ -171,7 +171,7 @@ def difference_interval(
 
 
 def mean_of_groups(rates: Rates) -> Rates:
-    """Mean over the last axis of what is there; NaN, without a warning, when nothing is."""
+    """Average over the last axis, ignoring NaN; NaN, without a warning, if nothing is left."""
     there = ~np.isnan(rates)
     counts = there.sum(axis=-1)
     sums = np.where(there, rates, 0.0).sum(axis=-1)

@@ -1,7 +1,7 @@
-"""CASIA Dataset A: 20 real people, three views, four passes each, as rank-1 is measured on it.
+"""CASIA Dataset A (20 real people, three views, four passes each), and rank-1 on it.
 
 The folder holds `<subject>/<view>_<pass>.zip` of PNG silhouettes. Same view: gallery passes 1 and
-2, probe passes 3 and 4. Two views: gallery all passes of one, probe all of the other.
+2, probe passes 3 and 4. Two views: all passes of one are the gallery, all of the other the probes.
 """
 
 import zipfile
@@ -22,7 +22,7 @@ Key = tuple[str, str, int]
 """Subject, view, pass."""
 Embeddings = dict[Key, NDArray[np.float32]]
 Side = tuple[str, tuple[int, ...]]
-"""A view and the passes of it."""
+"""A view and some of its passes."""
 
 VIEWS = ("00", "45", "90")
 CROSS = (("00", "45"), ("45", "00"), ("45", "90"), ("90", "45"), ("00", "90"))
@@ -31,10 +31,10 @@ SAME: tuple[tuple[Side, Side], ...] = tuple(((view, (1, 2)), (view, (3, 4))) for
 
 
 def walks(folder: Path, size: tuple[int, int] = (64, 44)) -> Iterator[tuple[Key, Walk]]:
-    """Yield every walk of the set, aligned, under (subject, view, pass).
+    """Yield every walk of the dataset, aligned, with its key (subject, view, pass).
 
     Raises:
-        DatasetError: the folder holds none.
+        DatasetError: the folder contains none.
 
     """
     for key, frames in recordings(folder):
@@ -42,10 +42,10 @@ def walks(folder: Path, size: tuple[int, int] = (64, 44)) -> Iterator[tuple[Key,
 
 
 def recordings(folder: Path) -> Iterator[tuple[Key, list[Walk]]]:
-    """Yield every walk as it was recorded: its frames in order, uint8 `[H, W]` each.
+    """Yield every walk as recorded: its frames in order, uint8 `[H, W]` each.
 
     Raises:
-        DatasetError: the folder holds none.
+        DatasetError: the folder contains none.
 
     """
     for path in walk_files(folder):
@@ -57,7 +57,7 @@ def recordings(folder: Path) -> Iterator[tuple[Key, list[Walk]]]:
 
 
 def walk_files(folder: Path) -> list[Path]:
-    """List the files of the walks; raises DatasetError where there are none."""
+    """Return the walk files; raise DatasetError if there are none."""
     paths = sorted(folder.glob("*/*_*.zip"))
     if not paths:
         raise DatasetError(f"expected <subject>/<view>_<pass>.zip of CASIA-A in {folder}, got none")
@@ -74,7 +74,7 @@ def _decoded(picture: bytes, path: Path) -> Walk:
 def hits(
     embeddings: Embeddings, gallery: Side, probe: Side, measure: Measure
 ) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
-    """Whether each probe's nearest gallery walk is of its subject, and that subject."""
+    """Return whether each probe's nearest gallery walk is its subject's, and that subject."""
     known, asked = (
         [key for key in embeddings if key[1] == view and key[2] in passes]
         for view, passes in (gallery, probe)
@@ -89,7 +89,7 @@ def hits(
 def figures(
     embeddings: Embeddings, pairs: Sequence[tuple[Side, Side]], measure: Measure
 ) -> tuple[list[float], Interval]:
-    """Rank-1 of each pair of gallery and probe, and the mean over the pairs with its interval."""
+    """Return rank-1 of each gallery and probe pair, and the mean over pairs with its interval."""
     found = [hits(embeddings, gallery, probe, measure) for gallery, probe in pairs]
     places = np.repeat(np.arange(len(found)), [len(hit) for hit, _ in found])
     values, subjects = (np.concatenate(column) for column in zip(*found, strict=True))

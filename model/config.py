@@ -1,7 +1,7 @@
-"""A training configuration: YAML -> frozen dataclasses, one file an experiment.
+"""Training configurations: reads a YAML file, one per experiment, into frozen dataclasses.
 
-Every key is a field of one of the dataclasses below; an unknown key or a value of another type is
-an error that names it, so that a misspelt option can never fall through to its default.
+Every key is a field of one of the dataclasses below. An unknown key or a value of the wrong type is
+an error that names it, so a misspelt option can never silently fall back to its default.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from model.walkers import CONDITIONS, VIEWS, WalkerSettings
 PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "step")
 LARGEST_SEED = 2**63 - 1
-"""NumPy takes no seed below 0, and torch none much above this."""
+"""NumPy accepts no seed below 0, and torch none much above this."""
 
 _Built = TypeVar("_Built")
 
@@ -49,22 +49,24 @@ class WalkersConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What to train on: a folder (packed cache or raw dataset), or walkers made for it."""
+    """Training data: a folder (packed cache or raw dataset), or walkers generated for it."""
 
     path: str | None = None
     layout: str | None = None
-    """A name of `model.dataset.LAYOUTS`; recognised from the folder when it is left out."""
+    """A key of `model.dataset.LAYOUTS`; detected from the folder if omitted."""
     partition: str | None = None
     """Train on the training half of a named partition (`model.dataset.PARTITIONS`), ..."""
     train_subjects: int | None = None
-    """... or on the first so many subjects, ..."""
+    """... or on this many subjects from the start of the list, ..."""
     train_ids: tuple[str, ...] = ()
-    """... or on the subjects with these ids. Without any of the three all subjects train."""
+    """... or on the subjects with these ids. With none of the three, all subjects are used."""
     walkers: tuple[WalkersConfig, ...] | None = None
-    """Groups of different subjects, each made in its own way; YAML may name one without a list."""
+    """Groups of distinct subjects, each with its own settings; in YAML a single group needs no
+    list.
+    """
 
     def __post_init__(self) -> None:
-        """Refuse what contradicts itself."""
+        """Reject contradictory settings."""
         if (self.path is None) == (self.walkers is None):
             raise ConfigError("data: expected either path or walkers, got both or neither")
         splits = [self.partition is not None, self.train_subjects is not None, bool(self.train_ids)]
@@ -84,28 +86,28 @@ class DataConfig:
         _expect_known("data.partition", self.partition, PARTITIONS)
 
     def elsewhere(self, folder: Path) -> "DataConfig":
-        """The same subjects' data in another folder; all subjects of it in the place of walkers."""
+        """Return a copy that reads another folder; walkers are replaced by all its subjects."""
         return dataclasses.replace(self, path=str(folder), walkers=None)
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam and its learning rate over the iterations."""
+    """Settings of Adam and of the learning rate schedule."""
 
     learning_rate: float = 1e-4
     schedule: str = "constant"
     warm_up: int = 0
     """Iterations over which the rate rises linearly from zero."""
     steps: tuple[int, ...] = ()
-    """Schedule "step": iterations at which the rate falls to a tenth."""
+    """Schedule "step": iterations at which the rate drops to a tenth."""
     weight_decay: float = 5e-4
     meta_rate: float = 1.0
-    """Factor on the rate of what gives the calibration networks their weights."""
+    """Factor on the learning rate of parameters that provide the calibration networks' weights."""
     clip_norm: float = 0.0
-    """Largest norm of all gradients together; 0 leaves them as they are."""
+    """Maximum norm of all gradients together; 0 disables clipping."""
 
     def __post_init__(self) -> None:
-        """Refuse a schedule that does not exist."""
+        """Reject an unknown schedule, and numbers out of range."""
         if self.schedule not in SCHEDULES:
             raise ConfigError(
                 f"optimiser.schedule: expected one of {SCHEDULES}, got {self.schedule!r}"
@@ -119,7 +121,7 @@ class OptimiserConfig:
             )
 
     def rate(self, iteration: int, iterations: int) -> float:
-        """Learning rate of one iteration, counted from 0, of a training of so many."""
+        """Return the learning rate of an iteration, counted from 0, out of `iterations`."""
         if iteration < self.warm_up:
             return self.learning_rate * (iteration + 1) / self.warm_up
         if self.schedule == "cosine":
@@ -131,24 +133,24 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Triplet and cross-entropy loss, summed (paper, Eq. 9), and a contrastive one on request."""
+    """Triplet and cross-entropy loss, summed (paper, Eq. 9), and optionally a contrastive one."""
 
     margin: float = 0.2
     cross_entropy: float = 1.0
-    """Weight of the cross-entropy; 0 leaves it and the classifier out."""
+    """Weight of the cross-entropy; 0 disables it and the classifier."""
     contrastive: float = 0.0
-    """Weight of the contrastive loss of whole embeddings, which the paper does not have."""
+    """Weight of the contrastive loss on whole embeddings, which is not in the paper."""
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse weights that would unlearn."""
+        """Reject numbers that would undo training."""
         check_at_least(0, "loss", self, "margin", "cross_entropy", "contrastive")
         check_positive("loss", self, "temperature")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One experiment."""
+    """A whole experiment: data, network, sampler, optimiser and losses."""
 
     name: str
     data: DataConfig
@@ -156,22 +158,23 @@ class TrainConfig:
     seed: int = 1
     precision: str = "auto"
     compile: bool = False
-    """Compile the network with torch.compile: a little faster, after minutes of compiling."""
+    """Use torch.compile: a little faster, after minutes of compiling."""
     checkpoint_every: int = 500
     start: str | None = None
-    """Weights to begin with, a checkpoint or an exported model; without it, random ones."""
+    """Initial weights, from a checkpoint or an exported model; random if omitted."""
     meta_start: float = 1.0
-    """Random weights of the calibration networks are multiplied by this: at 0.1 the sigmoids start
-    close to one half everywhere, and the network nearly as its trunk."""
+    """Factor on the calibration networks' random weights. At 0.1 the sigmoids start close to one
+    half everywhere, and the network almost equals its trunk.
+    """
     average: float = 0.0
-    """Decay of the moving average of the weights, which is what an export takes; 0 is none."""
+    """Decay of the moving average of the weights, which is what gets exported; 0 disables it."""
     network: AnyNetworkConfig = field(default_factory=NetworkConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        """Refuse what no training can run with."""
+        """Reject values that no training can run with."""
         if self.precision not in PRECISIONS:
             raise ConfigError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
         if not 0 <= self.average < 1:
@@ -186,10 +189,10 @@ class TrainConfig:
 
 
 def load_config(path: Path) -> TrainConfig:
-    """Read a configuration; `extends: NAME` takes what it does not say from NAME.yaml beside it.
+    """Read a configuration; with `extends: NAME`, missing keys come from NAME.yaml beside it.
 
     Raises:
-        ConfigError: the file cannot be read, or a key is unknown, missing or of another type.
+        ConfigError: the file cannot be read, or a key is unknown, missing or of the wrong type.
 
     """
     content = read_yaml(path)
@@ -211,7 +214,7 @@ def read_yaml(path: Path) -> Any:
     """Read plain values from a YAML file.
 
     Raises:
-        ConfigError: the file cannot be read, or is no YAML.
+        ConfigError: the file cannot be read, or is not YAML.
 
     """
     try:
@@ -221,17 +224,17 @@ def read_yaml(path: Path) -> Any:
 
 
 def _over(base: Any, content: Any) -> Any:
-    """Lay `content` over `base`: keys one by one, everything else whole."""
+    """Merge `content` over `base`: mappings key by key, everything else as a whole."""
     if not isinstance(base, dict) or not isinstance(content, dict):
         return content
     return base | {key: _over(base.get(key), value) for key, value in content.items()}
 
 
 def build(kind: type[_Built], content: Any, where: str = "") -> _Built:
-    """Build a configuration dataclass from plain YAML values; `where` names its place in errors.
+    """Build a configuration dataclass from plain YAML values; errors name the place `where`.
 
     Raises:
-        ConfigError: a key is unknown, missing or of another type.
+        ConfigError: a key is unknown, missing or of the wrong type.
 
     """
     if not isinstance(content, Mapping):
@@ -251,7 +254,7 @@ def build(kind: type[_Built], content: Any, where: str = "") -> _Built:
 
 
 def plain(config: Any) -> dict[str, Any]:
-    """Return a configuration as plain values that `build` takes back (tuples as lists)."""
+    """Return a configuration as plain values that `build` accepts, with tuples as lists."""
     values: dict[str, Any] = _plain(dataclasses.asdict(config))
     return values
 
@@ -263,7 +266,7 @@ def _plain(value: Any) -> Any:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """Return `value` as the type `hint` says; only int to float and list to tuple are converted."""
+    """Return `value` as type `hint`; the only conversions are int to float and list to tuple."""
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
@@ -282,10 +285,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _of_kind(options: list[Any], value: Any, where: str) -> Any:
-    """Return the dataclass whose `kind` the value names; the first one when it names none."""
+    """Return the dataclass that the value's `kind` names; the first if it names none."""
     kinds = {option.kind: option for option in options}
     named = value.get("kind", options[0].kind) if isinstance(value, Mapping) else options[0].kind
-    if named not in tuple(kinds):  # which may be anything, a list too
+    if named not in tuple(kinds):  # it may be of any type, even a list
         raise ConfigError(f"{where}.kind: expected one of {tuple(kinds)}, got {named!r}")
     return kinds[named]
 
@@ -304,7 +307,7 @@ def _tuple(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _expect_different(groups: tuple[WalkersConfig, ...]) -> None:
-    """Refuse a subject in two groups, and none at all: one label must be one person."""
+    """Reject empty groups, and a subject in two groups: one label must be one person."""
     taken: set[int] = set()
     for group in groups:
         if group.subjects < 1 or taken.intersection(group.numbers):

@@ -1,7 +1,7 @@
-"""Closed-set results between views: every search kept, so that each figure has its interval.
+"""Closed-set results between views; every search is kept, so that each figure has an interval.
 
-Figures are means as the field reports them: over the searches of a pair of views, then over the
-gallery views without the identical one, then over the probe views (Yu et al., ICPR 2006; GaitSet).
+Figures are averaged as is usual in the field: over the searches of a pair of views, then over the
+gallery views except the identical one, then over the probe views (Yu et al., ICPR 2006; GaitSet).
 """
 
 from collections.abc import Mapping
@@ -25,42 +25,45 @@ Matrix = NDArray[np.float64]
 class CrossView:
     """Searches of one kind of probe in the gallery of every view.
 
-    The three arrays are `[n probes, V views]`. NaN stands where the gallery has nothing at all of
-    a view; an infinite rank where it has nothing of the probe's own subject (an unmated search).
-    Unmated searches are left out of a figure, or counted as failures where `unmated_fail` is set.
+    The three arrays are `[n probes, V views]`. They are NaN where the gallery has nothing at all of
+    a view; the rank is infinite where it has nothing of the probe's own subject (an unmated
+    search). Unmated searches are left out of a figure, or count as failures if `unmated_fail` is
+    set.
     """
 
     views: tuple[str, ...]
     subjects: NDArray[np.str_]
     """The subject of each probe."""
     probe_views: NDArray[np.intp]
-    """The place in `views` of each probe's view."""
+    """Index in `views` of each probe's view."""
     rank: Matrix
     average_precision: Matrix
     inverse_negative_penalty: Matrix
 
     @property
     def probes(self) -> int:
-        """How many probes were searched."""
+        """Number of probes."""
         return len(self.subjects)
 
     @property
     def unmated(self) -> int:
-        """Searches, over all pairs of views, whose subject has no sample in the gallery view."""
+        """Number of searches, over all pairs of views, whose subject has no sample in the gallery
+        view.
+        """
         return int(np.isinf(self.rank).sum())
 
     @property
     def mean(self) -> float:
-        """Rank-1, identical views left out, unmated searches too."""
+        """Rank-1 without identical views and without unmated searches."""
         return self.figure("rank-1")
 
     @property
     def identical_view(self) -> float:
-        """Rank-1 where probe and gallery share the view, which the protocol leaves out."""
+        """Rank-1 where probe and gallery have the same view, which the protocol leaves out."""
         return float(mean_of_groups(np.diagonal(self.matrix("rank-1"))))
 
     def values(self, metric: Metric, *, unmated_fail: bool = False) -> Matrix:
-        """What each search contributes to a metric: `[n, V]`, NaN where it does not count."""
+        """Return each search's contribution to a metric: `[n, V]`, NaN where it does not count."""
         if metric in _RANKS:
             found: Matrix = np.where(self.rank <= _RANKS[metric], 1.0, 0.0)
         else:
@@ -70,16 +73,18 @@ class CrossView:
         return values
 
     def matrix(self, metric: Metric, *, unmated_fail: bool = False) -> Matrix:
-        """Mean by pair of views, `[probe views, gallery views]`; NaN where no search counts."""
+        """Return the mean per pair of views, `[probe views, gallery views]`; NaN if no search
+        counts.
+        """
         matrix: Matrix = self._drawn(metric, unmated_fail, self._unresampled())[0]
         return matrix
 
     def per_probe_view(self, metric: Metric = "rank-1", *, unmated_fail: bool = False) -> Matrix:
-        """Mean over the other gallery views, by probe view: `[V]`."""
+        """Return the mean over the other gallery views, per probe view: `[V]`."""
         return mean_of_groups(_without_identical(self.matrix(metric, unmated_fail=unmated_fail)))
 
     def figure(self, metric: Metric, *, unmated_fail: bool = False) -> float:
-        """Mean over the other gallery views and then over the probe views."""
+        """Return the mean over the other gallery views and then over the probe views."""
         return float(mean_of_groups(self.per_probe_view(metric, unmated_fail=unmated_fail)))
 
     def interval(
@@ -90,7 +95,7 @@ class CrossView:
         return percentile_interval(drawn)
 
     def cumulative(self, most: int) -> Matrix:
-        """Cumulative match characteristic: the figure at rank 1 to `most`, `[most]`."""
+        """Return the cumulative match characteristic: the figure at rank 1 to `most`, `[most]`."""
         counts = np.isfinite(self.rank)
         curve = []
         for place in range(1, most + 1):
@@ -104,7 +109,7 @@ class CrossView:
         """Return this figure minus another model's on the same probes, resampled together.
 
         Raises:
-            DatasetError: the other result is of other probes or views.
+            DatasetError: the other result has other probes or views.
 
         """
         same = self.views == other.views and self.subjects.tolist() == other.subjects.tolist()
@@ -117,9 +122,9 @@ class CrossView:
         return percentile_interval(figures[0] - figures[1])
 
     def draws(self, metric: Metric, *, unmated_fail: bool = False, resamples: int = 2000) -> Matrix:
-        """Return the figure, measured and then in every draw of subjects: `[1 + resamples]`.
+        """Return the figure as measured, then for every draw of subjects: `[1 + resamples]`.
 
-        The draws depend on the subjects alone, so those of two models on the same probes pair.
+        The draws depend only on the subjects, so those of two models on the same probes are paired.
         """
         resampling = Resampling.of(self.subjects, resamples=resamples)
         return _figure(self._drawn(metric, unmated_fail, resampling))
@@ -128,7 +133,7 @@ class CrossView:
         return self._by_pair(self.values(metric, unmated_fail=unmated_fail), resampling)
 
     def _by_pair(self, values: Matrix, resampling: Resampling) -> Matrix:
-        """Mean by pair of views in every draw: `[n, V]` to `[B, V, V]`."""
+        """Average per pair of views in every draw: `[n, V]` to `[B, V, V]`."""
         views = len(self.views)
         counts = ~np.isnan(values)
         probe, column = np.nonzero(counts)
@@ -145,7 +150,7 @@ class CrossView:
 
 
 def _figure(matrices: Matrix) -> Matrix:
-    """Mean over other gallery views, then over probe views: `[..., V, V]` to `[...]`."""
+    """Average over the other gallery views, then over probe views: `[..., V, V]` to `[...]`."""
     return mean_of_groups(mean_of_groups(_without_identical(matrices)))
 
 

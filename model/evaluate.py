@@ -1,10 +1,10 @@
-"""`metagait evaluate`: the tables of one or more models, beside gait energy images.
+"""`metagait evaluate`: prints tables for one or more models, and for gait energy images.
 
     metagait evaluate runs/demo/checkpoint.pt --markdown table.md --json table.json
     metagait evaluate A.onnx B.onnx --data data/casia-b --partition lt --open-set
 
 Without `--data` the samples are the benchmark walkers: 50 synthetic subjects that no training of
-this project uses (see `model.caches.BENCHMARK`). docs/evaluation.md tells the protocols.
+this project uses (see `model.caches.BENCHMARK`). docs/evaluation.md describes the protocols.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what is evaluated on; `metagait plot` takes the same."""
+    """Declare the arguments that select the evaluation data, shared with `metagait plot`."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -83,7 +83,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluate, print the tables, and write them where asked."""
+    """Evaluate, print the tables, and write the requested files."""
     if arguments.samples_each is not None and not arguments.open_set:
         raise ConfigError("expected --samples-each only together with --open-set")
     check_writable(arguments.markdown, arguments.json)
@@ -119,12 +119,12 @@ def run(arguments: argparse.Namespace) -> int:
 def chosen_dataset(
     arguments: argparse.Namespace, embedders: list[Embedder]
 ) -> tuple[Dataset, list[str]]:
-    """Open what the arguments ask for, and say what was left out of it, or is in doubt.
+    """Open the requested data, and return notes on what was left out of it or is in doubt.
 
-    Where the arguments choose no subjects, those that a checkpoint was trained on are left out.
+    If the arguments select no subjects, those that a checkpoint was trained on are left out.
 
     Raises:
-        DatasetError: it cannot be opened or chosen from, or a model was trained on it.
+        DatasetError: the data cannot be opened or selected, or a model was trained on them.
 
     """
     dataset, told = _asked_for(arguments, embedders)
@@ -163,10 +163,10 @@ def _asked_for(
 
 
 def subject_range(dataset: Dataset, asked: str) -> tuple[str, ...]:
-    """Read `A:B` as the subjects from A to B, both included; either end may be left out.
+    """Parse `A:B` as the subjects from A to B inclusive; either end may be omitted.
 
     Raises:
-        DatasetError: it is not of that form, or holds none of the dataset's subjects.
+        DatasetError: it is not of that form, or selects none of the dataset's subjects.
 
     """
     first, colon, last = asked.partition(":")

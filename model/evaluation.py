@@ -1,4 +1,4 @@
-"""Scoring an embedder on a dataset: closed set by a protocol, open set beside it."""
+"""Scores an embedder on a dataset by a closed-set protocol and, optionally, in the open set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Difference:
     rank_one: Interval
 
     def __str__(self) -> str:
-        """Return a sentence."""
+        """Return the difference as a sentence."""
         return (
             f"{self.kind}, {self.measure}: {self.first} minus {self.second}, rank-1 "
             f"{self.rank_one} (same probes, resampled together)."
@@ -37,7 +37,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Table rows of one or more methods on one dataset, and what is to be said about them."""
+    """Table rows of one or more methods on a dataset, with notes about them."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
@@ -45,7 +45,7 @@ class Evaluation:
     differences: tuple[Difference, ...] = field(default=())
 
     def joined(self, other: "Evaluation") -> "Evaluation":
-        """Put two evaluations into one table, kind by kind, each note once."""
+        """Merge two evaluations into one table, grouped by kind, without repeating notes."""
         kinds = list(dict.fromkeys(row.kind for row in (*self.rows, *other.rows)))
         rows = sorted((*self.rows, *other.rows), key=lambda row: kinds.index(row.kind))
         return Evaluation(
@@ -56,7 +56,7 @@ class Evaluation:
         )
 
     def minus(self, other: "Evaluation") -> "Evaluation":
-        """Add how far this evaluation's rank-1 lies above another's on the same probes."""
+        """Add by how much this evaluation's rank-1 exceeds another's on the same probes."""
         found = [
             Difference(
                 mine.method,
@@ -73,7 +73,7 @@ class Evaluation:
         return Evaluation(self.rows, self.notes, self.open_set, (*self.differences, *found))
 
     def values(self) -> dict[str, Any]:
-        """Return every figure as plain values; what could not be measured is None."""
+        """Return all figures as plain values; None for what could not be measured."""
         return {
             "notes": list(self.notes),
             "rows": [row_values(row) for row in self.rows],
@@ -101,14 +101,14 @@ def evaluate(
     samples_each: int = 4,
     progress: bool = False,
 ) -> Evaluation:
-    """Score an embedder by a protocol, with flattened and with per-part distance.
+    """Score an embedder by a protocol, with both flattened and per-part distance.
 
-    The open set, where asked for, enrols up to `samples_each` samples of a subject and is searched
-    by the flattened distance alone, as the gallery does.
+    The open set, if requested, enrols up to `samples_each` samples per subject, and is searched by
+    flattened distance only, as the gallery does.
 
     Raises:
-        DatasetError: no sample of the gallery or none of the probes can be read, or the samples
-            have another size than the model takes.
+        DatasetError: no gallery sample or no probe can be read, or the samples are not of the size
+            that the model takes.
 
     """
     check_size(dataset, embedder)
@@ -130,7 +130,7 @@ def evaluate(
 
 
 def check_size(dataset: Dataset, embedder: Embedder) -> None:
-    """Raise DatasetError where the silhouettes are of another size than the model takes."""
+    """Raise DatasetError if the silhouettes are not of the size that the model takes."""
     if dataset.size != embedder.size:
         raise DatasetError(
             f"expected silhouettes of {embedder.size} for {embedder.name}, got {dataset.size}"
@@ -139,7 +139,7 @@ def check_size(dataset: Dataset, embedder: Embedder) -> None:
 
 def closed_set_rows(embedded: Embedded, embedder: Embedder, protocol: Protocol) -> list[Row]:
     """Score embedded samples by both distances."""
-    # The first is what the gallery searches by; the second what the field's code reports.
+    # The first is the one the gallery uses; the second is the one that published code reports.
     measures: tuple[tuple[str, Measure], ...] = (
         ("flattened L2", flat_distances),
         ("mean part L2", lambda a, b: part_distances(a, b, embedder.parts)),

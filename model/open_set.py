@@ -1,10 +1,12 @@
-"""Open set identification after ISO/IEC 19795-1: thresholds, FPIR, FNIR at rank 1, DET. numpy only.
+"""Open-set identification following ISO/IEC 19795-1: thresholds, FPIR, FNIR at rank 1, DET.
 
-A mated search is of somebody who is enrolled, a non-mated search of a stranger. At a threshold T
+A mated search is by somebody who is enrolled, a non-mated search by a stranger. At threshold T
 
 - FPIR is the share of non-mated searches that name anybody: the nearest sample is nearer than T;
 - FNIR (at rank 1) is the share of mated searches that do not name the right subject first: the
-  nearest sample is of somebody else, or is not nearer than T. A tie is a miss.
+  nearest sample is somebody else's, or is not nearer than T. A tie is a miss.
+
+Uses numpy only.
 """
 
 from collections.abc import Iterator
@@ -23,31 +25,31 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Searches:
-    """Distances of searches, and whose they were."""
+    """The distances that searches found, and the subjects who were searched for."""
 
     mated: Figures
-    """Distance of the nearest sample, infinite where it is not of the own subject, `[n]`."""
+    """Distance of the nearest sample, infinite if it is another subject's, `[n]`."""
     mated_subjects: Text
     nonmated: Figures
     """Distance of the nearest sample, `[m]`."""
     nonmated_subjects: Text
     nonmated_walks: Text
-    """Which recorded walk each was, `[m]`: one walk seen by eleven cameras is eleven searches."""
+    """The recorded walk behind each, `[m]`: one walk seen by eleven cameras is eleven searches."""
     gallery_subjects: int
-    """People in the gallery; where several were searched, in the largest."""
+    """People in the gallery; the largest, if several were searched."""
 
     @property
     def strangers(self) -> int:
-        """How many people the non-mated searches are of."""
+        """Number of people behind the non-mated searches."""
         return len(np.unique(self.nonmated_subjects))
 
     @property
     def independent(self) -> int:
-        """Independent non-mated searches: the different walks, however many cameras saw each."""
+        """Number of independent non-mated searches: distinct walks, not cameras."""
         return len(np.unique(self.nonmated_walks))
 
     def joined(self, other: "Searches") -> "Searches":
-        """Put the searches of two galleries together."""
+        """Combine the searches of two galleries."""
         return Searches(
             np.concatenate([self.mated, other.mated]),
             np.concatenate([self.mated_subjects, other.mated_subjects]),
@@ -60,7 +62,7 @@ class Searches:
 
 @dataclass(frozen=True)
 class OpenSet:
-    """A threshold and what it does to the searches it was chosen on."""
+    """A threshold, and its effect on the searches it was chosen on."""
 
     threshold: float
     """A candidate nearer than this is named."""
@@ -75,7 +77,7 @@ class OpenSet:
 
 @dataclass(frozen=True)
 class Split:
-    """One half enrolled, the other half strangers."""
+    """One half of the subjects enrolled, and probes of both halves."""
 
     gallery: Embeddings
     known: Text
@@ -88,13 +90,14 @@ class Split:
 def splits(
     embeddings: Embeddings, labels: Labels, protocol: Protocol = CASIA_B, *, samples_each: int = 4
 ) -> tuple[Split, Split]:
-    """Enrol every other subject, then the others: each probe is once mated and once non-mated.
+    """Enrol each half of the subjects in turn, so every probe is once mated and once non-mated.
 
-    A subject is enrolled with up to `samples_each` samples in the protocol's gallery conditions,
-    at views drawn once with a fixed seed. All samples in its probe conditions are searched.
+    The halves are every other subject. Each is enrolled with up to `samples_each` samples in the
+    protocol's gallery conditions, at views drawn once with a fixed seed. All samples in the probe
+    conditions are searched.
 
     Raises:
-        DatasetError: nobody to enrol in one of the halves, or nothing to search.
+        DatasetError: one of the halves has nobody to enrol, or there is nothing to search.
 
     """
     subjects = np.unique(labels.subjects)
@@ -119,7 +122,7 @@ def splits(
 
 
 def search(measure: Measure, split: Split) -> Searches:
-    """Search every probe of a split, `PROBES_AT_ONCE` in memory together."""
+    """Search every probe of a split, `PROBES_AT_ONCE` at a time to save memory."""
     nearest, hits = [], []
     for block in _blocks(len(split.asked)):
         distances = measure(split.probes[block], split.gallery)
@@ -143,8 +146,9 @@ def open_set(searches: Searches, target_fpir: float) -> OpenSet:
     """Choose the largest threshold whose FPIR does not exceed the target.
 
     Raises:
-        DatasetError: fewer than 3 / target independent non-mated searches, with which not even a
-            count of zero would show the target (rule of three, ISO/IEC 19795-1), or none is mated.
+        DatasetError: there is no mated search, or fewer than 3 / target independent non-mated ones,
+            with which not even zero errors would demonstrate the target (rule of three, ISO/IEC
+            19795-1).
 
     """
     reason = why_not(searches, target_fpir)
@@ -163,10 +167,10 @@ def open_set(searches: Searches, target_fpir: float) -> OpenSet:
 
 
 def why_not(searches: Searches, target_fpir: float) -> str | None:
-    """Say why a target cannot be stated from these searches; None when it can.
+    """Return why a target cannot be stated from these searches, or None if it can.
 
     Raises:
-        DatasetError: the target is no share.
+        DatasetError: the target is not between 0 and 1.
 
     """
     if not 0 < target_fpir < 1:
@@ -183,10 +187,10 @@ def why_not(searches: Searches, target_fpir: float) -> str | None:
 
 
 def fnir_interval(searches: Searches, target_fpir: float, *, resamples: int = 2000) -> Interval:
-    """FNIR at a target FPIR, with its 95 % interval.
+    """Return FNIR at a target FPIR, with its 95 % interval.
 
-    Subjects are drawn, mated and non-mated searches of one together, and each draw chooses its own
-    threshold: the interval includes that the threshold is itself an estimate.
+    Subjects are drawn, each with both mated and non-mated searches, and each draw chooses its own
+    threshold, so the interval accounts for the threshold being an estimate itself.
     """
     everybody = np.concatenate([searches.mated_subjects, searches.nonmated_subjects])
     resampling = Resampling.of(everybody, resamples=resamples)
@@ -205,7 +209,7 @@ def fnir_interval(searches: Searches, target_fpir: float, *, resamples: int = 20
 
 
 def fpir_interval(searches: Searches, threshold: float) -> Interval:
-    """FPIR at a fixed threshold, with its 95 % interval over strangers."""
+    """Return FPIR at a fixed threshold, with its 95 % interval over strangers."""
     return mean_interval(searches.nonmated < threshold, searches.nonmated_subjects)
 
 
@@ -219,12 +223,13 @@ class Det:
 
 
 def det(searches: Searches, points: int = 400) -> Det:
-    """Trade-off curve, at every distance that occurs or at `points` of them evenly by rank."""
+    """Return the trade-off curve at every occurring distance, or `points` evenly ranked ones."""
     finite = searches.mated[np.isfinite(searches.mated)]
     candidates = np.unique(np.concatenate([searches.nonmated, finite]))
     if len(candidates) > points:
         candidates = candidates[np.linspace(0, len(candidates) - 1, points).round().astype(int)]
-    # Nearer than the threshold is named, so at a distance itself exactly the nearer ones are.
+    # A candidate is named if nearer than the threshold, so a threshold equal to a distance names
+    # exactly the nearer ones.
     thresholds = np.append(candidates, np.nextafter(candidates[-1], np.inf))
     nonmated, mated = np.sort(searches.nonmated), np.sort(searches.mated)
     return Det(
@@ -236,19 +241,19 @@ def det(searches: Searches, points: int = 400) -> Det:
 
 @dataclass(frozen=True)
 class GallerySize:
-    """What a smaller gallery does to the threshold."""
+    """The effect of a smaller gallery on the threshold."""
 
     subjects: int
     threshold: float
-    """For the target FPIR in a gallery of so many subjects, mean over the drawn galleries."""
+    """For the target FPIR in a gallery of this many subjects, averaged over the drawn galleries."""
     fpir: float
-    """FPIR there at the threshold of the whole gallery."""
+    """FPIR in such a gallery at the whole gallery's threshold."""
 
 
 def by_gallery_size(
     measure: Measure, split: Split, target_fpir: float, *, draws: int = 20, sizes: int = 5
 ) -> list[GallerySize]:
-    """Threshold at a target FPIR in galleries of part of the enrolled subjects, smallest first.
+    """Return thresholds for a target FPIR with part of the subjects enrolled, smallest first.
 
     Each of `draws` random orders of the subjects gives nested galleries, whose sizes double up to
     the whole. Only non-mated searches are used.
@@ -279,7 +284,7 @@ def by_gallery_size(
 
 
 def _nearest_of_subject(measure: Measure, split: Split) -> Figures:
-    """Distance of each stranger's search to each enrolled subject: `[m, subjects]`."""
+    """Return the distance of each stranger's search to each enrolled subject: `[m, subjects]`."""
     strangers = ~np.isin(split.asked, split.known)
     order = np.argsort(split.known, kind="stable")
     _, starts = np.unique(split.known[order], return_index=True)
@@ -293,12 +298,12 @@ def _nearest_of_subject(measure: Measure, split: Split) -> Figures:
 
 
 def _threshold(ranked: Figures, weights: Figures, target_fpir: float) -> float:
-    """Return the largest threshold whose weighted FPIR over sorted distances holds the target."""
+    """Return the largest threshold whose weighted FPIR over sorted distances meets the target."""
     ranked, weights = ranked[weights > 0], weights[weights > 0]
     if not len(ranked):
         return float("nan")
     named = np.cumsum(weights)
-    # With this candidate refused, exactly the nearer ones are named.
+    # If this candidate is refused, exactly the nearer ones are named.
     refused = ranked[np.searchsorted(named, target_fpir * named[-1] + 1e-9, side="right")]
     nearer = ranked[: np.searchsorted(ranked, refused)]
     # Well away from both, so that rounding elsewhere moves neither across it.
@@ -307,7 +312,7 @@ def _threshold(ranked: Figures, weights: Figures, target_fpir: float) -> float:
 
 def _weighted_fnir(mated: Figures, weights: Figures, threshold: float) -> float:
     total = weights.sum()
-    if not total or np.isnan(threshold):  # nobody was drawn who is enrolled, or no stranger
+    if not total or np.isnan(threshold):  # no enrolled subject or no stranger was drawn
         return float("nan")
     return float(weights[~(mated < threshold)].sum() / total)
 
@@ -315,7 +320,7 @@ def _weighted_fnir(mated: Figures, weights: Figures, threshold: float) -> float:
 def _enrolled(
     labels: Labels, subjects: Text, conditions: tuple[str, ...], samples_each: int
 ) -> NDArray[np.intp]:
-    """Places of the samples to enrol; the draw depends on the names alone, not on their order."""
+    """Return indices of samples to enrol; the draw depends on the names, not on their order."""
     generator = np.random.default_rng(20)
     allowed = labels.in_conditions(conditions)
     places: list[int] = []

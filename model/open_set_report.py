@@ -1,4 +1,4 @@
-"""What `metagait evaluate --open-set` says of one model."""
+"""Open-set results of one model, as `metagait evaluate --open-set` prints them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,12 +25,12 @@ from model.protocols import CASIA_B, Embeddings, Labels, Protocol
 from model.tables import interval_values, markdown
 
 TARGETS = (0.01, 0.001)
-"""FPIRs that are stated where there are searches enough."""
+"""FPIRs that are reported if there are enough searches."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One target FPIR: what was measured, or why it is not stated."""
+    """One target FPIR: what was measured, or why it is not reported."""
 
     target_fpir: float
     measured: OpenSet | None
@@ -41,13 +41,13 @@ class Point:
 
 @dataclass(frozen=True)
 class OpenSetReport:
-    """Open set of one model on one dataset, flattened L2 as in the gallery."""
+    """Open-set results of one model on one dataset, by flattened L2 as in the gallery."""
 
     method: str
     searches: Searches
     points: tuple[Point, ...]
     sizes: tuple[GallerySize, ...]
-    """At the first target, in galleries of part of the enrolled subjects."""
+    """At the first target, with only some of the subjects enrolled."""
     samples_each: int
 
     @property
@@ -114,10 +114,10 @@ def open_set_report(
     *,
     samples_each: int = 4,
 ) -> OpenSetReport:
-    """Search both halves of the subjects in the gallery of the other, and measure.
+    """Search both halves of the subjects, each enrolled in turn, and measure.
 
     Raises:
-        DatasetError: nobody to enrol in one of the halves, or nothing to search.
+        DatasetError: one of the halves has nobody to enrol, or there is nothing to search.
 
     """
     halves = splits(embeddings, labels, protocol, samples_each=samples_each)

@@ -1,6 +1,6 @@
-"""The field's closed-set protocols, over embeddings and a distance. numpy only.
+"""The standard closed-set protocols, for any embeddings and any distance. Uses numpy only.
 
-CASIA-B (Yu et al., ICPR 2006, as GaitSet reports it): the gallery holds NM#1-4 of one view at a
+CASIA-B (Yu et al., ICPR 2006, as GaitSet reports it): the gallery contains NM#1-4 of one view at a
 time, the probes are NM#5-6, BG#1-2 and CL#1-2. OU-MVLP (Takemura et al., 2018): one of its two
 sequences is the gallery, the other the probe. Every probe is searched in the gallery of each view.
 """
@@ -18,10 +18,10 @@ from model.ranking import Ranking, rank
 Embeddings = NDArray[np.float32]
 Text = NDArray[np.str_]
 Measure = Callable[[Embeddings, Embeddings], NDArray[np.float32]]
-"""Distances of two sets of embeddings: `[n, L]` and `[m, L]` to `[n, m]`, smaller is nearer."""
+"""Distances of two sets of embeddings: `[n, L]` and `[m, L]` to `[n, m]`; smaller is nearer."""
 
 PROBES_AT_ONCE = 1024
-"""Probes whose distances to the gallery of one view are in memory together."""
+"""Number of probes whose distances to the gallery of one view are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Protocol:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """All conditions of both sides."""
+        """All conditions, enrolled and searched."""
         return (*self.gallery, *(c for conditions in self.probes.values() for c in conditions))
 
 
@@ -72,16 +72,16 @@ class Labels:
 
     @classmethod
     def of(cls, samples: Sequence[tuple[str, str, str]]) -> "Labels":
-        """Take (subject, condition, view) of each sample."""
+        """Collect labels from the (subject, condition, view) of each sample."""
         columns = zip(*samples, strict=True) if samples else ((), (), ())
         return cls(*(np.array(column, np.str_) for column in columns))
 
     def in_conditions(self, conditions: Sequence[str]) -> NDArray[np.bool_]:
-        """Which samples were recorded in one of these conditions: bool `[N]`."""
+        """Mark the samples recorded in one of these conditions: bool `[N]`."""
         return np.isin(self.conditions, np.array(conditions, np.str_))
 
     def where(self, kept: NDArray[np.bool_]) -> "Labels":
-        """Keep some of the samples."""
+        """Return the labels of the samples where `kept` is true."""
         return Labels(self.subjects[kept], self.conditions[kept], self.views[kept])
 
 
@@ -90,11 +90,11 @@ def closed_set(
 ) -> dict[str, CrossView]:
     """Score embeddings `[N, L]` by a protocol.
 
-    Samples in conditions that the protocol gives to neither side are left out. Views are those
-    found in the data: a missing one has no row and no column.
+    Samples in conditions that the protocol does not use are left out. Views are those found in the
+    data: a missing one has no row and no column.
 
     Returns:
-        Results by kind of probe, as far as there are such probes.
+        Results by kind of probe, for the kinds that occur.
 
     Raises:
         DatasetError: there is no gallery sample, or no probe.
@@ -123,8 +123,8 @@ def cross_view(
 ) -> CrossView:
     """Search every probe in the gallery of each view.
 
-    `probes` `[n, L]` are labelled by `asked`, `gallery` `[m, L]` by `known`. Distances are
-    computed `PROBES_AT_ONCE` by the samples of one gallery view, never as one matrix.
+    `asked` labels the `probes` `[n, L]`, `known` the `gallery` `[m, L]`. Distances are computed for
+    `PROBES_AT_ONCE` probes and one gallery view at a time, never as one matrix.
     """
     views = np.union1d(asked.views, known.views)
     columns = []
@@ -148,7 +148,7 @@ def cross_view(
 def _ranked(
     measure: Measure, probes: Embeddings, asked: Text, gallery: Embeddings, known: Text
 ) -> Ranking:
-    """Rank the gallery of one view for all probes; NaN everywhere when it is empty."""
+    """Rank the gallery of one view for all probes; all NaN if it is empty."""
     if not len(known):
         nothing = np.full(len(asked), np.nan)
         return Ranking(nothing, nothing, nothing)

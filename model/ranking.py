@@ -1,8 +1,8 @@
-"""What one ranked gallery says about one search. numpy only.
+"""Scores one ranked gallery per search: rank, average precision, mINP. Uses numpy only.
 
-Ties are counted against the model: of two equally near samples the one of another subject ranks
-first. The answer is then the same on every machine, and an encoder that maps everybody to one point
-scores 0 and not by luck.
+Ties count against the model: of two equally near samples, the other subject's ranks first. The
+result is then the same on every machine, and an encoder that maps everybody to one point scores 0,
+not a matter of luck.
 """
 
 from dataclasses import dataclass
@@ -16,26 +16,26 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Ranking:
-    """How searches went, one value each."""
+    """The results of searches, one value each."""
 
     rank: Figures
-    """Place of the nearest sample of the own subject among all samples, from 1."""
+    """Place of the nearest own sample, the subject's own, among all samples, from 1."""
     average_precision: Figures
     """Mean, over the own samples, of the share of own ones among those as near or nearer."""
     inverse_negative_penalty: Figures
-    """Number of own samples over the place of the last of them (Ye et al., TPAMI 2021)."""
+    """Number of own samples divided by the place of the last one (Ye et al., TPAMI 2021)."""
 
 
 def rank(distances: Distances, own: NDArray[np.bool_]) -> Ranking:
-    """Rank the gallery of each search.
+    """Rank the gallery for each search.
 
     Args:
         distances: `[n, m]`, smaller is nearer.
-        own: which of the gallery's samples are of the search's own subject, `[n, m]`.
+        own: which gallery samples are of the search's own subject, `[n, m]`.
 
     Returns:
-        Values `[n]`; where a search has no own sample the rank is infinite and the others are 0:
-        found never.
+        Values `[n]`. For a search without an own sample the rank is infinite and the others are 0,
+        as if it were never found.
 
     """
     counts = own.sum(axis=1)
@@ -46,7 +46,7 @@ def rank(distances: Distances, own: NDArray[np.bool_]) -> Ranking:
     right = np.where(own, distances, np.inf)
     nearest = np.sort(np.partition(right, most - 1, axis=1)[:, :most], axis=1)  # n,most
     wrong = np.where(own, np.inf, distances)
-    # A column at a time: an own subject has few samples, a gallery many.
+    # One column at a time, as a subject has few samples of its own but a gallery many.
     before = np.stack([(wrong <= nearest[:, [k]]).sum(axis=1) for k in range(most)], axis=1)
     place = before + np.arange(1, most + 1)
     there = np.arange(most) < counts[:, None]

@@ -1,6 +1,6 @@
-"""All kinds of probe in one line a method, as the paper's Table 2 has it.
+"""Summarises all kinds of probe in one line per method, like the paper's Table 2.
 
-Rank-1 of each kind and the mean of the kinds, and mAP and mINP as means of the kinds.
+Shows rank-1 for each kind and averaged over the kinds, and mAP and mINP averaged over the kinds.
 """
 
 import math
@@ -19,17 +19,16 @@ METRICS: tuple[Metric, ...] = ("rank-1", "mAP", "mINP")
 
 @dataclass(frozen=True)
 class Summary:
-    """One method, one distance, over every kind of probe."""
+    """One method with one distance, over all kinds of probe."""
 
     label: str
     kinds: dict[str, CrossView]
     unmated_fail: bool = False
 
     def mean(self, metric: Metric) -> Interval:
-        """Mean of the kinds, each of the same weight, with its interval.
+        """Return the mean over the kinds, equally weighted, with its interval.
 
-        The draws of two kinds pair only where both are of the same people; elsewhere there is no
-        interval.
+        Draws are paired only if all kinds have the same people; otherwise there is no interval.
         """
         results = list(self.kinds.values())
         people = [np.unique(result.subjects).tolist() for result in results]
@@ -49,9 +48,9 @@ class Summary:
 
 
 def summaries(rows: Sequence[Row]) -> list[Summary]:
-    """Put the rows of each method together; one that has a single kind says nothing new.
+    """Group the rows of each method, leaving out methods with a single kind of probe.
 
-    Where unmated searches count as failures, a kind without any stands for itself both times.
+    When unmated searches count as failures, a kind without any is used unchanged.
     """
     found = []
     for label, fail in dict.fromkeys((row.label, row.unmated_fail) for row in rows):
@@ -65,7 +64,7 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
 
 
 def summary_cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Head and lines of the table; none where every method has one kind of probe only."""
+    """Return header and lines of the table; empty if every method has only one kind of probe."""
     found = summaries(rows)
     if not found:
         return []

@@ -1,4 +1,4 @@
-"""Closed-set results as the paper prints them (Tables 1 to 3), for people and as plain values."""
+"""Formats closed-set results like the paper's Tables 1 to 3, for people and as plain values."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from model.cross_view import METRICS, CrossView
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one kind of probe."""
+    """One method's result on one kind of probe."""
 
     method: str
     measure: str
-    """Which distance: flattened or mean part L2."""
+    """The distance: flattened or mean part L2."""
     kind: str
     """NM, BG or CL."""
     result: CrossView
@@ -27,43 +27,43 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The method, its distance, and how unmated searches were counted where there are any."""
+        """Method and distance, and, if there are unmated searches, how they count."""
         name = f"{self.method}, {self.measure}"
         return f"{name}, unmated fail" if self.unmated_fail else name
 
 
 def rows_of(method: str, measure: str, kind: str, result: CrossView) -> list[Row]:
-    """Return the row of a result, and a second one where unmated searches make a difference."""
+    """Return the row of a result, and a second one if it has unmated searches."""
     both = (False, True) if result.unmated else (False,)
     return [Row(method, measure, kind, result, unmated_fail) for unmated_fail in both]
 
 
 def text_table(rows: Sequence[Row]) -> str:
-    """Lay the rows out for a terminal."""
+    """Format the rows for a terminal."""
     return text(_cells(rows), names=2)
 
 
 def text(cells: Sequence[Sequence[str]], *, names: int = 1) -> str:
-    """Lay a head and lines out for a terminal; the first `names` columns are text."""
+    """Format a header and lines for a terminal; the first `names` columns are text."""
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return "\n".join(_aligned(line, widths, names) for line in cells)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """Lay the rows out as a Markdown table."""
+    """Format the rows as a Markdown table."""
     head, *body = _cells(rows)
     return markdown([head, *body], names=2)
 
 
 def markdown(cells: Sequence[Sequence[str]], *, names: int = 1) -> str:
-    """Lay a head and lines out as a Markdown table whose first `names` columns are text."""
+    """Format a header and lines as a Markdown table whose first `names` columns are text."""
     head, *body = cells
     rule = [*["---"] * names, *["--:"] * (len(head) - names)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
 
 
 def row_values(row: Row) -> dict[str, Any]:
-    """Return every figure of a row as plain values; null where there was nothing to measure."""
+    """Return all figures of a row as plain values; None for what could not be measured."""
     result, fail = row.result, row.unmated_fail
     return {
         "method": row.method,
@@ -95,12 +95,12 @@ def interval_values(interval: Interval) -> dict[str, float | None]:
 
 
 def plain_figure(value: float) -> float | None:
-    """Round to five places; null for what was not measured."""
+    """Round to five places; None if it was not measured."""
     return None if math.isnan(value) else round(float(value), 5)
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Head and body; a view that one row lacks is a dash in it."""
+    """Return header and body; a view that a row lacks is shown as a dash."""
     views = sorted({view for row in rows for view in row.result.views})
     head = ["probe", "method", *(_degrees(v) for v in views), "mean", "95 % interval"]
     head += [*METRICS[1:], "same view"]
@@ -129,12 +129,12 @@ def _degrees(view: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share in percent; a dash where there was nothing to measure."""
+    """Format a share in percent; a dash if it was not measured."""
     return "–" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def span(interval: Interval) -> str:
-    """Write the ends of an interval in percent; a dash where there is none."""
+    """Format the ends of an interval in percent; a dash if there is none."""
     if math.isnan(interval.low):
         return "–"
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"

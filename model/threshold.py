@@ -1,9 +1,9 @@
-"""The decision threshold of a model, measured on validation walkers that it never saw.
+"""Measures a model's decision threshold on validation walkers that it never saw.
 
-Made to be on the safe side. People are more alike than walkers are, and a gallery may hold a
-stranger's own view in plenty; so each walk asks for its nearest in everything that all other people
-have, a walk counts as named when any of its cameras names it, and not the measured rate but what
-can be excluded at 95 % stays within the target.
+The threshold is deliberately cautious. People resemble each other more than walkers do, and a
+gallery may have many samples from a stranger's own view. So each walk is searched among everything
+that all other people have; it counts as named if any of its cameras names it; and it is not the
+measured rate but its upper bound at 95 % confidence that must meet the target.
 """
 
 import math
@@ -22,7 +22,7 @@ from model.errors import DatasetError
 
 CONFIDENCE = 0.95
 BAND = 3
-"""Up to the threshold for so many times the target an answer is inconclusive."""
+"""Answers are inconclusive up to the threshold for this many times the target."""
 _MOST_FPIR = 0.5
 _AT_ONCE = 512
 
@@ -34,19 +34,19 @@ def calibrate(
     target_fpir: float = 0.01,
     batch_frames: int = BATCH_FRAMES,
 ) -> Threshold:
-    """Choose the largest threshold that surely names strangers in at most `target_fpir` of walks.
+    """Choose the largest threshold that reliably names strangers in at most `target_fpir` of walks.
 
-    Up to the threshold for `BAND` times the target it is inconclusive, as where a gallery has been
-    calibrated.
+    Beyond it, answers are inconclusive up to the threshold for `BAND` times the target, as in a
+    calibrated gallery.
 
-    A non-mated search is one sample against all samples of the other subjects; the samples of one
-    subject in one condition are one walk, seen by several cameras, and are counted once; walks of
-    one subject count as independent, which makes the bound a little bold. A mated
-    search is one sample against those of its subject in other conditions, at all views.
-    Flattened embeddings, Euclidean, as in the gallery.
+    A non-mated search compares one sample with all samples of the other subjects. A subject's
+    samples in one condition are one walk, seen by several cameras, and count once. Walks of one
+    subject count as independent, which makes the bound slightly optimistic. A mated search compares
+    one sample with those of its subject in other conditions, at all views. Distances are Euclidean
+    between flattened embeddings, as in the gallery.
 
     Raises:
-        DatasetError: too few walks for the target, or one subject only.
+        DatasetError: there are too few walks for the target, or only one subject.
 
     """
     embedded = embed(dataset, encode, batch_frames=batch_frames)
@@ -82,10 +82,11 @@ def calibrate(
 
 
 def allowed(walks: int, target: float) -> int | None:
-    """Return how many of so many walks may be named with a rate above `target` still excluded.
+    """Return how many walks may be named while still excluding a rate above `target`.
 
-    None where not even one is allowed not to be: the one-sided binomial bound (Clopper and Pearson,
-    1934), of which the rule of three is the case of no error.
+    None if there are too few walks to exclude it even when none is named. The bound is the
+    one-sided binomial one (Clopper and Pearson, 1934), of which the rule of three is the case of
+    zero errors.
     """
     tail, count = 0.0, 0
     while count <= walks:
@@ -103,19 +104,19 @@ def allowed(walks: int, target: float) -> int | None:
 
 
 def _short_of(distance: float) -> float:
-    """Just short of the first walk that must not be named any more."""
+    """Return a distance just short of the first walk that must no longer be named."""
     return float(np.nextafter(distance, 0))
 
 
 def calibrate_on_walkers(encoder: Encoder, runs: Path, target_fpir: float = 0.01) -> Threshold:
-    """Calibrate on the project's validation walkers, generated under `runs` when they are new."""
+    """Calibrate on the project's validation walkers, generated under `runs` if missing."""
     dataset = walkers_dataset(VALIDATION, runs, "validation", encoder.facts.size)
     batch = encoder.runtime.batch_frames
     return calibrate(encoder.encode, dataset, target_fpir=target_fpir, batch_frames=batch)
 
 
 def _nearest(embedded: Embedded) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Of blocks of samples: distance to other people, and to their own in other conditions."""
+    """Yield, per block, each sample's distance to others and to itself in other conditions."""
     labels, embeddings = embedded.labels, embedded.embeddings
     for start in range(0, len(embeddings), _AT_ONCE):
         block = slice(start, start + _AT_ONCE)

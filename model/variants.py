@@ -1,7 +1,7 @@
-"""A variant of a model file: smaller or faster, beside the file that it was made from.
+"""Writes a variant of a model file, smaller or faster, and measures what it loses in accuracy.
 
-What it gives up is measured as rank-1 on people whom no training has seen, written into its facts,
-and a variant that gives up too much is not written.
+The loss is measured as rank-1 on people that no training has seen, and recorded in the variant's
+facts. A variant that loses too much is not written.
 """
 
 import argparse
@@ -28,18 +28,20 @@ from model.protocols import CASIA_B, closed_set
 from model.threshold import calibrate_on_walkers
 
 LARGEST_LOSS = 0.2
-"""Points of rank-1 that a variant may lose on any set."""
+"""Maximum loss of rank-1 on any set, in percentage points."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What source and variant are measured on: benchmark walkers, and CASIA-A where it is there."""
+    """The data that source and variant are measured on: benchmark walkers, and CASIA-A if
+    available.
+    """
 
     dataset: Dataset
     casia_a: Path | None = None
 
     def rank_one(self, encoder: OnnxEncoder) -> dict[str, float]:
-        """Rank-1 in percent, by flattened distance as the gallery measures: one number a set."""
+        """Return rank-1 in percent for each set, by flattened distance as in the gallery."""
         batch = encoder.runtime.batch_frames
         embedded = embed(self.dataset, encoder.encode, batch_frames=batch)
         results = closed_set(flat_distances, embedded.embeddings, embedded.labels, CASIA_B)
@@ -58,13 +60,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Terms:
-    """On what terms a variant is written."""
+    """The conditions under which a variant is written."""
 
     trial: Trial
     calibrate: bool = False
-    """Measure a threshold for it; the one of its source was promised for other distances."""
+    """Measure a new threshold; the source's was measured on other distances."""
     anyway: bool = False
-    """Write it even if it loses too much; its facts say so."""
+    """Write it even if it loses too much; its facts record the loss."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,12 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def opened_source(arguments: argparse.Namespace) -> OnnxEncoder:
-    """Open the source of a variant, once it is sure that the variant can be written.
+    """Open the source of a variant, after checking that the variant can be written.
 
     Raises:
         ExportError: the output cannot be written, or would replace the source.
-        DatasetError: `--casia-a` names no folder of CASIA-A.
-        ModelFileError: the source is no model file of ours.
+        DatasetError: `--casia-a` is not a CASIA-A folder.
+        ModelFileError: the source is not one of our model files.
 
     """
     check_place(arguments.output)
@@ -110,10 +112,10 @@ def opened_source(arguments: argparse.Namespace) -> OnnxEncoder:
 
 
 def terms_of(arguments: argparse.Namespace, size: tuple[int, int]) -> Terms:
-    """Read the terms from the command line, for a model that takes silhouettes of a size.
+    """Read the terms from the command line, for a model that takes silhouettes of `size`.
 
     Raises:
-        DatasetError: `--subjects` names none of the benchmark walkers.
+        DatasetError: `--subjects` selects none of the benchmark walkers.
 
     """
     dataset = walkers_dataset(BENCHMARK, RUNS, "benchmark", size)
@@ -131,10 +133,11 @@ def write_variant(
     terms: Terms,
     kept_energy: float | None = None,
 ) -> ModelFacts:
-    """Measure a variant beside `source` and write it to `path` with what was found.
+    """Measure a variant against `source` and write it to `path` together with the results.
 
     Raises:
-        ExportError: it loses more than `LARGEST_LOSS` points somewhere, or gives no numbers.
+        ExportError: it loses more than `LARGEST_LOSS` points on a set, or its output is unusable
+            (see `check_finite`).
 
     """
     facts = replace(facts, threshold=None)
@@ -158,7 +161,7 @@ def write_variant(
 
 
 def check_loss(comparison: Comparison) -> None:
-    """Raise ExportError where a set loses more than `LARGEST_LOSS` points."""
+    """Raise ExportError if a set loses more than `LARGEST_LOSS` points."""
     lost = {name: before - comparison.after[name] for name, before in comparison.before.items()}
     name = max(lost, key=lambda key: lost[key])
     if lost[name] > LARGEST_LOSS:
@@ -169,7 +172,7 @@ def check_loss(comparison: Comparison) -> None:
 
 
 def check_finite(path: Path) -> None:
-    """Raise ExportError where a file gives no numbers, or depends on what else is in a batch."""
+    """Raise ExportError if embeddings are not finite, or depend on the rest of the batch."""
     encoder = OnnxEncoder.open(path, provider="cpu")
     generator = np.random.default_rng(0)
     made = [
@@ -182,7 +185,7 @@ def check_finite(path: Path) -> None:
 
 
 def table(comparison: Comparison) -> str:
-    """Rank-1 before and after, as Markdown."""
+    """Return rank-1 before and after as a Markdown table."""
     after: Mapping[str, float] = comparison.after
     lines = ["| rank-1 | before | after | points |", "| --- | --: | --: | --: |"]
     lines += [
