@@ -1,4 +1,4 @@
-"""The rebuilds that a service was asked for: how they stand, also after it was killed."""
+"""The log of the rebuild jobs that a service was asked for; it survives a kill of the service."""
 
 import secrets
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from gallery.store import Store
 
 JobState = Literal["running", "done", "failed", "cancelled", "interrupted"]
 RUNNING: JobState = "running"
-# Kept of a running job from the moment at which it cannot be cancelled any more.
+# State of a running job from the point on where it can no longer be cancelled.
 _SWITCHING = "switching"
 _AT_WORK = (RUNNING, _SWITCHING)
 _INTERRUPTED = "the service ended meanwhile; a rebuild to the same model goes on from there"
@@ -34,32 +34,33 @@ _RESTORED = (
     "again if it is still wanted"
 )
 _OVERTAKING = (REBUILD, "rollback", "drop")
-"""Actions of the audit log that settle what answers."""
+"""Audit log actions by which somebody decides what answers."""
 _LISTED = 50
 
 
 @dataclass(frozen=True)
 class Job:
-    """One rebuild that was asked for."""
+    """One requested rebuild."""
 
     job_id: str
     kind: str
     model_id: str
     state: JobState
     done: int
-    """Samples embedded in the new generation."""
+    """Samples embedded in the new generation so far."""
     total: int
     message: str
-    """How it ended, or that it goes on after a restart, in a sentence; empty while it runs."""
+    """A sentence on how it ended, or that it continued after a restart; else empty."""
     created_at: datetime
     updated_at: datetime
 
 
 class JobLog:
-    """The rebuilds of one gallery, in its store; any thread may call any method.
+    """The rebuild jobs of one gallery, in its store. All methods are thread-safe.
 
-    A job is at work for as long as its process holds `alone`, from before it is added or taken up
-    until its end is noted. One that says it runs while nobody holds that was left over.
+    A job is at work as long as its process holds `alone`, from before it is added or taken up until
+    its end is noted. A job marked as running while nobody holds that was left over by a process
+    that ended.
 
     Every method may raise StoreUnavailable or StoreFull.
     """
@@ -75,13 +76,13 @@ class JobLog:
         """Keep every other process from rebuilding the gallery.
 
         Raises:
-            RebuildRefused: another one does.
+            RebuildRefused: another process is rebuilding it.
 
         """
         return self._store.database.alone(REBUILD, self._store.gallery_id)
 
     def add(self, model_id: str) -> Job:
-        """Note that a rebuild begins."""
+        """Record that a rebuild starts."""
         of_gallery = galleries.c.id == self._store.gallery_id
         job_id, at = secrets.token_hex(8), now()
         row = {
@@ -102,38 +103,38 @@ class JobLog:
         return self.get(job_id)
 
     def get(self, job_id: str) -> Job:
-        """Read a job.
+        """Return a job.
 
         Raises:
-            JobNotFound: there is no such job of this gallery.
+            JobNotFound: the gallery has no such job.
 
         """
         with self._store.database.reading() as connection:
             return _job(self._row(connection, job_id))
 
     def latest(self) -> tuple[Job, ...]:
-        """List jobs, the latest first."""
+        """Return the latest jobs, newest first."""
         query = self._rows().limit(_LISTED)
         with self._store.database.reading() as connection:
             return tuple(_job(row) for row in connection.execute(query))
 
     def progress(self, job_id: str, done: int, total: int) -> bool:
-        """Note how far a job is; tells whether it is to go on, because nobody cancelled it."""
+        """Record a job's progress; return whether to continue, that is, nobody cancelled it."""
         noted = self._changed(job_id, done=done, total=total).returning(jobs.c.state)
         with self._store.database.writing() as connection:
             state: str | None = connection.scalar(noted)
         return state != "cancelled"
 
     def cancel(self, job_id: str) -> None:
-        """End a job before its switch, whichever process is at it; one that is over stays so.
+        """Cancel a job before its switch, in whichever process it runs; a finished one stays.
 
         Raises:
-            JobNotFound: there is no such job of this gallery.
+            JobNotFound: the gallery has no such job.
             RebuildRefused: the switch has begun.
 
         """
         with self._store.database.writing() as connection:
-            # Read for an update, so that of a cancel and a switch at once one comes first.
+            # SELECT FOR UPDATE, so that a simultaneous cancel and switch are put in order.
             row = self._row(connection, job_id, locked=True)
             if row.state == _SWITCHING:
                 raise RebuildRefused(
@@ -145,13 +146,13 @@ class JobLog:
                 connection.execute(cancelled)
 
     def begin_switch(self, job_id: str) -> bool:
-        """Let nobody cancel a job from now on; False when somebody did, and it must not switch."""
+        """Make a job uncancellable from now on; False if it was cancelled and must not switch."""
         begun = self._changed(job_id, state=_SWITCHING).where(jobs.c.state.in_(_AT_WORK))
         with self._store.database.writing() as connection:
             return connection.execute(begun).rowcount == 1
 
     def end(self, job_id: str, state: JobState, message: str) -> None:
-        """Note how a job ended; one that was cancelled elsewhere is not to be taken up again."""
+        """Record how a job ended; one cancelled elsewhere must not become "interrupted"."""
         ended = self._changed(job_id, state=state, message=message)
         if state == "interrupted":
             ended = ended.where(jobs.c.state.in_(_AT_WORK))
@@ -168,7 +169,7 @@ class JobLog:
         before_switch: Callable[[], None],
         actor: str,
     ) -> RebuildReport:
-        """Rebuild the gallery, in `alone`; see `gallery.rebuild.rebuild`."""
+        """Rebuild the gallery while holding `alone`; see `gallery.rebuild.rebuild`."""
         return rebuild(
             self._store,
             encoder,
@@ -181,11 +182,11 @@ class JobLog:
         )
 
     def take_up(self) -> Job | None:
-        """Take up, in `alone`, the latest job when the end of its process interrupted it.
+        """Take up the latest job, while holding `alone`, if the end of its process interrupted it.
 
-        None when there is none, when somebody settled since by a command what is to answer, and
-        when the job did not get on since it was taken up last: what ends the process could end
-        every start.
+        Returns None if there is none; if somebody has since decided by a command what answers; and
+        if the job made no progress since it was last taken up, as whatever ended the process could
+        do so at every start.
         """
         with self._store.database.writing() as connection:
             latest = connection.execute(self._rows().limit(1).with_for_update()).first()
@@ -214,7 +215,7 @@ class JobLog:
     def _is_overtaken(self, connection: Connection, row: Row[Any]) -> bool:
         gallery = self._store.gallery_id
         if read_head(connection, gallery).model.model_id == row.model_id:
-            return False  # maybe by its own switch, of which it only has to be told
+            return False  # maybe by its own switch, which it only has to be told of
         settled = select(audit.c.number).where(
             audit.c.gallery == gallery,
             audit.c.number > row.audit_number,
@@ -241,7 +242,7 @@ class JobLog:
 
 
 def leave_unfinished(connection: Connection) -> None:
-    """Let no start of a restored store go on with a rebuild that its backup caught unfinished."""
+    """Keep a restored store from continuing a rebuild that was unfinished in its backup."""
     unfinished = jobs.c.state.in_((*_AT_WORK, "interrupted"))
     left = {"state": "interrupted", "message": _RESTORED, "audit_number": None}
     connection.execute(update(jobs).where(unfinished).values(left))

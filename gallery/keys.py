@@ -1,7 +1,7 @@
-"""API keys: who may ask the service, for what, and in which galleries.
+"""API keys: who may call the service, for what, and for which galleries.
 
-A key reads `mg_<id>_<secret>`. The secret is 256 random bits, shown once; what is kept is its
-SHA-256. A slow hash would protect a secret that can be guessed, and this one cannot.
+A key reads `mg_<id>_<secret>`. The secret is 256 random bits and shown once; only its SHA-256 is
+stored. A slow hash protects secrets that can be guessed, and this one cannot.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from gallery.preparing import require_tables
 from gallery.schema import api_keys
 
 LIVE_PER_NAME = 2
-"""Keys of one name that may be live at once: the old one, and its successor for a change."""
+"""Live keys allowed per name: the old one and, during a change, its successor."""
 NAME_MAX_CHARACTERS = 64
 
 _KEY = re.compile(r"mg_([0-9a-f]{12})_([0-9a-f]{64})")
-# Compared with when no key has the id, so that an unknown id takes as long as a wrong secret.
+# Compared if no key has the id, so that an unknown id takes as long as a wrong secret.
 _NOBODY = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as it is kept: everything about it but its secret."""
+    """A stored key: everything about it except its secret."""
 
     key_id: str
     name: str
@@ -43,38 +43,38 @@ class ApiKey:
     """SHA-256 of the secret, hex."""
     scopes: frozenset[str]
     galleries: frozenset[str] | None
-    """Names of the galleries it may touch; None for every one."""
+    """Names of the galleries it may access; None for all."""
     per_minute: int | None
-    """Requests that it may make in a minute; None without a limit."""
+    """Requests allowed per minute; None for no limit."""
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
 
     def is_live(self, now: datetime) -> bool:
-        """Tell whether it opens anything at the moment `now`."""
+        """Tell whether it is valid at the moment `now`."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def may_touch(self, gallery: str) -> bool:
-        """Tell whether it was made for a gallery."""
+        """Tell whether it grants access to a gallery."""
         return self.galleries is None or gallery in self.galleries
 
 
 def parse_key(text: str) -> tuple[str, str] | None:
-    """Take `mg_<id>_<secret>` apart into id and secret; None when it is no such text."""
+    """Split `mg_<id>_<secret>` into id and secret; None if the text has another form."""
     found = _KEY.fullmatch(text)
     return None if found is None else (found[1], found[2])
 
 
 def is_secret_of(secret: str, key: ApiKey | None) -> bool:
-    """Compare a secret with a key's digest, in a time that does not depend on either."""
+    """Compare a secret with a key's digest, in a time that depends on neither."""
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return hmac.compare_digest(digest, _NOBODY if key is None else key.digest)
 
 
 class KeyStore:
-    """The keys of a database; they are the same for all its galleries and all its replicas.
+    """The keys of a database; all its galleries and replicas share them.
 
-    Every method may raise StoreUnavailable, and every one that writes StoreFull.
+    Every method may raise StoreUnavailable, and every method that writes may raise StoreFull.
     """
 
     def __init__(self, database: Database) -> None:
@@ -86,10 +86,10 @@ class KeyStore:
 
         Args:
             location: where the database is.
-            make: whether a folder without a database, or one without tables, gets them.
+            make: whether to create a missing database, or missing tables.
 
         Raises:
-            StoreUnavailable: the database cannot be opened, or is not there and not to be made.
+            StoreUnavailable: the database cannot be opened, or is missing and `make` is false.
             StoreTooNew: a newer version of metagait wrote it.
 
         """
@@ -116,18 +116,19 @@ class KeyStore:
         expires_at: datetime | None = None,
         before_it_counts: Callable[[str], None] = lambda _text: None,
     ) -> tuple[ApiKey, str]:
-        """Make a key; returns it with its text `mg_<id>_<secret>`, which cannot be read again.
+        """Create a key; return it with its text `mg_<id>_<secret>`, which cannot be read again.
 
         Args:
             name: whose it is.
-            scopes: what it may.
-            galleries: names of those that it may touch; None for every one.
-            per_minute: requests in a minute; None without a limit.
-            expires_at: from when on it opens nothing; None for never.
-            before_it_counts: told its text; what it raises leaves no key behind that nobody has.
+            scopes: what it may do.
+            galleries: names of the galleries it may access; None for all.
+            per_minute: requests allowed per minute; None for no limit.
+            expires_at: when it stops being valid; None for never.
+            before_it_counts: called with the text before the key is committed; if it raises, no key
+                is created, so none can exist whose text nobody has.
 
         Raises:
-            InvalidKey: a name, scope, gallery, rate or date that cannot be used.
+            InvalidKey: an unusable name, scope, gallery, rate or date.
             TooManyKeys: the name has two live keys already.
 
         """
@@ -153,12 +154,12 @@ class KeyStore:
         return key, text
 
     def all(self) -> tuple[ApiKey, ...]:
-        """Read every key, oldest first, those that open nothing any more included."""
+        """Return every key, oldest first, including expired and revoked ones."""
         with self._database.reading() as connection:
             return _all(connection)
 
     def revoke(self, key_id: str) -> None:
-        """End a key for good; doing it twice changes nothing.
+        """Revoke a key for good; revoking it again changes nothing.
 
         Raises:
             KeyNotFound: there is no such key.

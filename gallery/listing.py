@@ -1,4 +1,4 @@
-"""Who is enrolled and by whose leave: subjects and samples, without their walks."""
+"""Lists who is enrolled and with what consent: subjects and samples, without their walks."""
 
 from sqlalchemy import func, select
 
@@ -14,11 +14,11 @@ from gallery.store import Store
 def list_subjects(
     store: Store, limit: int, after: str | None, *, expired: bool = False
 ) -> tuple[SubjectSummary, ...]:
-    """List `limit` subjects in the order of their ids, those after `after`.
+    """Return up to `limit` subjects ordered by id, starting behind `after`.
 
-    With `expired`, only those of whom a consent, or one to a sample of theirs, has expired.
+    With `expired`, only subjects with an expired consent, their own or one for a sample of theirs.
     """
-    # Counted for each of the page by itself: grouped, everybody behind it would be counted too.
+    # A subquery counts per subject on the page; GROUP BY would also count everybody beyond it.
     count = select(func.count()).where(samples.c.subject == subjects.c.id).scalar_subquery()
     query = (
         select(subjects.c.subject, subjects.c.created_at, count.label("n"))
@@ -40,7 +40,7 @@ def list_subjects(
 def describe_subject(
     store: Store, subject: str, limit: int | None, after: str | None
 ) -> SubjectDetail:
-    """Read a subject with `limit` of its samples, or all, oldest first: those after `after`.
+    """Return a subject with `limit` of its samples (None: all), oldest first, behind `after`.
 
     Raises:
         SubjectNotFound: there is no such subject.
@@ -64,7 +64,7 @@ def describe_subject(
 
 
 def record_consent(store: Store, subject: str, consent: Consent, actor: str) -> None:
-    """Record a subject's consent in place of the one before.
+    """Record a subject's consent in place of the previous one.
 
     Raises:
         SubjectNotFound: there is no such subject.
@@ -80,6 +80,6 @@ def record_consent(store: Store, subject: str, consent: Consent, actor: str) -> 
 
 
 def consents_in(store: Store, *, expired: bool) -> tuple[ConsentEntry, ...]:
-    """List every consent, or only those that have expired, the soonest to expire first."""
+    """Return all consents, or only the expired ones, soonest to expire first."""
     with store.database.reading() as connection:
         return list_consents(connection, store.gallery_id, expired=expired)

@@ -1,6 +1,6 @@
-"""The file of the master key, and its change.
+"""The master key: reading and writing its file, rotating it, and encrypting plain subjects.
 
-The file holds 32 random bytes as base64 in one line, and is its owner's alone.
+The file holds 32 random bytes as one line of base64, and only its owner may read it.
 """
 
 import base64
@@ -47,10 +47,10 @@ def read_master_key(path: Path) -> MasterKey:
 
 
 def write_master_key(path: Path) -> MasterKey:
-    """Make a key and write it to a file that is not there yet, for its owner alone.
+    """Create a key and write it to a new file that only its owner can read.
 
     Raises:
-        WrongMasterKey: there is a file already, or none can be made there.
+        WrongMasterKey: the file already exists, or cannot be created.
 
     """
     key, secret = MasterKey.generate()
@@ -65,7 +65,7 @@ def write_master_key(path: Path) -> MasterKey:
             file.write(base64.b64encode(secret) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        # People will be sealed with it: what a power cut took would take them along.
+        # Data will be encrypted with it, so losing the file in a power cut would lose that data.
         sync_folder(path.parent)
     except OSError as error:
         path.unlink()
@@ -74,15 +74,15 @@ def write_master_key(path: Path) -> MasterKey:
 
 
 def rotate(database: Database, new: MasterKey) -> int:
-    """Wrap every subject's key with a new master key instead of the database's, all or none.
+    """Rewrap every subject's key with a new master key, all or none; return how many.
 
-    What the keys seal is not touched. Returns how many there were. The database is to be scrubbed
-    afterwards, of the keys as they were wrapped before.
+    The encrypted data itself is not touched. Afterwards the caller has to scrub the database of the
+    keys as they were wrapped before.
 
     Raises:
-        WrongMasterKey: the database was opened without its master key, or `new` is the same.
-        StoreUnavailable: the key of a subject, which it names, is damaged, or another process has
-            changed the master key since this one opened the database.
+        WrongMasterKey: the database was opened without its master key, or `new` is the same key.
+        StoreUnavailable: the key of a subject, which the message names, is damaged, or another
+            process has changed the master key after this one opened the database.
 
     """
     with database.writing() as connection:
@@ -90,12 +90,12 @@ def rotate(database: Database, new: MasterKey) -> int:
         if old is None:
             raise WrongMasterKey("expected the present master key to rotate from, got none")
         if old.fingerprint == new.fingerprint:
-            # Or somebody destroys it, as the old one that it is not, and with it everything.
+            # Otherwise somebody might destroy it as the "old" key, and lose everything.
             raise WrongMasterKey(
                 "expected another master key to rotate to, got the present one: make a new one "
                 "with `metagait masterkey new`"
             )
-        database.migrate_alone(connection)  # nobody makes a gallery meanwhile, and enrols in it
+        database.migrate_alone(connection)  # nobody creates a gallery and enrols meanwhile
         check_master_key_of_now(connection)
         for gallery in list(connection.scalars(select(galleries.c.id))):
             lock(connection, gallery)
@@ -122,13 +122,13 @@ def _rewrapped(subject: Row[Any], new: MasterKey, old: MasterKey) -> bytes:
 
 
 def encrypt_plain(database: Database) -> int:
-    """Seal every subject that is plain yet, each in a transaction of its own; returns how many.
+    """Encrypt all unencrypted subjects, each in its own transaction; return how many.
 
-    The database is to be scrubbed afterwards, of what was plain.
+    Afterwards the caller has to scrub the database of the unencrypted data.
 
     Raises:
         WrongMasterKey: the database was opened without a master key.
-        StoreUnavailable: another process has changed it since.
+        StoreUnavailable: another process has changed the key since.
 
     """
     if database.vault.master is None:
@@ -143,7 +143,7 @@ def encrypt_plain(database: Database) -> int:
             check_master_key_of_now(connection)
             is_there = select(subjects.c.id).where(subjects.c.id == row.id)
             if connection.scalar(is_there) is not None and seal_subject(connection, row.id):
-                record(connection, row.gallery, _SEALED, [])  # who counts the plain counts again
+                record(connection, row.gallery, _SEALED, [])  # expires cached counts
                 count += 1
     return count
 

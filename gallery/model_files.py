@@ -1,7 +1,8 @@
-"""The model files that a gallery's generations were made with, kept in the data folder.
+"""The files of the models that a gallery's generations were made with, kept in the data folder.
 
-A generation names its model, and a running service has to open that model when the generation
-goes live. So whoever makes a generation puts the file here first, under the model's id.
+A generation names its model, and a running service must be able to open that model when the
+generation goes live. So whoever makes a generation first copies the file here, under the model's
+id.
 """
 
 import hashlib
@@ -20,23 +21,23 @@ _BLOCK = 1024 * 1024
 
 
 class ModelFiles:
-    """A folder of model files, one an id; files appear whole or not at all."""
+    """A folder with one model file per id; files appear whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
     def of(cls, data: Path) -> Self:
-        """The model files of a data folder."""
+        """Return the model files of a data folder."""
         return cls(data / FOLDER)
 
     def add(self, source: Path, model_id: str) -> str:
-        """Copy a model's file here unless it is here; returns its SHA-256, 64 hex digits.
+        """Copy a model's file here unless it is present; return its SHA-256, 64 hex digits.
 
         Raises:
-            ModelFileMissing: the file is not that model's; the digits that end an id are those
-                that begin the file's SHA-256.
-            StoreUnavailable: the file cannot be read or the folder cannot be written.
+            ModelFileMissing: the file does not belong to that model; an id ends with the digits
+                that the file's SHA-256 begins with.
+            StoreUnavailable: the file cannot be read, or the folder cannot be written.
 
         """
         target = self._path(model_id)
@@ -56,10 +57,10 @@ class ModelFiles:
         return digest
 
     def find(self, model_id: str, sha256: str | None = None) -> Path:
-        """Find a model's file, and check its bytes where their SHA-256 is known.
+        """Return the path of a model's file, after checking its content if the SHA-256 is known.
 
         Raises:
-            ModelFileMissing: there is none, or it is not the one that was registered.
+            ModelFileMissing: there is none, or its SHA-256 is a different one.
 
         """
         path = self._path(model_id)
@@ -76,22 +77,22 @@ class ModelFiles:
         return path
 
     def ids(self) -> tuple[str, ...]:
-        """List the models whose files are here."""
+        """List the ids of the models whose files are here."""
         return tuple(sorted(unquote(path.stem) for path in self.folder.glob(f"*{_SUFFIX}")))
 
     def _path(self, model_id: str) -> Path:
-        # An id holds a name that somebody chose; quoted it is one file name and no path.
+        # An id contains a name that somebody chose; quoting makes it a single file name.
         return self.folder / f"{quote(model_id, safe='')}{_SUFFIX}"
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
+    """Return the SHA-256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy_whole(source: Path, target: Path) -> None:
-    """Copy so that `target` is never seen half-written, and survives a power cut."""
+    """Copy so that `target` is never seen half-written, and its content survives a power cut."""
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as copy, source.open("rb") as original:

@@ -1,4 +1,4 @@
-"""One moment of a gallery: everything that one answer says is as of the same write."""
+"""One moment of a gallery: all parts of an answer reflect the same state."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from gallery.store import Store
 
 
 class Moment:
-    """A gallery that is held still while it is asked, and was compared with the store once."""
+    """A gallery held still while questions are asked; it was compared with the store once."""
 
     def __init__(self, store: Store, current: Current, head: Head) -> None:
         self._store = store
@@ -22,25 +22,25 @@ class Moment:
 
     @property
     def settings(self) -> GallerySettings:
-        """What the operator chose for this gallery."""
+        """Return the operator's settings for this gallery."""
         return self._current.settings
 
     @property
     def calibration(self) -> Calibration | None:
-        """What was measured with the generation that answers; None when nothing was."""
+        """Return the calibration of the generation that answers; None if there is none."""
         return self._current.calibration
 
     @property
     def size(self) -> GallerySize:
-        """What a search can find."""
+        """Return how much a search can find."""
         return self._current.sized(self._head)
 
     def identify(self, embedding: NDArray[np.float32], *, limit: int = 5) -> tuple[Candidate, ...]:
-        """Name the `limit` subjects nearest to a probe's embedding float32 `[L]`, nearest first.
+        """Return the `limit` subjects nearest to a probe's embedding float32 `[L]`, nearest first.
 
-        Each subject stands with its nearest sample, and with the distance that the gallery's
-        setting `aggregation` makes of its samples. Fewer come back only when the gallery has no
-        more. Whether the nearest is near enough to be the same person is not said here.
+        Each candidate has its nearest sample, and the distance that the gallery's setting
+        `aggregation` yields. Fewer are returned only if the gallery has no more. Whether the
+        nearest is near enough to be the same person is not decided here.
 
         Raises:
             InvalidEmbedding: not float32 `[L]` of finite numbers up to 65,504.
@@ -52,11 +52,12 @@ class Moment:
         return self._current.nearest(embedding, limit, self.settings.samples_of_a_subject)
 
     def verify(self, subject: str, embedding: NDArray[np.float32]) -> Candidate:
-        """Compare a probe's embedding float32 `[L]` with one subject's samples: the nearest.
+        """Compare a probe's embedding float32 `[L]` with one subject; return it as a candidate.
 
         Raises:
             InvalidEmbedding: not float32 `[L]` of finite numbers up to 65,504.
             SubjectNotFound: there is no such subject.
+            SampleDamaged: none of the subject's embeddings can be read.
 
         """
         check_embedding(embedding, self._head.model.embedding_length)

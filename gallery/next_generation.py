@@ -1,8 +1,8 @@
-"""Making the next generation beside the live one, and switching between them.
+"""Build the next generation next to the live one, and switch between generations.
 
-The live generation answers all the while. What is enrolled meanwhile has an embedding in the live
-generation only, so it shows up as missing in the next one until it is embedded there too; what is
-erased meanwhile is gone from both, because embeddings go with their sample.
+The live generation answers all the time. A sample enrolled meanwhile has an embedding only in the
+live generation, so the next one lacks it until it is embedded there too; a sample erased meanwhile
+disappears from both, because its embeddings are deleted with it.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,14 +40,14 @@ from gallery.store import Store
 
 
 class Missing(NamedTuple):
-    """Samples that a generation has no embedding of, and how many of them keep no silhouettes."""
+    """How many samples a generation lacks, and how many of them have no stored silhouettes."""
 
     samples: int
     without_silhouettes: int
 
 
 class Walk(NamedTuple):
-    """A sample row that waits for its embedding."""
+    """A sample row waiting for its embedding."""
 
     row: int
     silhouettes: NDArray[np.uint8]
@@ -55,13 +55,13 @@ class Walk(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The next samples that a generation misses."""
+    """The next samples that a generation lacks."""
 
     walks: list[Walk]
     damaged: list[SampleDamaged]
-    """What is wrong with those whose silhouettes cannot be read."""
+    """The errors of those whose silhouettes cannot be read."""
     last: int | None
-    """The last sample row of them all; None where there is none."""
+    """The last sample row among all of them; None if there are none."""
 
 
 Embed = Callable[[Sequence[Walk]], NDArray[np.float32]]
@@ -69,10 +69,10 @@ Embed = Callable[[Sequence[Walk]], NDArray[np.float32]]
 
 
 def begin(store: Store, model: Model, sha256: str | None = None) -> int:
-    """Find the model's generation, finished or not, or add one that is being built.
+    """Return the number of the model's generation, finished or not; add a new one if there is none.
 
-    Returns its number. A generation that a killed rebuild left behind is so continued. `sha256` is
-    that of the model's file, where the data folder keeps it.
+    This is how a killed rebuild is continued. `sha256` is that of the model's file, if the data
+    folder keeps the file.
     """
     with store.database.writing() as connection:
         lock(connection, store.gallery_id)
@@ -83,14 +83,14 @@ def begin(store: Store, model: Model, sha256: str | None = None) -> int:
 
 
 def missing(store: Store, generation: int) -> tuple[Missing, int]:
-    """Count the samples that the generation misses; the second number is of all samples."""
+    """Count the samples that the generation lacks, and all samples."""
     with store.database.reading() as connection:
         counts = store.counts(connection, generation)
         return _missing(connection, store.gallery_id, generation), counts.samples
 
 
 def sizes(store: Store) -> set[tuple[int, int]]:
-    """Read which heights and widths the gallery's silhouettes have."""
+    """Return the heights and widths of the gallery's silhouettes."""
     shapes = select(silhouettes.c.height, silhouettes.c.width).distinct()
     of_gallery = samples.c.gallery == store.gallery_id
     query = shapes.join(samples, samples.c.id == silhouettes.c.sample).where(of_gallery)
@@ -99,10 +99,10 @@ def sizes(store: Store) -> set[tuple[int, int]]:
 
 
 def next_walks(store: Store, generation: int, after: int, limit: int) -> Window:
-    """Read the next `limit` samples that the generation misses, those of rows after `after`.
+    """Read the next `limit` samples that the generation lacks, in rows after `after`.
 
     Raises:
-        StoreUnavailable: the master key was changed meanwhile.
+        StoreUnavailable: another process changed the master key.
 
     """
     with store.database.reading() as connection:
@@ -112,7 +112,7 @@ def next_walks(store: Store, generation: int, after: int, limit: int) -> Window:
 def add_embeddings(
     store: Store, generation: int, rows: Sequence[int], vectors: NDArray[np.float32]
 ) -> None:
-    """Write embeddings float32 `[N, L]` of N sample rows, except of those erased meanwhile.
+    """Write embeddings float32 `[N, L]` of N sample rows, skipping those erased meanwhile.
 
     Raises:
         RebuildFailed: the generation itself was dropped meanwhile.
@@ -130,14 +130,14 @@ def add_embeddings(
 def switch(
     store: Store, generation: int, actor: str = LOCAL, *, embed: Embed | None = None, most: int = 0
 ) -> int | None:
-    """Make a whole generation live; None, and nothing changed, when it misses samples.
+    """Make a complete generation live; if it lacks samples, change nothing and return None.
 
-    Up to `most` that it misses are embedded first, while nobody can enrol: where people enrol all
-    the time, a generation that is only caught up with would never be whole. Returns how many.
+    Up to `most` missing samples are embedded first, while nobody can enrol: if people enrol all the
+    time, a generation that only catches up would never be complete. Returns how many were embedded.
 
     Raises:
         RebuildFailed: the generation itself was dropped meanwhile, or the model's answer is wrong.
-        SampleDamaged: the silhouettes of one that it misses cannot be read.
+        SampleDamaged: the silhouettes of a missing sample cannot be read.
 
     """
     gallery = store.gallery_id
@@ -173,15 +173,15 @@ def _next_walks(
         try:
             window.walks.append(Walk(row.sample, silhouettes_from(connection, row)))
         except SampleDamaged as error:
-            window.damaged.append(SampleDamaged(str(error)))  # without the bytes in its traceback
+            window.damaged.append(SampleDamaged(str(error)))  # without the traceback's bytes
     return window._replace(last=last)
 
 
 def roll_back(store: Store) -> Model:
-    """Make the generation live that was so before; returns its model.
+    """Make the previously live generation live again; return its model.
 
     Raises:
-        RebuildRefused: there is none, or samples were enrolled since that it does not know.
+        RebuildRefused: there is none, or it lacks samples that were enrolled since.
 
     """
     previous = (
@@ -209,12 +209,12 @@ def roll_back(store: Store) -> Model:
 
 
 def drop_others(store: Store) -> int:
-    """Delete every generation but the live one, for good; returns how many there were.
+    """Delete every generation but the live one for good; return how many there were.
 
-    The database is to be scrubbed afterwards, of their embeddings.
+    Afterwards the caller has to scrub the database of their embeddings.
 
-    Of one that was live a row is left, as of one to be built. An index outside the store knows by
-    it what to delete of its own, and it may be opened next when all this is long past.
+    A generation that was once live keeps its row, marked as being built: it tells an index outside
+    the store what to delete, even if that index is opened only much later.
     """
     of_gallery = generations.c.gallery == store.gallery_id
     is_new = and_(of_gallery, generations.c.state == BUILDING, generations.c.retired.is_(None))
@@ -246,7 +246,7 @@ def note(
     actor: str = LOCAL,
     **counts: int,
 ) -> None:
-    """Write into the audit log what was done with a generation."""
+    """Record in the audit log what was done with a generation."""
     entry = Entry(action, "done", actor, generation, counts=counts)
     append(connection, gallery, [entry])
 

@@ -1,12 +1,12 @@
-"""The work of a rebuild spread over a Ray cluster, or over processes of this machine.
+"""Spreads the embedding work of a rebuild over a Ray cluster, or over processes of this machine.
 
-Workers open the model from its bytes, so that no disk is shared, and see walks and nothing else:
-the store is read and written by the process that rebuilds. A worker that dies is started again by
-Ray, and what it had in work is done again. Batches come back in the order in which they went out,
-and no more of them are on the way than the workers can have in hand.
+Workers receive the model as bytes, so no shared disk is needed, and see only walks: the rebuilding
+process alone reads and writes the store. Ray restarts a worker that dies and repeats its work.
+Batches come back in the order in which they were sent, and only as many are under way as the
+workers can take.
 
-Ray passes objects between its processes as pickles, unencrypted and unauthenticated: its cluster
-has to be one's own. Everything that knows Ray is here.
+Ray passes objects between its processes as pickles, unencrypted and unauthenticated, so the cluster
+must be one's own. Everything that knows about Ray is in this module.
 """
 
 import os
@@ -27,27 +27,27 @@ from gallery.embedding import Batch, WalkEncoder
 from gallery.errors import RebuildFailed, RebuildRefused
 
 LOCAL = "local"
-"""In the place of an address: processes of this machine, which end with the rebuild."""
+"""Used in place of an address: processes of this machine, which end with the rebuild."""
 
 Opener = Callable[[Path], WalkEncoder]
-"""Opens a model file on a worker; what it is made of can be imported there."""
+"""Opens a model file on a worker, where everything it refers to must be importable."""
 
-# One batch in work and one at hand.
+# Batches per worker: one in work and one queued.
 _IN_HAND = 2
-# How often a batch is begun again whose worker died, before the batch is to blame.
+# How often a batch is retried when its worker dies, before the batch itself is blamed.
 _AGAIN = 3
 _START_S = 120.0
 _KNOCK_S = 10.0
 
 
 class Worker:
-    """Embeds walks with a model that came as bytes; it lives in a process of Ray's."""
+    """Embeds walks with a model received as bytes; runs in one of Ray's processes."""
 
     def __init__(self, model: bytes, digest: str, opener: Opener) -> None:
         """Open the model.
 
         Raises:
-            RebuildFailed: other bytes came than were sent.
+            RebuildFailed: the bytes received differ from those sent.
 
         """
         if (got := sha256(model).hexdigest()) != digest:
@@ -58,12 +58,12 @@ class Worker:
             self._encoder = opener(path)
 
     def model_id(self) -> str:
-        """Tell which model it opened."""
+        """Return the id of the model that it opened."""
         return self._encoder.facts.model_id
 
     def encode(self, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed walks uint8 `[T_i, H, W]` as float32 `[N, L]`."""
-        # Ray hands out arrays that must not be written to; not every engine takes those.
+        # Ray passes read-only arrays, which not every engine accepts.
         return self._encoder.encode([np.array(walk) for walk in walks])
 
 
@@ -85,14 +85,14 @@ class RayWorkers:
         Args:
             model: the ONNX file; its bytes are sent.
             opener: opens it on a worker.
-            model_id: what each worker has to find in it.
+            model_id: the id that each worker must find in it.
             address: of a running cluster, as `ray start` prints it, or `local`.
             workers: how many; None: as many as the CPUs allow.
-            threads: CPUs that each keeps busy.
+            threads: CPUs that each one keeps busy.
 
         Raises:
-            RebuildRefused: Ray is not installed, no cluster answers at the address, or workers or
-                threads are fewer than one.
+            RebuildRefused: Ray is not installed, no cluster answers at the address, or `workers` or
+                `threads` is below 1.
             RebuildFailed: not every worker opened the model.
 
         """
@@ -105,9 +105,9 @@ class RayWorkers:
             cpus = self._ray.cluster_resources().get("CPU", 1)
             count = workers or max(1, int(cpus) // threads)
             content = model.read_bytes()
-            # Kept: a worker that is started again opens it again.
+            # Keep a reference: a restarted worker opens it again.
             self._sent = self._ray.put(content)
-            # Ray starts what died again wherever there is room, as often as machines are lost.
+            # Ray restarts dead workers wherever there is room, without limit.
             kind = self._ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=_AGAIN)
             make = kind(Worker).remote
             digest = sha256(content).hexdigest()
@@ -125,18 +125,18 @@ class RayWorkers:
 
     @property
     def workers(self) -> int:
-        """How many there are."""
+        """Return the number of workers."""
         return len(self._workers)
 
     def close(self) -> None:
-        """End the workers, and what of Ray this process started."""
+        """End the workers, and any part of Ray that this process started."""
         self._ray.shutdown()
 
     def encode_each(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
-        """Embed batches, each on one worker; gives each with float32 `[N, L]`, in their order.
+        """Embed batches, one worker each; yield each with its float32 `[N, L]`, in their order.
 
         Raises:
-            RebuildFailed: a worker raised an error, or died at the same batch each time.
+            RebuildFailed: a worker raised an error, or workers kept dying on the same batch.
 
         """
         free = deque(self._workers * _IN_HAND)
@@ -156,7 +156,7 @@ class RayWorkers:
             yield self._taken(*out.popleft())
 
     def _wait(self, at: dict[Any, Any], free: deque[Any]) -> None:
-        """Wait until a batch is done, and note that its worker has a hand free."""
+        """Wait until a batch is done, and mark a slot of its worker as free."""
         done, _ = self._ray.wait(list(at), num_returns=1)
         for one in done:
             free.append(at.pop(one))
@@ -192,11 +192,11 @@ class RayWorkers:
 
 
 def _ray(address: str) -> Any:
-    # Nothing is told to anybody of who rebuilds what where.
+    # Disable Ray's usage reports, which would tell others about rebuilds.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == LOCAL:
-        # Read when Ray is imported. Without clusters, on whatever system, it listens on loopback
-        # alone; the address that `init` can be told is no use, it takes a loopback one for none.
+        # Ray reads this on import. With clusters disabled, on any system, it listens on loopback
+        # only. Passing `init` a node address does not help: it takes a loopback address for none.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
@@ -217,27 +217,27 @@ def _connect(ray: Any, address: str, cpus: int | None) -> None:
             _require_loopback(started.address_info["node_ip_address"])
         else:
             ray.init(address=address, **quiet)
-    except Exception as error:  # nothing narrower is what Ray raises when a node starts too slowly
+    except Exception as error:  # a node that starts too slowly raises nothing narrower
         with suppress(Exception):
             ray.shutdown()
         raise RebuildRefused(f"expected a Ray cluster at {address}, got: {error}") from error
 
 
 def _require_loopback(address: str) -> None:
-    """Refuse a local Ray that others can reach: what it is sent, it unpickles and runs."""
+    """Refuse a local Ray that others can reach: it unpickles and runs whatever it is sent."""
     if not ip_address(address).is_loopback:
         raise RuntimeError(f"one of this machine that listens at {address}, for others as well")
 
 
 def _knock(address: str) -> None:
-    """Find out at once that nobody listens there, for which Ray takes minutes."""
+    """Fail at once if nothing listens at the address; Ray itself would take minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
 def _cause(error: Exception) -> str:
-    """Say what went wrong on the worker, without the traceback that Ray wraps it in."""
+    """Describe an error on a worker without the traceback that Ray wraps around it."""
     cause = getattr(error, "cause", None) or error
     return f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1] if str(cause) else ''}"
 

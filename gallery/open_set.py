@@ -1,7 +1,7 @@
 """What a threshold promises: the arithmetic of open-set identification (ISO/IEC 19795-1).
 
-The model room reports a model's FNIR at an FPIR by the same rule, in `model.open_set`. Neither room
-may import the other, so a test holds the two together.
+The model package reports a model's FNIR at an FPIR by the same rule, in `model.open_set`. Neither
+package may import the other, so a test checks that the two agree.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,20 +22,20 @@ _ROUNDING = 1e-9
 
 
 class Interval(NamedTuple):
-    """A 95 % interval; its ends are as likely to be passed."""
+    """A 95 % interval; a value beyond either end is equally likely."""
 
     low: float
     high: float
 
 
 def searches_needed(fpir: float) -> int:
-    """Count the independent searches that can show `fpir`: with none of them wrong (rule of three).
+    """Return how many independent searches, all correct, can show `fpir` (rule of three).
 
     Raises:
         CalibrationRefused: `fpir` is not between a millionth and 1.
 
     """
-    # With less no gallery could ever promise it, and the arithmetic overflows.
+    # No gallery could ever promise less, and the arithmetic would overflow.
     if not LEAST_FPIR <= fpir < 1:
         raise CalibrationRefused(
             f"expected a target FPIR from {LEAST_FPIR:g} to below 1, got {fpir:g}"
@@ -44,36 +44,36 @@ def searches_needed(fpir: float) -> int:
 
 
 def rule_of_three(independent: int) -> float:
-    """The lowest rate that so many independent searches can show."""
+    """Return the lowest rate that this many independent searches can show."""
     return min(1.0, _RULE_OF_THREE / independent)
 
 
 def rate_shown(independent: int) -> float:
-    """Round the lowest rate that so many searches can show up to two digits, to be asked for."""
+    """Round the lowest rate that so many searches can show up to two digits, as a target."""
     two_digits = Context(prec=2, rounding=ROUND_CEILING)
     return float(two_digits.create_decimal_from_float(rule_of_three(independent)))
 
 
 class Ranked:
-    """Distances `[n]` of searches in order, to read thresholds off."""
+    """The distances `[n]` of searches in ascending order, for reading off thresholds."""
 
     def __init__(self, distances: NDArray[np.floating]) -> None:
         self.order = np.argsort(distances, kind="stable")
         self.distances = np.asarray(distances, np.float64)[self.order]
         starts = np.searchsorted(self.distances, self.distances, side="left")
         below = self.distances[np.maximum(starts - 1, 0)]
-        # Half way between two distances, so that rounding elsewhere moves neither across.
+        # Halfway between two distances, so that rounding elsewhere moves neither across.
         self._thresholds = np.where(
             starts > 0, (below + self.distances) / 2, self.distances * (1 - 1e-4)
         )
 
     def threshold(self, fpir: float) -> float:
-        """The largest distance at which at most `fpir` of the searches are nearer."""
+        """Return the largest threshold at which at most `fpir` of the searches are nearer."""
         allowed = int(np.floor(fpir * len(self.distances) + _ROUNDING))
         return float(self._thresholds[min(allowed, len(self.distances) - 1)])
 
     def thresholds(self, fpir: float, weights: NDArray[np.integer]) -> NDArray[np.float64]:
-        """The same for draws of searches: weights `[draws, n]`, in the order of the distances."""
+        """Return the same for resampled searches: weights `[draws, n]`, in order of distance."""
         nearer = np.cumsum(weights, axis=1)
         allowed = np.minimum(np.floor(fpir * nearer[:, -1:] + _ROUNDING), nearer[:, -1:] - 1)
         refused = np.argmax(nearer > allowed, axis=1)
@@ -84,11 +84,11 @@ class Ranked:
 def bootstrap(
     subjects: NDArray[np.integer], statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]]
 ) -> Interval:
-    """Draw subjects anew, with all their searches, and see how much a figure varies.
+    """Resample subjects, with all their searches, to get the interval of a statistic.
 
     Args:
-        subjects: whose walk each search is, a number, `[n]`.
-        statistic: figures `[draws]` for weights `[draws, n]`, how often each search was drawn.
+        subjects: the number of the subject behind each search, `[n]`.
+        statistic: returns values `[draws]` for weights `[draws, n]`, the counts of each search.
 
     """
     generator = np.random.default_rng(7)
@@ -100,7 +100,7 @@ def bootstrap(
 
 
 def share(wrong: NDArray[np.bool_]) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
-    """The statistic for `bootstrap` that tells which share of the drawn searches is wrong."""
+    """Return the statistic for `bootstrap` that is the share of wrong searches."""
 
     def of(weights: NDArray[np.int64]) -> NDArray[np.float64]:
         total = np.maximum(weights.sum(axis=1), 1)

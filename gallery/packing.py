@@ -1,4 +1,4 @@
-"""Silhouettes and embeddings as bytes, and the id that a sample has from its content."""
+"""Converts silhouettes and embeddings to bytes and back, and derives sample ids from content."""
 
 import hashlib
 import zlib
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from gallery.checks import are_comparable, numbers_expected
 from gallery.errors import StoreUnavailable
 
-# Named with every packed walk, so that a later form can be read beside this one.
+# Stored with every packed walk, so that a later format can coexist with this one.
 FORMAT = "zlib-uint8-1"
-# Level 1 packs an aligned walk about as small as level 9 does, in a fraction of the time.
+# Level 1 packs an aligned walk almost as small as level 9, in a fraction of the time.
 _LEVEL = 1
 _FLOAT32 = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
 class PackedSilhouettes:
-    """Silhouettes uint8 `[T, H, W]` without loss: the shape, and the bytes in `FORMAT`."""
+    """Losslessly packed silhouettes uint8 `[T, H, W]`: the shape, and the bytes in `FORMAT`."""
 
     shape: tuple[int, int, int]
     data: bytes
@@ -37,7 +37,7 @@ def unpack_silhouettes(packed: PackedSilhouettes) -> NDArray[np.uint8]:
     """Unpack to uint8 `[T, H, W]`.
 
     Raises:
-        StoreUnavailable: the bytes are damaged, or in a form that this version does not know.
+        StoreUnavailable: the bytes are damaged, or in a format that this version does not know.
 
     """
     if packed.format != FORMAT:
@@ -53,18 +53,18 @@ def unpack_silhouettes(packed: PackedSilhouettes) -> NDArray[np.uint8]:
 
 
 def pack_embedding(embedding: NDArray[np.float32]) -> bytes:
-    """Write float32 `[L]` as little-endian bytes, whatever the machine's own order is."""
+    """Return float32 `[L]` as little-endian bytes, whatever the machine's byte order."""
     return embedding.astype(_FLOAT32, copy=False).tobytes()
 
 
 def unpack_embeddings(
     blobs: Sequence[bytes], length: int
 ) -> tuple[NDArray[np.float32], dict[int, StoreUnavailable]]:
-    """Read embeddings back as float32 `[N, length]`, all together: a start reads every one.
+    """Unpack embeddings to float32 `[N, length]`, all at once, as a start reads every one.
 
     Returns:
-        The embeddings, and what is wrong with those that do not hold `length` numbers that can be
-        compared, by their place.
+        The embeddings, and errors by position for those that do not hold `length` comparable
+        numbers.
 
     """
     wrong = {
@@ -85,15 +85,16 @@ def unpack_embeddings(
 
 
 def sample_id(subject: str, walk: NDArray[np.uint8] | NDArray[np.float32]) -> str:
-    """Make the id of a walk of a subject: 32 hex digits of a SHA-256 over both.
+    """Return the id of a subject's walk: 32 hex digits of a SHA-256 over both.
 
-    The walk is known by its silhouettes uint8 `[T, H, W]`; by its embedding float32 `[L]` only
-    where there are none, because another model embeds the same walk otherwise.
+    The walk is identified by its silhouettes uint8 `[T, H, W]`. Its embedding float32 `[L]` is used
+    only if there are none, because another model embeds the same walk differently.
     """
     is_silhouettes = walk.dtype == np.uint8
     content = walk if is_silhouettes else walk.astype(_FLOAT32, copy=False)
     kind = "silhouettes" if is_silhouettes else "embedding"
-    # The subject comes last but one and its length first, so that no two contents run together.
+    # The subject comes before the walk, preceded by its length, so that no two inputs can be
+    # confused.
     name = subject.encode()
     digest = hashlib.sha256(f"{kind} {content.shape} {len(name)} ".encode())
     digest.update(name)

@@ -1,9 +1,9 @@
-"""A PostgreSQL server that hangs: asked whether it lives, and given up when it does not.
+"""Detects a hanging PostgreSQL server, and gives it up.
 
-libpq waits for an answer for as long as the server's kernel takes bytes, which it does also while
-the server itself is stopped. How long a statement takes tells nothing: a rebuild's may take
-minutes. So after some seconds without a word a new connection is tried. A server that answers
-there lives, and is waited for; one that says nothing there either is given up.
+libpq waits for an answer as long as the server's kernel accepts bytes, which it does even while the
+server itself is stopped. The duration of a statement proves nothing: in a rebuild it may take
+minutes. So after some seconds of silence a new connection is tried. A server that answers there is
+alive and is waited for; one that is silent there too is given up.
 """
 
 import time
@@ -20,17 +20,17 @@ _LOOK_S = 0.1
 
 
 class WatchedConnection(psycopg.Connection[Any]):
-    """A connection that raises OperationalError, and is closed, when its server hangs."""
+    """A connection that is closed, with an OperationalError, when its server hangs."""
 
     silent_s: float = float("inf")
     knock: Callable[[], psycopg.Connection[Any]]
 
     def wait(self, gen: PQGen[RV], interval: float = _LOOK_S, timeout: float | None = None) -> RV:
-        """Wait for what psycopg asked the server; it does all its waiting here."""
+        """Wait for the server's answer; psycopg does all its waiting in this method."""
         return super().wait(self._watched(gen), interval, timeout)
 
     def _watched(self, gen: PQGen[RV]) -> PQGen[RV]:
-        """Pass on what `gen` waits for and what came, which is nothing every `interval`."""
+        """Pass through what `gen` waits for and what arrived, which is nothing every `interval`."""
         heard_at = time.monotonic()
         try:
             wanted = next(gen)
@@ -55,11 +55,11 @@ class WatchedConnection(psycopg.Connection[Any]):
                 f"no word from the server for {self.silent_s:g} s, and none to a new connection"
             ) from error
         except psycopg.OperationalError:
-            pass  # it refuses, so it lives
+            pass  # it refuses, so it is alive
 
 
 def connector(silent_s: float) -> Callable[..., WatchedConnection]:
-    """Make what connects in the place of SQLAlchemy's dialect, as its event `do_connect`."""
+    """Return a replacement for the dialect's connect function, for SQLAlchemy's `do_connect`."""
 
     def connect(_dialect: Any, _record: Any, words: Any, named: Any) -> WatchedConnection:
         connection = WatchedConnection.connect(*words, **named)

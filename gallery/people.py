@@ -1,6 +1,6 @@
-"""What a gallery keeps about people: list it, read it, change why it is kept, erase it.
+"""The stored data about people: list it, read it, change its consent, erase it.
 
-All of it is asked of the store; only an erasure goes on to the index, which must not find them.
+All of this works on the store; only an erasure also involves the index, which must forget them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from gallery.views import views_of
 
 
 class People:
-    """The people of one gallery, whichever model embeds them; any thread may call any method."""
+    """The people of one gallery, whichever model embeds them. All methods are thread-safe."""
 
     def __init__(self, store: Store, scrubber: Scrubber) -> None:
         self._store = store
@@ -29,9 +29,10 @@ class People:
     def subjects(
         self, *, limit: int = 50, after: str | None = None, expired: bool = False
     ) -> tuple[SubjectSummary, ...]:
-        """List subjects in the order of their ids, a page of `limit` of those after `after`.
+        """Return a page of up to `limit` subjects ordered by id, starting behind `after`.
 
-        With `expired`, only those of whom a consent, or one to a sample of theirs, has expired.
+        With `expired`, only subjects with an expired consent, their own or one for a sample of
+        theirs.
 
         Raises:
             InvalidLimit: `limit` is below 1.
@@ -43,7 +44,7 @@ class People:
     def subject(
         self, subject: str, *, limit: int | None = None, after: str | None = None
     ) -> SubjectDetail:
-        """Read a subject with its samples, oldest first: all, or a page of those after `after`.
+        """Return a subject with its samples, oldest first: all, or `limit` of them behind `after`.
 
         Raises:
             InvalidLimit: `limit` is below 1.
@@ -56,7 +57,7 @@ class People:
         return describe_subject(self._store, subject, limit, after)
 
     def require_subject(self, subject: str) -> None:
-        """Refuse a subject who is not enrolled.
+        """Raise unless a subject is enrolled.
 
         Raises:
             SubjectNotFound: there is no such subject.
@@ -66,10 +67,10 @@ class People:
             find_subject(connection, self._store, subject)
 
     def set_consent(self, subject: str, consent: Consent, *, actor: str = LOCAL) -> None:
-        """Record why a subject may be here, in place of what was recorded before.
+        """Record why a subject may be in the gallery, replacing the previous consent.
 
         Raises:
-            InvalidConsent: it has no basis, or expires at no certain moment.
+            InvalidConsent: it has no basis, or its expiry is not a definite moment.
             SubjectNotFound: there is no such subject.
 
         """
@@ -77,11 +78,12 @@ class People:
         record_consent(self._store, subject, consent, actor)
 
     def silhouettes(self, sample_id: str) -> NDArray[np.uint8]:
-        """Read a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
+        """Return a sample's silhouettes uint8 `[T, H, W]`, as they were enrolled.
 
         Raises:
             SampleNotFound: there is no such sample.
-            SilhouettesNotKept: it was enrolled by its embedding alone.
+            SilhouettesNotKept: only its embedding is stored.
+            SampleDamaged: the stored silhouettes can no longer be read.
 
         """
         return self._store.silhouettes(sample_id)
@@ -96,7 +98,7 @@ class People:
         return self._scrubber.finish(erasing.erase_subject(self._store, subject, actor))
 
     def erase_sample(self, sample_id: str, *, actor: str = LOCAL) -> Erasure:
-        """Erase one sample; the subject goes with its last one.
+        """Erase one sample, and its subject if this was its last sample.
 
         Raises:
             SampleNotFound: there is no such sample.
@@ -105,18 +107,18 @@ class People:
         return self._scrubber.finish(erasing.erase_sample(self._store, sample_id, actor))
 
     def receipt(self, receipt_id: str) -> Receipt:
-        """Read the receipt of an erasure again.
+        """Return the stored receipt of an erasure.
 
         Raises:
-            ReceiptNotFound: there is none of this id.
+            ReceiptNotFound: there is none with this id.
 
         """
         return erasing.read_receipt(self._store, receipt_id)
 
     def erasures(self) -> int:
-        """Count the erasures so far, by whichever process: what named people before is old."""
+        """Count all erasures so far, by any process; when it grows, cached names are stale."""
         return erasing.count_erasures(self._store)
 
     def views(self, sample_ids: Sequence[str]) -> Mapping[str, float]:
-        """Read the views, in degrees, of those samples whose metadata name one."""
+        """Return the views, in degrees, of those samples whose metadata contain one."""
         return views_of(self._store, sample_ids)

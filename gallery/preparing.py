@@ -1,4 +1,4 @@
-"""Making a store ready to use: its tables, its master key, and the galleries that it holds."""
+"""Prepares a store for use: its tables, its master key, and the row of a gallery."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from gallery.migrations import is_current, migrate, number_of
 from gallery.schema import galleries
 
 BY_SERVICE = "service"
-"""The index kind of a gallery that is searched as the service is set."""
+"""The index kind of a gallery that uses the service's setting."""
 
 
 def prepare(database: Database, *, make: bool = True) -> None:
-    """Migrate the database and take its master key over, where either is to be done.
+    """Migrate the database and adopt its master key, if either is needed.
 
     Raises:
-        StoreUnavailable: it has no tables, and none are to be made.
+        StoreUnavailable: it has no tables, and `make` is false.
         StoreTooNew: a newer version of metagait wrote it.
         WrongMasterKey: it is encrypted under another master key.
 
@@ -38,7 +38,7 @@ def prepare(database: Database, *, make: bool = True) -> None:
 
 
 def require_tables(connection: Connection) -> None:
-    """Refuse a database that nobody has made a store of.
+    """Refuse a database that is not a store yet.
 
     Raises:
         StoreUnavailable: it has no tables of ours.
@@ -52,7 +52,7 @@ def require_tables(connection: Connection) -> None:
 
 
 def find_gallery(database: Database, name: str) -> int:
-    """Find the number of a gallery.
+    """Return the number of a gallery.
 
     Raises:
         GalleryNotFound: there is none of that name.
@@ -66,16 +66,16 @@ def find_gallery(database: Database, name: str) -> int:
 
 
 def find_or_make_gallery(database: Database, name: str) -> tuple[int, bool]:
-    """Find the number of a gallery or add it; tells whether it was added.
+    """Return the number of a gallery, adding it if missing, and whether it was added.
 
-    One that was deleted comes back empty, with the audit log and the receipts that it had.
+    A deleted gallery comes back empty, with its former audit log and receipts.
     """
     try:
         return find_gallery(database, name), False
     except GalleryNotFound:
         pass
     with database.writing() as connection:
-        database.migrate_alone(connection)  # the one lock that stands above all galleries
+        database.migrate_alone(connection)  # the one lock above all galleries
         known = _find(connection, name)
         if known is None:
             fresh = {"name": name, "changes": 0, "index_kind": BY_SERVICE}
@@ -89,7 +89,7 @@ def find_or_make_gallery(database: Database, name: str) -> tuple[int, bool]:
 
 
 def no_such_gallery(name: str) -> GalleryNotFound:
-    """Make the error of a gallery that is not in the store."""
+    """Return the error for a gallery that is not in the store."""
     return GalleryNotFound(f"expected a gallery of this store, got {name!r}, which does not exist")
 
 

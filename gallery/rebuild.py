@@ -1,6 +1,6 @@
-"""Re-embed a gallery with a model, beside the live generation, then switch to it.
+"""Rebuild: re-embed a gallery with another model next to the live generation, then switch to it.
 
-A service goes on answering meanwhile. A rebuild that was killed is continued by the next one.
+The service keeps answering meanwhile. A rebuild that was killed is continued by the next one.
 """
 
 from collections.abc import Callable
@@ -33,19 +33,19 @@ class RebuildReport:
     generation: int
     model_id: str
     embedded: int
-    """Samples that this run embedded; an earlier, killed run may have done the others."""
+    """Samples embedded by this run; an earlier run that was killed may have done the others."""
     checked: int
     """Samples that were looked up in the new generation before the switch."""
     switched: bool
-    """False when the model was live already."""
+    """False if the model was live already."""
 
 
 def silent(_done: int, _total: int) -> None:
-    """Show no progress."""
+    """Report no progress: the default for `progress`."""
 
 
 def always() -> None:
-    """Let every check go on, and every switch be."""
+    """Never stop: the default for `checking` and `before_switch`, which stop by raising."""
 
 
 def rebuild(
@@ -66,20 +66,21 @@ def rebuild(
     Args:
         store: the gallery; others may enrol, identify and erase in it meanwhile.
         encoder: runs the new model, whose input size must be that of the stored silhouettes.
-        sha256: of the model's file, when the data folder keeps it for a running service.
-        batch: walks in one call of the encoder.
+        sha256: of the model's file, if the data folder keeps it for a running service.
+        batch: walks per call of the encoder.
         progress: called after each batch.
-        checking: called again and again while the result is checked, which takes minutes in a
-            large gallery; what it raises lets the live one stay.
-        before_switch: called last before the switch; what it raises lets the live one stay.
-        actor: who asked: the id of an API key, or `local`.
-        is_alone: whether the caller has seen to it that nobody else rebuilds the gallery.
-        spread: embeds in the encoder's place, all but the last few before the switch.
+        checking: called repeatedly during the check, which takes minutes in a large gallery;
+            raising from it keeps the live generation.
+        before_switch: called once, before the switch begins; raising from it keeps the live
+            generation.
+        actor: who made the request: the id of an API key, or `local`.
+        is_alone: whether the caller already ensures that nobody else rebuilds the gallery.
+        spread: embeds instead of the encoder, except for the last few samples before the switch.
 
     Raises:
         InvalidLimit: `batch` is below 1.
-        RebuildRefused: samples keep no silhouettes, or some of another size than the model takes,
-            so that they would be lost, or the gallery is being rebuilt already.
+        RebuildRefused: samples would be lost, as they have no silhouettes or some of another size
+            than the model takes; or the gallery is already being rebuilt.
         RebuildFailed: the encoder's or the store's answer is wrong; the live generation stays.
 
     """

@@ -1,4 +1,4 @@
-"""What the gallery answers with: small frozen records, and nothing of the database in them."""
+"""The records that the gallery returns: small, frozen, and free of database objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ class Consent:
     basis: str
     """In the operator's words: `consent`, `contract`, a section of a law."""
     reference: str | None = None
-    """Where the record itself is kept: a number, a document's name."""
+    """Where the record itself is kept: a number, or the name of a document."""
     expires: datetime | None = None
-    """From when on it does not hold any more; None when it says no such moment."""
+    """The moment from which it is no longer valid; None if it does not expire."""
 
 
 @dataclass(frozen=True)
 class ConsentEntry:
-    """A consent in a list: of a subject, or of one sample of it."""
+    """A consent in a list, for a subject or for one of its samples."""
 
     subject: str
     sample_id: str | None
@@ -33,33 +33,34 @@ class Sample:
     """One enrolled walk of a subject."""
 
     sample_id: str
-    """32 hex digits made from the subject and the walk itself: the same walk has the same id."""
+    """32 hex digits derived from the subject and the walk: the same walk has the same id."""
     subject: str
     created_at: datetime | None
-    """When it was enrolled, UTC; None where it is damaged."""
+    """When it was enrolled, UTC; None if the stored value is damaged."""
     frames: int
-    """Silhouettes kept for it; 0 when it was enrolled by its embedding alone."""
+    """Number of stored silhouettes; 0 if only the embedding is stored."""
     metadata: Mapping[str, Any]
     model_id: str
-    """The model whose embedding of this sample is live."""
+    """The model that made the sample's live embedding."""
     captured_at: datetime | None = None
-    """When the walk was recorded, as its giver said."""
+    """When the walk was recorded, according to whoever enrolled it."""
     consent: Consent | None = None
-    """To this very sample; the subject may have one as well."""
+    """For this sample alone; the subject may have one as well."""
     damaged: tuple[str, ...] = ()
-    """Which of `created_at`, `captured_at` and `metadata` cannot be read any more, so that they are
-    None or empty."""
+    """Those of `created_at`, `captured_at` and `metadata` that can no longer be read, and are
+    therefore None or empty.
+    """
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A new sample that is nearer to somebody else than to its own subject."""
+    """A new sample that is nearer to another subject than to its own."""
 
     subject: str
-    """The other one, whose nearest sample is `distance` away."""
+    """The other subject, whose nearest sample is at `distance`."""
     distance: float
     own_distance: float
-    """Euclidean distance to the nearest sample that its own subject had."""
+    """Euclidean distance to the nearest existing sample of its own subject."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class Enrolment:
     sample: Sample
     created_subject: bool
     duplicate: bool
-    """This very walk of this subject was there already; `sample` is the first one, unchanged."""
+    """This very walk of this subject was already enrolled: `sample`, which is unchanged."""
     conflict: Conflict | None = None
-    """Found when the gallery's setting `conflict` is not `off`."""
+    """Checked unless the gallery's setting `conflict` is `off`."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Candidate:
     """1 is the nearest subject."""
     subject: str
     distance: float
-    """Euclidean, smaller is nearer: of the nearest sample, or the mean of the nearest few."""
+    """Euclidean, smaller is nearer: to the nearest sample, or the mean over the nearest few."""
     sample_id: str
     """The nearest sample."""
 
@@ -94,7 +95,7 @@ class SubjectSummary:
     subject: str
     samples: int
     created_at: datetime | None
-    """None where it cannot be read any more."""
+    """None if it can no longer be read."""
 
 
 @dataclass(frozen=True)
@@ -103,67 +104,69 @@ class SubjectDetail:
 
     subject: str
     created_at: datetime | None
-    """None where it cannot be read any more."""
+    """None if it can no longer be read."""
     samples: tuple[Sample, ...]
     consent: Consent | None = None
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was looked for after an erasure, and how much of it was still there: nothing."""
+    """What was checked after an erasure; a complete erasure leaves every count of finds at 0."""
 
     checked_at: datetime
     rows: int
-    """Rows left of the erased: subject, samples, silhouettes, embeddings, consents."""
+    """Remaining rows of the erased data: subject, samples, silhouettes, embeddings, consents."""
     searches: int
-    """Searches by the subject's own embeddings. 0 where another model's index answers."""
+    """Searches by the erased embeddings. 0 if another model's index answers."""
     found: int
-    """Of these, how many still returned what was erased."""
+    """How many of these searches still returned something erased."""
     indexed: int
-    """Samples of the erased that are left in the index."""
+    """Erased samples that are still in the index."""
     files: str
     """`overwritten`: with zeros, in the database file and its log. `vacuumed`: freed by the
-    database server, whose own log and backups are its operator's. `pending`: somebody still reads
-    the log, which is cut with the next write or start."""
+    database server, whose own log and backups are up to its operator. `pending`: somebody still
+    reads the log, which will be truncated with the next write or start.
+    """
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an erasure took away and how it was checked; nothing in it leads back to the subject."""
+    """What an erasure removed and how that was checked; nothing in it leads back to the subject."""
 
     receipt_id: str
     gallery: str
     subject_digest: str
-    """SHA-256 of salt and subject id; only who has the salt, told once, can show whose it is."""
+    """SHA-256 of salt and subject id; only the holder of the salt can prove whose receipt it is."""
     erased_at: datetime
     subject_erased: bool
-    """False when one sample was erased and the subject has others."""
+    """False if one sample was erased and the subject has others."""
     samples: int
     silhouettes: int
     embeddings: Mapping[str, int]
-    """By generation."""
+    """Count for each generation."""
     consents: int
     key_destroyed: bool
-    """The key of the subject, where it was encrypted."""
+    """The subject's encryption key was destroyed; false if there was none."""
     proof: Proof | None
-    """None when the check after the erasure could not be made: the service was stopped before it,
-    or the index or the store did not answer."""
+    """None if the check after the erasure was not possible: the service was stopped before it, or
+    the index or the store did not answer.
+    """
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """What was erased: this many samples of this subject, with the receipt for it."""
+    """What was erased: the subject, the number of its samples, and the receipt."""
 
     subject: str
     samples: int
     salt: str
-    """Told here and kept nowhere: SHA-256 of it and the subject id is the receipt's digest."""
+    """Stored nowhere else: the SHA-256 of it and the subject id is the receipt's digest."""
     receipt: Receipt
 
 
 @dataclass(frozen=True)
 class GallerySize:
-    """Which generation answers, and how much of it a search can find."""
+    """The generation that answers, and how much of it a search can find."""
 
     name: str
     generation: int
@@ -173,33 +176,34 @@ class GallerySize:
 
 @dataclass(frozen=True)
 class GalleryStatus:
-    """How a gallery stands."""
+    """The state of a gallery."""
 
     name: str
     generation: int
-    """The live generation; it grows when a rebuild is switched to."""
+    """The live generation; the number changes when a rebuild switches."""
     model_id: str
-    """The model of the live generation; it may not be the one the gallery was opened for."""
+    """The live generation's model; it may differ from the one the gallery was opened for."""
     embedding_length: int
-    """Numbers in an embedding of the live generation."""
+    """How many numbers an embedding of the live generation has."""
     subjects: int
     samples: int
     indexed: int
     """Samples that a search can find."""
     damaged: int
-    """Samples that none can find, because their embedding cannot be read; the log names them."""
+    """Samples that no search can find, as their embedding is unreadable; the log names them."""
     retention: str
-    """`keep`, or `embeddings-only`: then no other model can ever embed its samples."""
+    """`keep`, or `embeddings-only`: then no other model can ever re-embed the samples."""
     without_silhouettes: int
-    """Samples that no other model can embed, so that a rebuild is refused while there are any."""
+    """Samples that no other model can embed; while there are any, a rebuild is refused."""
     encrypted: bool
     """Silhouettes and embeddings of new subjects are encrypted."""
     plain_subjects: int
     """Subjects whose silhouettes and embeddings are not encrypted."""
     index_kind: str
-    """Which engine searches."""
+    """The search engine in use."""
     index_state: str
-    """How it searches at present, for the person who reads it."""
+    """Human-readable description of how it currently searches."""
     in_sync: bool
-    """The index was compared with the store: same generation, same last change, same counts but
-    for those that are damaged."""
+    """The index agrees with the store: same generation, same last change, and, apart from damaged
+    samples, same counts.
+    """

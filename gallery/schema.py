@@ -1,19 +1,19 @@
-"""The tables in their newest form; `gallery.migrations` leads an older store to it.
+"""The tables in their newest form; `gallery.migrations` brings older stores up to it.
 
-    galleries ─┬─ generations ─┼─ calibrations    at most one a generation
-               ├─ subjects     ├─ embeddings      one a sample and generation
-               │     ├─ samples┴─ silhouettes     at most one a sample
+    galleries ─┬─ generations ─┼─ calibrations    at most one per generation
+               ├─ subjects     ├─ embeddings      one per sample and generation
+               │     ├─ samples┴─ silhouettes     at most one per sample
                │     └─ consents                  of a subject, or of one sample
                ├─ changes                         what an index must do to follow
                ├─ jobs                            rebuilds that a service was asked for
-               ├─ audit                           who did what, each row holding the former's hash
-               └─ receipts                        of erasures; nothing of the erased in them
-    master_keys                                   which key wraps the subjects' keys, if one does
-    api_keys                                      who may ask the service, for every gallery
-    identities                                    tells a restored store from the one it is of
+               ├─ audit                           who did what, each row hashing the previous one
+               └─ receipts                        of erasures, without anything that was erased
+    master_keys                                   which key wraps the subjects' keys, if any
+    api_keys                                      who may call the service, for all galleries
+    identities                                    tells a restored store from its original
 
-A sample's row number is its number in the index as well. `changes` names only row numbers: it
-tells that something was erased, never what.
+A sample's row number is also its number in the index. `changes` contains only row numbers: it shows
+that something was erased, but not what.
 """
 
 from sqlalchemy import (
@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 BUILDING, LIVE, OLD = "building", "live", "old"
-"""States of a generation: being made, answering, kept for a rollback."""
+"""States of a generation: being built, answering, kept for a rollback."""
 ENROLLED, ERASED = "enrolled", "erased"
 """Kinds of change to a sample."""
 
@@ -39,7 +39,7 @@ KEEP, EMBEDDINGS_ONLY = "keep", "embeddings-only"
 
 TABLES = MetaData()
 
-# Ordered by its bytes on every database, so that pages of subjects are the same everywhere.
+# Sorted bytewise by every database, so that pages of subjects are the same everywhere.
 _SUBJECT = String(128).with_variant(String(128, collation="C"), "postgresql")
 
 
@@ -47,7 +47,7 @@ def _parent(column: str) -> ForeignKey:
     return ForeignKey(column, ondelete="CASCADE")
 
 
-# Read by version 0.1.0 alone, which so refuses what it does not know.
+# Read only by version 0.1.0, to refuse stores that are too new for it.
 schema_version = Table("schema_version", TABLES, Column("version", Integer, primary_key=True))
 
 galleries = Table(
@@ -55,19 +55,19 @@ galleries = Table(
     TABLES,
     Column("id", Integer, primary_key=True),
     Column("name", String(128), nullable=False, unique=True),
-    # Grows with every write that an index must follow.
+    # Incremented by every write that an index must follow.
     Column("changes", Integer, nullable=False),
     Column("retention", String(16), nullable=False, server_default=KEEP),
-    # The last row of the audit log: a log cut at its end does not reach it.
+    # The last row of the audit log, which reveals a log that was truncated.
     Column("audit_number", Integer, nullable=False, server_default="0"),
     Column("audit_hash", String(64), nullable=False, server_default=""),
-    # Read and changed together with the retention by `gallery.settings`.
+    # `gallery.settings` reads and changes these together with the retention.
     Column("aggregation", String(16), nullable=False, server_default="nearest"),
     Column("nearest_samples", Integer, nullable=False, server_default="3"),
     Column("conflict", String(16), nullable=False, server_default="report"),
-    # Always given: the default is one of an earlier step, when there was no choice.
+    # Always set explicitly: this default is from an earlier step, when there was no choice.
     Column("index_kind", String(16), nullable=False, server_default="exact"),
-    # The row of a deleted gallery stays, because its audit log and its receipts do.
+    # A deleted gallery's row stays, because its audit log and receipts do.
     Column("deleted_at", String(32)),
 )
 
@@ -79,11 +79,11 @@ generations = Table(
     Column("model_id", String(256), nullable=False),
     Column("embedding_length", Integer, nullable=False),
     Column("state", String(16), CheckConstraint("state IN ('building', 'live', 'old')")),
-    # The gallery's change at which it stopped being live: a rollback goes to the latest. One that
-    # was dropped since is building again, of nothing, and keeps it.
+    # The change number at which it stopped being live; a rollback goes to the latest. A generation
+    # that was dropped afterwards is in the state building again, empty, and keeps it.
     Column("retired", Integer),
     Column("created_at", String(32), nullable=False),
-    # Null: nobody kept the model's file, so that a running service cannot open it by itself.
+    # Null: nobody kept the model's file, so a running service cannot open it by itself.
     Column("model_sha256", String(64)),
     UniqueConstraint("gallery", "model_id", "embedding_length"),
     sqlite_autoincrement=True,
@@ -96,9 +96,9 @@ subjects = Table(
     Column("gallery", _parent("galleries.id"), nullable=False),
     Column("subject", _SUBJECT, nullable=False),
     Column("created_at", String(32), nullable=False),
-    # A random name: the audit log knows the subject by it, and nobody does once it is erased.
+    # A random name that the audit log uses; after an erasure nobody can map it to the subject.
     Column("token", String(32), nullable=False, server_default="", unique=True, index=True),
-    # Null: silhouettes and embeddings of this subject are not encrypted.
+    # Null: this subject's silhouettes and embeddings are not encrypted.
     Column("wrapped_key", LargeBinary),
     UniqueConstraint("gallery", "subject"),
 )
@@ -115,7 +115,8 @@ samples = Table(
     Column("metadata", Text, nullable=False),
     Column("captured_at", String(32)),
     UniqueConstraint("gallery", "sample_id"),
-    # An index that still holds an erased row must never find another sample under its number.
+    # Never reuse a number: an index that still holds an erased row would return another sample for
+    # it.
     sqlite_autoincrement=True,
 )
 
@@ -152,7 +153,7 @@ consents = Table(
     TABLES,
     Column("id", Integer, primary_key=True),
     Column("subject", _parent("subjects.id"), nullable=False, index=True),
-    # Null: the consent is to everything of the subject.
+    # Null: the consent covers everything of the subject.
     Column("sample", _parent("samples.id"), index=True),
     Column("basis", String(64), nullable=False),
     Column("reference", String(256)),
@@ -213,24 +214,24 @@ jobs = Table(
     Column("message", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),
-    # The last row of the audit log when it began: a switch noted after that overtakes it. Null:
-    # it is not gone on with at a start.
+    # The last row of the audit log when it began: a switch recorded after that overtakes it. Null:
+    # a starting service does not continue it.
     Column("audit_number", Integer),
 )
 
-# One row in a store that was restored, else none. It goes into the names of what an index keeps
-# outside: two stores with the same rows must not write to the same.
+# One row in a restored store, otherwise none. It is part of the names under which an index stores
+# data outside: two stores with the same rows must not write to the same place.
 identities = Table("identities", TABLES, Column("identity", String(32), primary_key=True))
 
-# Who may ask the service: of no gallery, because a key may be for several.
+# Who may call the service; not tied to a gallery, because a key may be for several.
 api_keys = Table(
     "api_keys",
     TABLES,
     Column("key_id", String(12), primary_key=True),
     Column("name", String(64), nullable=False),
-    # SHA-256 of the secret: gallery/keys.py says why no slower hash is needed.
+    # SHA-256 of the secret; gallery/keys.py explains why no slower hash is needed.
     Column("digest", String(64), nullable=False),
-    # JSON lists of names; no galleries means every one.
+    # JSON lists of names; null galleries means all.
     Column("scopes", Text, nullable=False),
     Column("galleries", Text),
     Column("per_minute", Integer),

@@ -1,4 +1,4 @@
-"""What follows an erasure: the index forgets, the files are scrubbed, and a receipt is written."""
+"""After an erasure: updates the index, scrubs the files, and completes the receipt."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,33 +18,34 @@ _LOG = logging.getLogger("metagait.gallery")
 
 
 class Follower(Protocol):
-    """What must not find the erased: `Current`, or nothing where no index is open."""
+    """What must no longer find the erased data: `Current`, or `NoIndex` if no index is open."""
 
     def catch_up(self) -> None:
-        """Follow every write that was acknowledged before."""
+        """Apply every write that was acknowledged before this call."""
 
     def look_for(self, rows: Sequence[int], probes: NDArray[np.float32], generation: int) -> Looked:
-        """Look for rows that should be gone, as well by their embeddings of `generation`."""
+        """Look for rows that should be gone, also by their embeddings of `generation`."""
 
 
 class Scrubber:
-    """Leaves nothing of the erased in a gallery's files, at once or as soon as it can."""
+    """Removes erased data from a gallery's files, at once or as soon as possible."""
 
     def __init__(self, store: Store, current: Follower, forget_others: Callable[[], bool]) -> None:
-        """Scrub for an index; `forget_others` empties the files of those before it, if it can."""
+        """Take the index in use; `forget_others` empties other indexes' files, or returns False."""
         self._store = store
         self._current = current
         self._forget_others = forget_others
-        # Counted, because somebody may erase while another's erasure is being scrubbed. The first
-        # is owed at once: a process that was killed while it erased may have left some.
+        # Counted, because another erasure may happen during a scrub. One scrub is owed from the
+        # start: a process that was killed during an erasure may have left data behind.
         self._owed, self._done = 1, 0
         self._counting, self._turn = Lock(), Lock()
 
     def finish(self, erased: erasing.Erased) -> Erasure:
-        """Let the index follow, scrub, look for what was erased, and keep the receipt.
+        """Let the index follow, scrub, look for what was erased, and store the findings as proof.
 
-        Whoever was erased is gone already. When nobody can look, the receipt stays without a proof:
-        as an error it would be lost with its salt, and asking again would find nobody to erase.
+        The data is already deleted at this point. If it cannot be looked for, the receipt is
+        returned without a proof: raising an error would lose its salt, and a repeated request would
+        find nobody to erase.
         """
         self.owe()
         try:
@@ -63,15 +64,15 @@ class Scrubber:
         return erasing.finish(self._store, erased, proof)
 
     def owe(self) -> None:
-        """Note that something was taken away that is to be scrubbed."""
+        """Record that something was deleted that has to be scrubbed."""
         with self._counting:
             self._owed += 1
 
     def scrub(self, *, wait: bool = True) -> bool:
-        """Scrub where it is still to be done; False where it was not possible.
+        """Do any scrub that is owed; return False if that was not possible.
 
-        Somebody may be reading the write-ahead log, or answer from an older index: then the next
-        write or start does it. Without `wait` a scrub is also left to the thread that is at one.
+        If somebody reads the write-ahead log or answers from an older index, the next write or
+        start does it. Without `wait`, it is also left to a thread that is already scrubbing.
         """
         if self._done == self._owed:
             return True

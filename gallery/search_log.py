@@ -1,9 +1,9 @@
-"""Searches in the audit log: written many at a time by a thread of its own, so that none waits.
+"""Records searches in the audit log, in batches by a background thread, so that no search waits.
 
-What changes the gallery is logged in the same transaction as the change. A search changes nothing,
-so it does not wait for the disk: its note is written at most `_WAIT_S` later, and a process that is
-killed loses the notes of that moment, no more. A store that cannot be written keeps the notes
-waiting; when there are too many, the log says itself how many it lost.
+A change to the gallery is logged in the transaction that makes it. A search changes nothing, so it
+does not wait for the disk: its note is written about `_WAIT_S` seconds later, and a killed process
+loses only the notes of that period. If the store cannot be written, notes are kept until it can; if
+too many pile up, the rest is dropped, and the log records how many.
 """
 
 import logging
@@ -39,13 +39,13 @@ class SearchNote:
     actor: str
     generation: int
     subject: str | None
-    """Who was named, or claimed to be; becomes the subject's token when it is written."""
+    """The subject named or claimed; stored as the subject's token."""
     counts: Mapping[str, int] = field(default_factory=dict)
     at: str = field(default_factory=now)
 
 
 class SearchLog:
-    """Takes notes of searches in any thread, and writes them in its own, which starts with one."""
+    """Takes notes from any thread, and writes them in its own, which starts with the first note."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -56,7 +56,7 @@ class SearchLog:
         self._closing = False
 
     def add(self, note: SearchNote) -> None:
-        """Take a note; returns at once."""
+        """Queue a note; returns at once."""
         with self._changed:
             if len(self._pending) >= _PENDING:
                 self._lost += 1
@@ -68,12 +68,12 @@ class SearchLog:
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Write what waits, now and in this thread; raises StoreError when it cannot be written."""
+        """Write all queued notes, now and in this thread; raises StoreError if impossible."""
         while notes := self._take():
             self._write_or_return(notes)
 
     def close(self) -> None:
-        """Write what waits and stop; what cannot be written any more is said in the log."""
+        """Write all queued notes and stop; if that is impossible, log how many are lost."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -94,7 +94,7 @@ class SearchLog:
                 self._changed.wait_for(lambda: self._pending or self._closing)
                 if self._closing:
                     return
-                # More notes join while it waits; closing wakes it.
+                # Let more notes join the batch; closing interrupts the wait.
                 self._changed.wait_for(lambda: self._closing, timeout=_WAIT_S)
             try:
                 self.flush()

@@ -1,8 +1,8 @@
-"""Searches of a gallery for its own samples, as if each of them were a probe.
+"""Searches a gallery for its own samples, as if each one were a probe; the basis of calibration.
 
-For the mated search a sample is left out; for the non-mated one its whole subject is. Distances are
-to subjects, by the gallery's own aggregation. The samples stream by once, a subject at a time, so
-that memory holds the probes and one block of the gallery, whatever its size.
+In the mated search the sample itself is left out; in the non-mated one its whole subject is.
+Distances are to subjects, by the gallery's own aggregation. The samples are streamed once, subject
+by subject, so that memory holds only the probes and one block of the gallery, whatever its size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,41 +21,41 @@ _SAMPLES_OF_A_SUBJECT = 4
 
 @dataclass(frozen=True)
 class Searches:
-    """`n` probes: whose they are, and how far the nearest are."""
+    """The results for `n` probes: their subjects, and the distances to the nearest ones."""
 
     subjects: NDArray[np.int64]
     """`[n]`, numbered from 0."""
     own: NDArray[np.float64]
-    """`[n]`, to the other samples of the same subject; infinite where it has none."""
+    """`[n]`, to the other samples of the same subject; infinite if it has none."""
     other: NDArray[np.float64]
-    """`[n]`, to the nearest other subject; infinite where there is none."""
+    """`[n]`, to the nearest other subject; infinite if there is none."""
     gallery_subjects: int
     gallery_samples: int
 
     @property
     def independent(self) -> int:
-        """Count the subjects: walks of one person are alike, so they count as one search."""
+        """Count the subjects: walks of one person resemble each other, so are one search."""
         return len(np.unique(self.subjects))
 
     @property
     def mated(self) -> NDArray[np.bool_]:
-        """Which probes have another sample of their subject to be found, `[n]`."""
+        """Tell which probes have another sample of their subject to find, `[n]`."""
         return np.isfinite(self.own)
 
     @property
     def found(self) -> NDArray[np.float64]:
-        """Distances of the mated searches; infinite where another subject was nearer."""
+        """Return the distances of the mated searches; infinite if another subject was nearer."""
         own, other = self.own[self.mated], self.other[self.mated]
         return np.where(own < other, own, np.inf)
 
 
 def search_itself(connection: Connection, head: Head, samples_of_a_subject: int) -> Searches:
-    """Search a generation for its own samples, at most 4 of a subject and 4096 in all.
+    """Search a generation for its own samples, at most 4 per subject and 4096 in total.
 
     Args:
         connection: a transaction; everything is read as of its moment.
         head: the generation.
-        samples_of_a_subject: how many of a subject's nearest samples make its distance.
+        samples_of_a_subject: how many nearest samples a subject's distance is averaged over.
 
     """
     rows, names, sizes = _probe_rows(connection, head.generation)
@@ -74,7 +74,7 @@ def search_itself(connection: Connection, head: Head, samples_of_a_subject: int)
 
 
 def whole_subjects(streamed: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Cut chunks that come in the order of subjects so that no subject is split between two."""
+    """Re-cut chunks that are ordered by subject so that no subject is split between two."""
     kept: Chunk | None = None
     for new in streamed:
         chunk = new if kept is None else _joined(kept, new)
@@ -87,7 +87,7 @@ def whole_subjects(streamed: Iterable[Chunk]) -> Iterator[Chunk]:
 
 
 class _Nearest:
-    """The nearest that was seen of each probe's own subject and of the others."""
+    """For each probe, the nearest distance seen so far to its own subject and to others."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class _Nearest:
             self.other[others] = np.minimum(self.other[others], nearest[others])
 
     def _distances(self, chunk: Chunk) -> NDArray[np.float64]:
-        """Distances `[probes, samples]`, infinite between a sample and itself."""
+        """Return distances `[probes, samples]`, infinite between a sample and itself."""
         vectors = chunk.embeddings
         squared = self._squares[:, None] + np.einsum("ij,ij->i", vectors, vectors)[None]
         squared -= 2 * (self._probes @ vectors.T)
@@ -123,7 +123,7 @@ class _Nearest:
 
 
 def aggregate(distances: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Mean of the `count` smallest finite distances of each row `[n, m]`; infinite without one."""
+    """Return the mean of the `count` smallest finite distances per row `[n, m]`, else infinity."""
     taken = min(count, distances.shape[1])
     smallest = np.partition(distances, taken - 1, axis=1)[:, :taken]
     there = np.isfinite(smallest)
@@ -136,7 +136,7 @@ def aggregate(distances: NDArray[np.float64], count: int) -> NDArray[np.float64]
 def _probe_rows(
     connection: Connection, generation: int
 ) -> tuple[list[int], list[str], tuple[int, int]]:
-    """Choose the probes: rows, the names of their subjects, and how many (subjects, samples)."""
+    """Choose the probes; return their rows, subjects' names, and the sizes (subjects, samples)."""
     of_subject: dict[str, list[int]] = {}
     for roll in roster(connection, generation):
         for row, name in zip(roll.rows.tolist(), roll.subjects, strict=True):
@@ -152,7 +152,7 @@ def _probe_rows(
 
 
 def _spread(rows: Sequence[int], count: int) -> list[int]:
-    """Take `count` of the rows, evenly spread over the order in which they were enrolled."""
+    """Take `count` of the rows, evenly spread over the order of enrolment."""
     places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
     return [rows[place] for place in places]
 

@@ -1,6 +1,6 @@
-"""Whether a generation can be searched: every embedding can be read, and samples find themselves.
+"""Checks a generation before it goes live: embeddings are readable, and samples find themselves.
 
-The embeddings stream by once, so that memory holds the looked-up ones and one block of the others.
+The embeddings are streamed once, so that memory holds only the probes and one block of the others.
 """
 
 from collections.abc import Callable
@@ -14,25 +14,25 @@ from gallery.generations import Head
 from gallery.store import Store
 
 _CHECK_EVERY = 10
-# Of a gallery with more than ten times as many samples, so many are looked up, evenly spread.
+# In a larger gallery (beyond ten times this) only so many samples are looked up, evenly spread.
 _MOST_CHECKED = 1024
-# Squared distances by a matrix product, as shares of the squared length: rounding of float32.
+# Tolerance for float32 rounding in a matrix product, as a share of the squared length.
 _ROUNDING = 1e-5
 
 
 def check_self_search(
     store: Store, head: Head, meanwhile: Callable[[], None] = lambda: None
 ) -> int:
-    """Look every tenth embedding of a generation up among all; returns how many were looked up.
+    """Search for every tenth embedding of a generation among all; return how many were searched.
 
     Args:
         store: the gallery.
         head: the generation.
-        meanwhile: called after each few hundred samples; what it raises ends the check.
+        meanwhile: called after every few hundred samples; raising from it ends the check.
 
     Raises:
-        RebuildFailed: one finds another nearer than itself or cannot be read, or the store counts
-            other embeddings than it gives.
+        RebuildFailed: a sample is nearer to another one than to itself, an embedding cannot be
+            read, or the number of embeddings read differs from the store's count.
 
     """
     try:
@@ -62,7 +62,7 @@ def _check_self_search(store: Store, head: Head, meanwhile: Callable[[], None]) 
 
 
 class _SelfSearch:
-    """The nearest that was seen of each probe, and how near it is to itself."""
+    """For each probe, the nearest sample seen so far, and its distance to itself."""
 
     def __init__(self, probes: list[Chunk], length: int) -> None:
         self._rows = np.concatenate([np.empty(0, np.int64), *(one.rows for one in probes)])

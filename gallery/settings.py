@@ -1,4 +1,4 @@
-"""What an operator chooses for one gallery. It stands in the store, the same for every process."""
+"""The settings that an operator chooses for one gallery, stored for all processes to share."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -31,40 +31,42 @@ class GallerySettings:
     """The settings of a gallery; each name is a column of the table `galleries`."""
 
     aggregation: str = NEAREST
-    """A subject's distance: that of its nearest sample, or the mean of its nearest few."""
+    """A subject's distance: that of its nearest sample, or the mean over its nearest few."""
     nearest_samples: int = 3
-    """How many samples `mean` takes; of a subject with fewer all of them."""
+    """How many samples `mean` uses, or all if a subject has fewer."""
     conflict: str = REPORT
-    """What is done with a new sample that is nearer to somebody else than to its own subject."""
+    """How to treat a new sample that is nearer to another subject than to its own."""
     retention: str = KEEP
-    """Whether silhouettes are kept, so that another model can embed them; `embeddings-only`
-    deletes those that are there."""
+    """Whether to keep silhouettes, so that another model can embed them; `embeddings-only` deletes
+    existing ones.
+    """
     index_kind: str = BY_SERVICE
-    """The index that searches, or `service`: the one that the service is set to. A process takes a
-    change when it opens the gallery next."""
+    """The kind of index, or `service` for the service's own setting. A process applies a change the
+    next time it opens the gallery.
+    """
 
     @property
     def samples_of_a_subject(self) -> int:
-        """How many of a subject's nearest samples make its distance."""
+        """Return how many nearest samples a subject's distance is averaged over."""
         return self.nearest_samples if self.aggregation == MEAN else 1
 
     @property
     def deletes_silhouettes(self) -> bool:
-        """Whether none are kept."""
+        """Tell whether silhouettes are deleted instead of kept."""
         return self.retention == EMBEDDINGS_ONLY
 
     @property
     def aggregation_in_words(self) -> str:
-        """Name the aggregation for an answer or a record."""
+        """Return the aggregation as worded in answers and records."""
         if self.aggregation == NEAREST:
             return NEAREST
         return f"mean of nearest {self.nearest_samples}"
 
     def changed(self, changes: Mapping[str, Any]) -> "GallerySettings":
-        """Copy with some settings changed.
+        """Return a copy with some settings changed.
 
         Raises:
-            InvalidSetting: an unknown name, or a value that the setting does not take.
+            InvalidSetting: an unknown name, or a value that the setting does not accept.
 
         """
         for name, value in changes.items():
@@ -73,7 +75,7 @@ class GallerySettings:
 
 
 def read_settings(connection: Connection, gallery: int) -> GallerySettings:
-    """Read a gallery's settings, as this transaction sees them."""
+    """Return a gallery's settings, as this transaction sees them."""
     columns = [galleries.c[field.name] for field in fields(GallerySettings)]
     row = connection.execute(select(*columns).where(galleries.c.id == gallery)).one()
     return GallerySettings(**row._asdict())
@@ -82,11 +84,11 @@ def read_settings(connection: Connection, gallery: int) -> GallerySettings:
 def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings:
     """Change some settings of the store's gallery, for every process that has it open.
 
-    Where `deletes_silhouettes` afterwards, the database is to be scrubbed of them.
+    If `deletes_silhouettes` holds afterwards, the caller has to scrub the database of them.
 
     Raises:
-        InvalidSetting: an unknown name, or a value that the setting does not take, also because
-            the gallery is encrypted and that kind of index writes what is not.
+        InvalidSetting: an unknown name, or a value that the setting does not accept; also an index
+            kind that writes unencrypted files, if the gallery is encrypted.
 
     """
     with store.database.writing() as connection:
@@ -98,13 +100,13 @@ def change_settings(store: Store, changes: Mapping[str, Any]) -> GallerySettings
         connection.execute(update(galleries).where(is_it).values(**asdict(changed)))
         if changed.deletes_silhouettes:
             _forget_silhouettes(connection, store.gallery_id)
-        # A numbered change, so that every process looks again before its next answer.
+        # Recorded as a numbered change, so that every process re-reads it before its next answer.
         record(connection, store.gallery_id, SETTINGS_CHANGED, [])
     return changed
 
 
 def reset_settings(connection: Connection, gallery: int) -> None:
-    """Set a gallery as a new one is; nothing follows it."""
+    """Set a gallery back to the defaults, without telling any process that has it open."""
     is_it = galleries.c.id == gallery
     connection.execute(update(galleries).where(is_it).values(**asdict(GallerySettings())))
 

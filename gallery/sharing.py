@@ -1,4 +1,4 @@
-"""A lock that many readers share and one writer has alone."""
+"""A lock that many readers share and one writer holds exclusively."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,9 +6,9 @@ from threading import Condition
 
 
 class SharedLock:
-    """Searches share it, because FAISS searches in parallel; a change of the index has it alone.
+    """Shared by searches, as FAISS searches in parallel; exclusive for changes of the index.
 
-    A waiting writer lets no new reader in, so that a stream of searches cannot starve it.
+    A waiting writer blocks new readers, so that a stream of searches cannot starve it.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class SharedLock:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold it while nobody else does."""
+        """Hold it exclusively."""
         with self._condition:
             self._writers_waiting += 1
             try:

@@ -1,7 +1,7 @@
-"""Filling an index from nothing, or from what it kept of an earlier run.
+"""Fills an index from nothing, or from what it kept from an earlier run.
 
-What it kept counts only where row and mark agree with the store's: all else is removed, and what is
-missing is read from the store. So no start has to believe a file.
+Kept rows count only if row and mark agree with the store: all others are removed, and whatever is
+missing is read from the store. So no start has to trust a file.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from gallery.following import Damaged, Roll, chunks_of, marks_of, roster
 from gallery.generations import Head, Model, names
 from gallery.index import Held, VectorIndex
 
-# Rows removed at a time: what an index has to look up for each is not small everywhere.
+# Rows removed per call: looking up many rows is costly for some indexes.
 _PAGE = 4096
 
 
@@ -31,8 +31,8 @@ def start_over(
 ) -> None:
     """Make index and owners hold exactly the samples of the head's generation.
 
-    A generation of another model than `model` is not indexed, so they then hold nothing. Nor do
-    they hold samples whose embedding cannot be read; those are what `damaged` holds afterwards.
+    A generation of a model other than `model` is not indexed, so they then hold nothing. Samples
+    whose embedding cannot be read are left out as well, and `damaged` lists them afterwards.
     """
     damaged.clear()
     owners.clear()
@@ -50,7 +50,7 @@ def start_over(
 
 
 def compare(held: Held, stored: Held) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find the rows that are held and should not be, and those that should be and are not."""
+    """Return the rows that are held but should not be, and those that should be but are not."""
     kept, places, of_held = np.intersect1d(
         stored.rows, held.rows, assume_unique=True, return_indices=True
     )
@@ -60,7 +60,7 @@ def compare(held: Held, stored: Held) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _enter(rolls: Iterator[Roll], owners: Owners) -> Held:
-    """Enter everybody of the roster as owners; returns their rows and marks."""
+    """Add all samples of the roster to the owners; return their rows and marks."""
     rows, marks = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for roll in rolls:
         owners.add(roll)

@@ -1,9 +1,9 @@
 """How the views of two walks relate, in degrees and in words.
 
 A view is the angle between the walking direction and the camera, 0 to 360 degrees as in CASIA-B and
-OU-MVLP. A silhouette looks from behind like its mirror image from the front, and a body is nearly
-its own mirror image. So an outline seen at v is nearly seen at 180 - v, mirrored at 360 - v, and
-mirrored at 180 + v as well.
+OU-MVLP. From behind, a silhouette looks like its mirror image from the front, and a body is nearly
+its own mirror image. So an outline seen at v looks nearly the same at 180 - v, and nearly mirrored
+at 360 - v and at 180 + v.
 """
 
 import math
@@ -19,36 +19,36 @@ from gallery.store import Store
 
 _FULL, _HALF = 360.0, 180.0
 _SAME = 9.0
-"""Degrees within which two views count as one: half the step between CASIA-B's cameras."""
+"""Degrees within which two views count as the same: half the step between CASIA-B's cameras."""
 
 
 @dataclass(frozen=True)
 class ViewRelation:
-    """How a candidate's sample was seen, against the probe."""
+    """The view of a candidate's sample in relation to the probe's."""
 
     probe: float
     sample: float
     difference: float
     """Degrees between the two, 0 to 180."""
     nearest_equivalent: float
-    """Degrees to the nearest view that shows nearly the same outline, 0 to 90."""
+    """Degrees to the nearest view with nearly the same outline, mirrored or not, 0 to 90."""
     words: str
 
 
 def view_of(metadata: Mapping[str, Any]) -> float | None:
-    """Read `view` from metadata, a number or its text, as degrees 0 to 360; None without one."""
+    """Return the `view` in metadata, a number or text, as degrees 0 to 360; None without one."""
     value = metadata.get("view")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         degrees = float(value)
-    except (ValueError, OverflowError):  # an integer may be larger than any float
+    except (ValueError, OverflowError):  # an integer may exceed the range of float
         return None
     return degrees % _FULL if math.isfinite(degrees) else None
 
 
 def views_of(store: Store, sample_ids: Sequence[str]) -> dict[str, float]:
-    """Read the views, in degrees, of those samples whose metadata name one and can be read."""
+    """Return the views, in degrees, of those samples whose readable metadata contain one."""
     query: Select[Any] = select(samples.c.sample_id, samples.c.metadata).where(
         samples.c.gallery == store.gallery_id, samples.c.sample_id.in_(sample_ids)
     )
@@ -60,7 +60,7 @@ def views_of(store: Store, sample_ids: Sequence[str]) -> dict[str, float]:
 
 
 def relation(probe: float, sample: float) -> ViewRelation:
-    """Relate two views, in degrees."""
+    """Relate two views, given in degrees."""
     difference = _apart(probe, sample)
     plain = min(difference, _apart(probe, _HALF - sample))
     mirrored = min(_apart(probe, -sample), _apart(probe, sample + _HALF))

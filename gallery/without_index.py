@@ -1,7 +1,7 @@
-"""Erasing where no index is open: beside a running service, or where none runs.
+"""Erases people without opening an index: next to a running service, or when none is running.
 
-The store is the truth. A running service's index forgets the erased before its next answer, as it
-follows any other process, and one that starts later compares itself with the store.
+The store is the truth. A running service's index forgets the erased data before its next answer, as
+it follows any other process, and one that starts later compares itself with the store.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,21 @@ from gallery.store import Store
 
 
 class NoIndex:
-    """Stands where an index would be, and holds nothing."""
+    """Stands in for an index, and holds nothing."""
 
     def catch_up(self) -> None:
-        """Follow nothing."""
+        """Do nothing: there is no index to update."""
 
     def look_for(self, rows: Sequence[int], probes: NDArray[np.float32], generation: int) -> Looked:
-        """Find nothing, and say that nothing was searched."""
+        """Report that nothing was searched or found."""
         return Looked(0, 0, 0)
 
 
 def people_of(store: Store, choice: IndexChoice) -> People:
-    """Give the people of a gallery; `choice` is how a service would search it.
+    """Return the people of a gallery; `choice` is how a service would search it.
 
-    Where that keeps files of its own, a receipt says `pending`: only it can take vectors out.
+    If that kind of index keeps files, receipts say `pending`: only the index itself can remove
+    vectors.
     """
     with store.database.reading() as connection:
         kind = read_settings(connection, store.gallery_id).index_kind

@@ -1,1 +1,1 @@
-"""The other engines of a gallery's index, for galleries too large for the exact one."""
+"""The other kinds of search index, for galleries that are too large for the exact one."""

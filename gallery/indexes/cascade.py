@@ -1,12 +1,12 @@
-"""The two ways to search a compact index: through the codes, and through every whole vector.
+"""The two ways to search a compact index: through the codes, or by comparing every whole vector.
 
-Through the codes, a search passes three sieves. Sketches of all samples name some thousand that are
-near. Their codes bound their distances from below. In the order of these bounds whole vectors are
-compared, until the next bound is beyond the k-th distance found.
+A search through the codes has three stages. Sketches of all samples select a few thousand that are
+probably near. Their codes give lower bounds of their distances. Whole vectors are then compared in
+the order of these bounds, until the next bound exceeds the k-th distance found.
 
-Whom the sketches do not name is not seen. A proof makes up for that: it bounds the distance to
-every sample by the first numbers of its code, and compares with everybody who is not ruled out. It
-reads six times the memory and many more whole vectors, and it stops at a stated limit.
+Samples that the sketches do not select are missed. A proof makes up for that: it bounds the
+distance to every sample by the first numbers of its code, and compares every sample that is not
+ruled out. It reads six times the memory and many more whole vectors, and gives up at a fixed limit.
 """
 
 from threading import local
@@ -19,30 +19,31 @@ from gallery.indexes.codes import EMPTY, CodeTable, Probe
 from gallery.indexes.projection import Floats, Projection, squared_lengths
 from gallery.indexes.slots import PAGE, DamagedError, SlotFiles
 
-# Slots that are looked at more closely, and as many again for each of the k nearest.
+# Slots examined more closely: a fixed number, plus so many for each of the k nearest.
 _PROMISING, _PROMISING_EACH = 1000, 100
-# Whole vectors of these that are compared at most, at first and for each of the k nearest.
+# Maximum number of whole vectors compared in a normal search: fixed, plus for each of the k
+# nearest.
 _WHOLE, _WHOLE_EACH = 64, 4
-# Whole vectors that are compared at a time, and in a proof at most beyond 4 for each k.
+# Whole vectors compared at a time, and the maximum in a proof, beyond 4 for each of the k nearest.
 _STEP, _LIMIT = 32, 2000
-# Samples that a proof bounds by their whole codes at most.
+# Maximum number of samples that a proof bounds by their whole codes.
 _BOUNDED = 100_000
-# What float32 rounding may do to a bound, as a share of the squared lengths that went into it.
+# Allowance for float32 rounding in a bound, as a share of the squared lengths behind it.
 _SLACK = 2e-5
 
 
 class Found(NamedTuple):
-    """The nearest slots, nearest first, float32 and int64 `[k]`."""
+    """The nearest slots and their squared distances, float32 and int64 `[k]`, nearest first."""
 
     squared: Floats
     slots: NDArray[np.int64]
     proven: bool
     changed: bool = False
-    """The proof found others than those found before it."""
+    """The proof found other slots than the search before it."""
 
 
 class Nearest:
-    """The k nearest of what was compared so far."""
+    """The k nearest slots among those compared so far."""
 
     def __init__(self, k: int) -> None:
         self.k = k
@@ -51,11 +52,11 @@ class Nearest:
 
     @property
     def farthest(self) -> float:
-        """Squared distance of the k-th; infinite while there are fewer."""
+        """Return the squared distance of the k-th slot; infinite while there are fewer."""
         return float(self.squared[-1]) if len(self.squared) == self.k else float("inf")
 
     def offer(self, squared: Floats, slots: NDArray[np.int64]) -> None:
-        """Take in the squared distances of other slots."""
+        """Take in further slots with their squared distances."""
         every = np.concatenate([self.squared, squared])
         best = np.argsort(every, kind="stable")[: self.k]
         self.slots = np.concatenate([self.slots, slots])[best]
@@ -63,7 +64,7 @@ class Nearest:
 
 
 def compare_all(files: SlotFiles, slots: NDArray[np.int64], vector: Floats, k: int) -> Found:
-    """Compare with the whole vector of every used slot int64 `[N]`, N at least k."""
+    """Compare the whole vector of every used slot int64 `[N]`, with N at least k."""
     nearest = Nearest(k)
     for start in range(0, len(slots), PAGE):
         page = slots[start : start + PAGE]
@@ -83,10 +84,10 @@ class Cascade:
     def search(self, vector: Floats, k: int, *, prove: bool) -> Found:
         """Find the k nearest of more than k used slots to a vector float32 `[L]`.
 
-        With `prove` the answer is the exact one, unless it says that it had to stop.
+        With `prove` the answer is exact, unless its `proven` says that the proof had to give up.
 
         Raises:
-            DamagedError: a vector on the disk is not the one whose code is in memory.
+            DamagedError: a vector on the disk does not match its code in memory.
 
         """
         probe = self.table.probe(self.projection.codes(vector[np.newaxis]))
@@ -94,7 +95,7 @@ class Cascade:
         promising = self.table.promising(probe, _PROMISING + _PROMISING_EACH * k)
         chase.follow(promising, most=_WHOLE + _WHOLE_EACH * k)
         nearest = chase.nearest
-        is_short = len(nearest.slots) < k  # so many of those named were empty
+        is_short = len(nearest.slots) < k  # too many of the selected slots were empty
         if not (prove or is_short):
             return Found(nearest.squared, nearest.slots, proven=False)
         before = nearest.slots
@@ -103,7 +104,7 @@ class Cascade:
         return Found(nearest.squared, nearest.slots, proven, changed)
 
     def _prove(self, chase: "_Chase") -> bool:
-        """Compare with whoever may be nearer than the k-th so far; False where that is too many."""
+        """Compare all that may be nearer than the k-th so far; False if those are too many."""
         bounds = self.table.first_bounds(chase.probe, self._room())
         bounds[chase.compared()] = np.inf
         left = np.flatnonzero(bounds <= chase.reach)
@@ -113,7 +114,7 @@ class Cascade:
         return chase.follow(left, most=_LIMIT + _WHOLE_EACH * chase.nearest.k) and proven
 
     def _room(self) -> Floats:
-        """Room for a bound of every slot, one for each thread that searches."""
+        """Return a buffer for the bounds of all slots, one per searching thread."""
         room: Floats | None = getattr(self._scratch, "room", None)
         if room is None or len(room) < self.table.slots:
             room = self._scratch.room = np.empty(self.table.slots, np.float32)
@@ -121,7 +122,7 @@ class Cascade:
 
 
 class _Chase:
-    """One search: what it has compared with and found so far."""
+    """The state of one search: what it has compared and found so far."""
 
     def __init__(
         self, table: CodeTable, files: SlotFiles, vector: Floats, probe: Probe, k: int
@@ -136,15 +137,15 @@ class _Chase:
 
     @property
     def reach(self) -> float:
-        """The bound that the k-th nearest cannot exceed, without the probe's squared length."""
+        """Return the limit for bounds worth a look, less the probe's squared length."""
         return min(self.nearest.farthest - self.probe.norm + self._slack, EMPTY)
 
     def compared(self) -> NDArray[np.int64]:
-        """Slots that were compared whole."""
+        """Return the slots whose whole vectors were compared."""
         return np.concatenate(self._compared)
 
     def follow(self, slots: NDArray[np.int64], most: int) -> bool:
-        """Compare with slots in the order of their bounds while they may be among the nearest.
+        """Compare slots in the order of their bounds, as long as they may be among the nearest.
 
         Returns:
             Whether that ended before `most` whole vectors were compared.
@@ -159,7 +160,7 @@ class _Chase:
             if start >= most:
                 return False
             these = near[start : start + _STEP]
-            these = these[np.argsort(slots[these])]  # neighbours on the disk are read together
+            these = these[np.argsort(slots[these])]  # read neighbours on the disk together
             self._compare(slots[these], bounds.lowest[these], bounds.highest[these])
         return True
 

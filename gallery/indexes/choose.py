@@ -1,4 +1,4 @@
-"""Opens the kind of index that was chosen."""
+"""Opens the chosen kind of index."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,18 +11,18 @@ from gallery.indexes.folder import Folder
 from gallery.indexes.gpu import GpuIndex
 from gallery.indexes.milvus import MilvusIndex
 
-# What writes embeddings to files of its own.
+# The kinds that write embeddings to files.
 WRITING = {"compact", "milvus"}
 KINDS = ("exact", "compact", "gpu", "milvus")
 
 
 @dataclass(frozen=True)
 class IndexChoice:
-    """Which kind of index, and what it needs."""
+    """The kind of index, with the settings that the kinds need."""
 
     kind: str = "exact"
     folder: Path = Path("data") / "index"
-    """Where `compact` keeps its files, and `milvus` its own when it is given no URL."""
+    """Where `compact` keeps its files; `milvus` too, if it is given no URL."""
     milvus_url: str | None = None
     milvus_token: str = ""
     milvus_type: str = "FLAT"
@@ -31,13 +31,13 @@ class IndexChoice:
 def open_index(
     choice: IndexChoice, gallery: str, model_id: str, length: int, *, encrypted: bool = False
 ) -> VectorIndex:
-    """Open the index of a gallery for embeddings float32 `[length]` of a model.
+    """Open the index of a gallery for a model's embeddings float32 `[length]`.
 
-    Of an encrypted gallery nothing may be written anywhere that is not encrypted.
+    For an encrypted gallery, kinds that would write unencrypted files are refused.
 
     Raises:
-        EngineMissing: the kind cannot run here.
-        IndexUnavailable: its folder or server cannot be used now.
+        EngineMissing: this kind cannot run here, or may not with an encrypted gallery.
+        IndexUnavailable: its folder or server cannot be used at the moment.
 
     """
     if encrypted and choice.kind in WRITING:
@@ -57,7 +57,7 @@ def open_index(
 
 
 def no_plain_files(kind: str) -> str:
-    """Say why an encrypted gallery cannot have a kind of index that is in `WRITING`."""
+    """Return why an encrypted gallery cannot use an index kind that is in `WRITING`."""
     return (
         f"expected the index kind exact or gpu for an encrypted gallery, got {kind}, which writes "
         "embeddings as they are"
@@ -65,10 +65,10 @@ def no_plain_files(kind: str) -> str:
 
 
 def forget_others(choice: IndexChoice, gallery: str, model_id: str) -> bool:
-    """Empty the files of a gallery's indexes that answer no more: of other models, or other kinds.
+    """Delete the files of a gallery's unused indexes, of other models or other kinds.
 
-    Nobody would take an erased sample out of them. False where that is left to be done: another
-    index still answers from them, or they cannot be written.
+    Nobody would remove an erased sample from them. Returns False if some are left for a later try:
+    an index still answers from them, or they cannot be written.
     """
     answers = _short(model_id) if choice.kind == "compact" else None
     done = True

@@ -1,7 +1,7 @@
-"""Codes of a gallery in memory, by slot: they bound a probe's distance to every sample.
+"""The codes of a gallery in memory, by slot: they bound a probe's distance to every sample.
 
-A code is cut in two. The head, its first and most telling numbers, is all that a proof reads of
-every sample. The tail is read for the samples that the head could not rule out.
+A code is split in two. The head, its first and most significant numbers, is all that a proof reads
+of every sample. The tail is read only for the samples that the head could not rule out.
 """
 
 from collections.abc import Iterator
@@ -14,36 +14,37 @@ from gallery.indexes.projection import Codes, Floats, Projection, squared_length
 from gallery.indexes.sketch import Sketches
 
 HEAD = 46
-"""Numbers of the head; with a length left out and a squared length they fill three cache lines."""
+"""Numbers in a head; with left-out and squared length they fill three cache lines.
+"""
 BLOCK = 16_384
-"""Slots that are reserved at a time, so that a growing gallery is never copied."""
-# Squared length that an empty slot pretends to, so that nothing is near it.
+"""Slots reserved at a time, so that a growing gallery is never copied."""
+# Squared length assigned to an empty slot, so that no probe is near it.
 _FAR = np.float32(1e30)
 EMPTY = 1e29
-"""Bounds from here on are those of empty slots."""
+"""Bounds from here on belong to empty slots."""
 
 
 class Probe(NamedTuple):
-    """A probe's code, cut as the samples' are, each with the length left out behind it."""
+    """A probe's code, split like the samples', each part followed by its left-out length."""
 
     head: Floats
-    """float32 `[H + 2]`: head, what it leaves out, and 1 for the samples' squared lengths."""
+    """float32 `[H + 2]`: head, its left-out length, and 1 for the samples' squared lengths."""
     tail: Floats
-    """float32 `[D - H + 1]`: tail, and what head and tail leave out."""
+    """float32 `[D - H + 1]`: tail, and the length left out by head and tail."""
     norm: float
     code: Codes
-    """The code as it was projected, `[1, D]`."""
+    """The unsplit code, as projected, `[1, D]`."""
 
 
 class Bounds(NamedTuple):
-    """What squared distances float32 `[N]` are at least and at most."""
+    """Lower and upper bounds of squared distances, float32 `[N]`."""
 
     lowest: Floats
     highest: Floats
 
 
 class CodeTable:
-    """Codes by slot 0, 1, …, and sketches of them; an empty slot is far from every probe."""
+    """Codes and their sketches by slot 0, 1, …; an empty slot is far from every probe."""
 
     def __init__(self, projection: Projection) -> None:
         dimensions = len(projection.basis)
@@ -53,21 +54,21 @@ class CodeTable:
         self._heads: list[Floats] = []
         self._tails: list[Floats] = []
         self.longest = 0.0
-        """The largest squared length that was ever put in."""
+        """The largest squared length ever stored."""
 
     @property
     def slots(self) -> int:
-        """Slots that are reserved."""
+        """Return the number of reserved slots."""
         return BLOCK * len(self._heads)
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of all that is reserved."""
+        """Return the memory of everything reserved, in bytes."""
         codes = sum(part.nbytes for part in (*self._heads, *self._tails))
         return codes + self._sketches.memory_bytes
 
     def reserve(self, slots: int) -> None:
-        """Make room for so many slots in all; the new ones are empty."""
+        """Reserve this many slots in total; new ones are empty."""
         while self.slots < slots:
             head = np.zeros((BLOCK, self._head_length + 2), np.float32)
             head[:, -1] = _FAR
@@ -75,7 +76,7 @@ class CodeTable:
             self._tails.append(np.zeros((BLOCK, self._tail_length + 1), np.float32))
 
     def put(self, slots: NDArray[np.int64], projected: Codes) -> None:
-        """Fill slots int64 `[N]`, in rising order and reserved before."""
+        """Fill slots int64 `[N]`, reserved before and in ascending order."""
         self._sketches.put(slots, projected)
         heads, tails = self._cut(projected)
         self.longest = max(self.longest, float(projected.norms.max(initial=0)))
@@ -100,13 +101,13 @@ class CodeTable:
         return Probe(head, tails[0] * np.float32(-2), norm, projected)
 
     def promising(self, probe: Probe, count: int) -> NDArray[np.int64]:
-        """Find about `count` used slots that are nearest by their sketches."""
+        """Return about `count` used slots that are nearest by their sketches."""
         return self._sketches.nearest(probe.code, count)
 
     def first_bounds(self, probe: Probe, out: Floats) -> Floats:
-        """Bound the squared distance to every slot from below, by heads alone: float32 `[slots]`.
+        """Return lower bounds of the squared distances to all slots, by heads alone: `[slots]`.
 
-        The probe's own squared length is not added yet.
+        The probe's own squared length is not yet added.
         """
         for number, head in enumerate(self._heads):
             np.dot(head, probe.head, out=out[number * BLOCK : (number + 1) * BLOCK])
@@ -115,7 +116,7 @@ class CodeTable:
     def second_bounds(self, probe: Probe, slots: NDArray[np.int64]) -> Bounds:
         """Bound the squared distances to slots int64 `[N]` from both sides, by the whole codes.
 
-        Here, too, the probe's own squared length is not added yet.
+        The probe's own squared length is not yet added here either.
         """
         lowest = np.empty(len(slots), np.float32)
         left_out = np.empty(len(slots), np.float32)
@@ -125,7 +126,7 @@ class CodeTable:
             tails = self._tails[block][inside]
             lowest[places] = self._heads[block][inside] @ without_rest + tails @ probe.tail
             left_out[places] = tails[:, -1]
-        # The tail of the probe ends with -2 × what it leaves out.
+        # The last number of the probe's tail is -2 × its left-out length.
         return Bounds(lowest, lowest - 2 * probe.tail[-1] * left_out)
 
     def _cut(self, projected: Codes) -> tuple[Floats, Floats]:
@@ -142,7 +143,7 @@ class CodeTable:
 def _by_block(
     slots: NDArray[np.int64],
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-    """Group slots: the block, their places among those given, and their places in the block."""
+    """Group slots: yields a block, positions among the given slots, and positions in the block."""
     if not len(slots):
         return
     blocks, inside = np.divmod(slots, BLOCK)

@@ -1,7 +1,7 @@
-"""Search in a large gallery with about a kilobyte of memory a sample.
+"""Search a large gallery with about a kilobyte of memory per sample.
 
-Vectors stay on the disk; memory holds their codes (see `projection`) and sketches of these (see
-`sketch`). How a search goes, and how its answers are checked, stands in `cascade`.
+Vectors stay on the disk; memory holds their codes (see `projection`) and the codes' sketches (see
+`sketch`). `cascade` describes how a search works and how its answers are verified.
 """
 
 import logging
@@ -25,24 +25,24 @@ from gallery.indexes.slots import DamagedError, SlotFiles
 from gallery.indexes.training import Refused, Trainer
 
 DIMENSIONS = 256
-"""Numbers of a code: of the shipped model's embeddings they keep 98 % of the spread."""
+"""Numbers in a code; with the shipped model's embeddings they keep 98 % of the variance."""
 ENOUGH = 0.8
-"""Share of the spread below which a projection is refused."""
+"""Share of the variance below which a projection is refused."""
 PROVEN_UP_TO = 65_536
-"""Samples up to which every answer is proven; it would take longer than the search beyond."""
+"""Up to so many samples every answer is proven; beyond, proof takes longer than the search."""
 CHECKED_EVERY = 64
-"""Beyond that, one search of so many is proven, so that it is known how often it was right."""
+"""Beyond that, one in so many searches is proven, to know how often answers are right."""
 FIRST_AT = 4096
-"""Samples below which every vector is compared, which is quick then."""
-# From so large a part of the gallery on, asking for the nearest is asking for everybody.
+"""With fewer samples, every vector is compared, which is quick then."""
+# A search for this fraction of the gallery (1/4) or more compares every vector.
 _EVERYBODY = 4
-# A gallery is brought to the disk after so many additions, and when it is closed.
+# Files are synced after this many additions, and on closing.
 _SYNC_EVERY = 16_384
 _LOG = logging.getLogger("metagait.gallery")
 
 
 class Proofs(NamedTuple):
-    """How many searches were answered and how many proven; in how many proof changed nothing."""
+    """How many searches were answered and how many proven, and how many proofs changed nothing."""
 
     searches: int = 0
     proven: int = 0
@@ -50,7 +50,7 @@ class Proofs(NamedTuple):
 
 
 class CompactIndex:
-    """A `VectorIndex` over a folder that no other process uses meanwhile."""
+    """A `VectorIndex` over a folder that only this process may use."""
 
     kind = "compact"
 
@@ -82,8 +82,8 @@ class CompactIndex:
         if self._files is not None:
             self._files.close()
         self._files = None
-        self._rows = np.empty(0, np.int64)  # by slot; -1 is an empty one
-        self._end = 0  # no slot from here on was ever used
+        self._rows = np.empty(0, np.int64)  # by slot; -1 means empty
+        self._end = 0  # slots from here on were never used
         self._free: list[int] = []
         self._count = 0
         self._unsynced = 0
@@ -95,13 +95,13 @@ class CompactIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the codes and rows."""
+        """Return the memory of the codes and rows, in bytes."""
         codes = 0 if self._cascade is None else self._cascade.table.memory_bytes
         return codes + self._rows.nbytes
 
     @property
     def state(self) -> str:
-        """Say how it searches now."""
+        """Describe how it searches now."""
         if self._cascade is not None:
             kept, proofs = self._cascade.projection.kept, self.proofs
             return (
@@ -117,7 +117,7 @@ class CompactIndex:
         return "compares with every sample on the disk while there are few"
 
     def begin(self, name: str | None, retired: Collection[str] = ()) -> Held:
-        """Hold what the folder keeps under this name; anything doubtful in it is deleted."""
+        """Load what the folder keeps under this name; anything doubtful is deleted."""
         with self._in_our_words():
             self._forget()
             if name is None:
@@ -181,7 +181,7 @@ class CompactIndex:
         return found.squared, self._rows[found.slots]
 
     def close(self) -> None:
-        """Bring everything to the disk, so that the next start is quick, and let the folder go."""
+        """Sync everything to the disk, so that the next start is quick, and release the folder."""
         try:
             if self._files is not None:
                 with self._in_our_words():
@@ -203,7 +203,7 @@ class CompactIndex:
         return np.flatnonzero(self._rows >= 0)
 
     def _take_slots(self, count: int) -> NDArray[np.int64]:
-        """Find empty slots, in rising order, at the end where there are not enough before it."""
+        """Return empty slots in ascending order, new ones at the end if there are too few."""
         reused = sorted(self._free[:count])
         del self._free[:count]
         start = self._end
@@ -215,7 +215,7 @@ class CompactIndex:
         return np.array([*reused, *range(start, self._end)], np.int64)
 
     def _keep_up(self, files: SlotFiles, added: int) -> None:
-        """Sync now and then, and train when it is time."""
+        """Sync now and then, and start training when it is due."""
         self._unsynced += added
         if self._unsynced >= _SYNC_EVERY:
             files.sync()
@@ -225,7 +225,7 @@ class CompactIndex:
             self._take_over(files)
 
     def _take_over(self, files: SlotFiles) -> None:
-        """Answer by a new projection, if one has been finished."""
+        """Switch to a newly trained projection, if one is finished."""
         finished = self._trainer.result()
         if finished is None:
             return

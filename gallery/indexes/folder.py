@@ -1,4 +1,4 @@
-"""The folder of a compact index: its names, its lock, its manifest; written so that it is whole."""
+"""The folder of a compact index: file names, lock and manifest, with crash-safe writes."""
 
 import fcntl
 import json
@@ -20,23 +20,23 @@ class Manifest(NamedTuple):
     """What the folder holds."""
 
     name: str
-    """Of the generation whose vectors these are."""
+    """Name of the generation whose vectors these are."""
     length: int
     dimensions: int
     version: int = 0
     """Number of the projection; 0 before there is one."""
     synced: int = 0
-    """Records up to this serial were on the disk, and their vectors too."""
+    """Records up to this serial are on the disk, along with their vectors."""
     format: str = _FORMAT
 
 
 class Folder:
-    """Where a compact index keeps its files; one process has it at a time."""
+    """The folder of a compact index; one process may use it at a time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            # Gait is biometric data: a folder that we make is its owner's alone.
+            # Gait is biometric data: only the owner may enter a folder that we create.
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock: int | None = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -54,17 +54,17 @@ class Folder:
         self.originals = path / "originals"
 
     def close(self) -> None:
-        """Let another process have it; a second time nothing is done."""
+        """Release the lock for other processes; a second call does nothing."""
         lock, self._lock = self._lock, None
-        if lock is not None:  # its number may be that of another file by then
+        if lock is not None:  # the descriptor may be reused for another file later
             os.close(lock)
 
     def codes(self, version: int) -> Path:
-        """Name the file of the codes by the projection `version`."""
+        """Return the path of the codes made by the projection `version`."""
         return self._path / f"codes-{version}"
 
     def manifest(self) -> Manifest | None:
-        """Read the manifest; None where there is none that can be read."""
+        """Read the manifest; None if it is missing or unreadable."""
         try:
             read = json.loads((self._path / "manifest.json").read_text(encoding="utf-8"))
             return Manifest(**read)
@@ -72,11 +72,11 @@ class Folder:
             return None
 
     def write(self, manifest: Manifest) -> None:
-        """Replace the manifest, so that a crash leaves the former or the new one."""
+        """Replace the manifest atomically: a crash leaves the old or the new one."""
         self._replace("manifest.json", json.dumps(manifest._asdict()).encode())
 
     def projection(self, version: int) -> Projection | None:
-        """Read a projection; None where there is none that can be read."""
+        """Read a projection; None if it is missing or unreadable."""
         try:
             with np.load(self._path / f"projection-{version}.npz", allow_pickle=False) as file:
                 kept, trained_at = float(file["kept"]), int(file["trained_at"])
@@ -85,7 +85,7 @@ class Folder:
             return None
 
     def write_projection(self, version: int, projection: Projection) -> None:
-        """Write a projection beside the present one."""
+        """Write a projection next to the current one."""
         path = self._path / f"projection-{version}.npz"
         with path.open("wb") as file:
             np.savez(
@@ -105,11 +105,11 @@ class Folder:
         (self._path / f"projection-{version}.npz").unlink(missing_ok=True)
 
     def doubt(self) -> None:
-        """Make the next start believe nothing of what is here."""
+        """Delete the manifest, so that the next start trusts nothing here."""
         (self._path / "manifest.json").unlink(missing_ok=True)
 
     def tidy(self, manifest: Manifest) -> None:
-        """Delete what is not of this manifest, such as work that a kill left half-done."""
+        """Delete files that the manifest does not cover, such as remains of a killed process."""
         kept = {"lock", "manifest.json", self.originals.name, self.codes(manifest.version).name}
         kept.add(f"projection-{manifest.version}.npz")
         for path in self._path.iterdir():
@@ -117,7 +117,7 @@ class Folder:
                 path.unlink()
 
     def empty(self) -> None:
-        """Delete everything but the lock, what vouches for the rest first."""
+        """Delete everything but the lock; first the manifest, which vouches for the rest."""
         self.doubt()
         sync_folder(self._path)
         for path in self._path.iterdir():
@@ -135,5 +135,5 @@ class Folder:
 
 
 def open_file(path: Path) -> int:
-    """Open a file to read and write, its owner's alone, making it where it is missing."""
+    """Open a file to read and write, creating it for its owner alone if it is missing."""
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""FAISS flat L2 on a GPU, in half precision: compares with every vector, from the GPU's memory."""
+"""The index kind `gpu`: FAISS flat L2 in half precision, comparing every vector in GPU memory."""
 
 from collections.abc import Callable, Collection
 from threading import Lock
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from gallery.errors import EngineMissing
 from gallery.index import Held
 
-# FAISS on a GPU finds so many at most.
+# FAISS on a GPU returns at most this many results.
 _MOST = 2048
-# Rows removed that stay behind as gaps, until the rest is copied together.
+# Removed rows that may stay as gaps before the rest is compacted.
 _GAPS = 256
 _PAGE = 4096
 
 
 def flat_on_gpu(length: int) -> Any:
-    """Make an empty flat index float16 on the first GPU.
+    """Create an empty flat float16 index on the first GPU.
 
     Raises:
-        EngineMissing: there is no GPU, or FAISS was built without.
+        EngineMissing: there is no GPU, or FAISS was built without GPU support.
 
     """
     if not hasattr(faiss, "StandardGpuResources"):
@@ -38,7 +38,7 @@ def flat_on_gpu(length: int) -> Any:
 
 
 class GpuIndex:
-    """A `VectorIndex` over flat indexes as `make` makes them, which can add but not remove."""
+    """A `VectorIndex` over flat indexes created by `make`, which can add but not remove."""
 
     kind = "gpu"
     state = "compares with every sample in the GPU's memory, in half precision"
@@ -48,14 +48,14 @@ class GpuIndex:
         self._make = make
         self._flat = make(length)
         self._rows = np.empty(0, np.int64)  # by place; -1 is a gap
-        # A GPU's resources are used by one thread at a time.
+        # A GPU's resources may be used by only one thread at a time.
         self._turn = Lock()
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._rows >= 0))
 
     def begin(self, name: str | None, retired: Collection[str] = ()) -> Held:
-        """Hold nothing, whatever the name, and give the memory back."""
+        """Empty the index and release its memory, whatever the name; nothing is ever kept."""
         self._flat = self._make(self._length)
         self._rows = np.empty(0, np.int64)
         return Held.nothing()
@@ -66,12 +66,12 @@ class GpuIndex:
         vectors: NDArray[np.float32],
         marks: NDArray[np.int64] | None = None,
     ) -> None:
-        """Add rows int64 `[N]` with their vectors float32 `[N, L]`; it needs no marks."""
+        """Add new rows int64 `[N]` with their vectors float32 `[N, L]`; marks are not needed."""
         self._flat.add(np.ascontiguousarray(vectors))
         self._rows = np.concatenate([self._rows, rows])
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Remove rows int64 `[N]`; those that are not there are ignored."""
+        """Remove rows int64 `[N]`; unknown rows are ignored."""
         self._rows[np.isin(self._rows, rows)] = -1
         if np.count_nonzero(self._rows < 0) > _GAPS:
             self._close_gaps()
@@ -92,7 +92,7 @@ class GpuIndex:
         return squared[filled], rows[filled]
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._flat.reset()
         self._rows = np.empty(0, np.int64)
 
@@ -107,7 +107,7 @@ class GpuIndex:
     def _everybody(
         self, vector: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Compare with every place, in pages that fit into the memory."""
+        """Compare every vector, in pages that fit into memory; return all places in order."""
         squared = np.empty(len(self._rows), np.float32)
         for start in range(0, len(squared), _PAGE):
             page = self._flat.reconstruct_n(start, min(_PAGE, len(squared) - start)) - vector

@@ -1,15 +1,15 @@
-"""Search in Milvus: one server for several replicas, and galleries beyond one machine.
+"""The index kind `milvus`: one server for several replicas, or galleries beyond one machine.
 
 Every generation is a collection of rows, marks and vectors. Each replica follows the store by
-itself and writes what is new to it, so that none has to trust that another one did; writing twice
-and deleting twice change nothing. Until Milvus is sure to show a row, the replica looks through its
-own copy of it (`gallery.indexes.newest`), so that no answer waits for a write. What the collection
-holds beyond what this replica has followed is left out of its answers: an erased sample that
-another replica is late to delete cannot come back.
+itself and writes what is new to it, so that none has to trust another one to do so; writing or
+deleting something twice changes nothing. Until Milvus is sure to show a row, the replica searches
+its own copy of it (`gallery.indexes.newest`), so that no answer waits for a write. Rows in the
+collection that this replica has not followed are left out of its answers: an erased sample that
+another replica is late to delete cannot reappear.
 
-Milvus answers from deleted vectors no more, but takes them out of its own files only when it
-compacts them, which `close` and `remove` cannot force. Where the proof of an erasure has to include
-the index files, use another kind.
+Milvus no longer returns deleted vectors, but removes them from its own files only when it compacts
+them, which `close` and `remove` cannot force. If the proof of an erasure must cover the index
+files, use another kind.
 """
 
 import logging
@@ -26,34 +26,33 @@ from gallery.index import Held
 from gallery.indexes.newest import Newest
 
 INDEX_TYPES = ("FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX")
-"""What a collection may be indexed by: Milvus takes any word, and scans by an unknown one."""
+"""Index types that a collection may have: Milvus accepts any word, and scans if it is unknown."""
 MAX_LENGTH = 32_768
-# Milvus returns so many at most, and takes so many rows in a call.
+# Milvus returns at most so many results, and takes so many rows in a call.
 _MOST = 16_384
 _PAGE = 1000
-# Bytes of vectors in one call: a server takes 64 MiB unless it was told otherwise.
+# Bytes of vectors per call: a server accepts 64 MiB unless configured otherwise.
 _CALL_BYTES = 16 * 1024 * 1024
-# Seconds for what makes Milvus work: a collection, its index, its way into memory.
+# Seconds for operations that take Milvus some work: creating, indexing or loading a collection.
 _WORK_S = 60.0
 _PATIENCE_S = 10.0
-# Seconds, and times, for what another replica is in the middle of making. Milvus Lite says "File
-# exists" to who comes second, and does not show the collection yet.
+# Seconds between tries, and their number, while another replica may be creating the same thing.
+# Milvus Lite tells the second one "File exists", and does not show the collection yet.
 _TRY_AGAIN_S, _TRIES = 0.25, 8
-# Seconds in which a refusal to be let in is asked again: all clients of a process share a
-# connection, and one that the server ends takes along what is asked on it just then. pymilvus asks
-# everything else again by itself.
+# Seconds during which a failed connection is retried: all clients of a process share one, and if
+# the server ends it, the requests being made on it fail too. pymilvus itself retries everything but
+# the connecting.
 _SOON_S = 1.0
 _WIDEN = 8
-# What the approximate types look at, at least: clusters, and neighbours in the graph.
+# What approximate index types examine at least: clusters, and neighbours in the graph.
 _PROBES, _NEIGHBOURS = 64, 128
 _CLUSTERS = 1024
 # Milvus shows a write to its searchers up to a fifth of a second late. "Strong" waits that long
-# before every answer, "Session" after a write of our own; "Bounded" waits for what is older than
-# the server's `gracefulTime` (5 s unless it is set otherwise), and what is newer is looked through
-# here (`Newest`).
+# before every answer, "Session" after a write of our own; "Bounded" waits only for writes older
+# than the server's `gracefulTime` (5 s by default), and we search newer ones ourselves (`Newest`).
 _AS_WE_WROTE = "Session"
 _SETTLED = "Bounded"
-# A row of no sample, which every replica writes over.
+# A row that belongs to no sample; every replica overwrites it.
 _NOBODY = -1
 
 
@@ -73,9 +72,9 @@ class MilvusIndex:
         patience_s: float = _PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connect to the server or file at `url`, which may take `patience_s` for an answer.
+        """Connect to the server or file at `url`; a call may take `patience_s` seconds.
 
-        `clock` tells seconds, to know what was written of late.
+        `clock` returns seconds, to tell which writes are recent.
         """
         if index_type not in INDEX_TYPES:
             raise EngineMissing(
@@ -100,14 +99,14 @@ class MilvusIndex:
 
     @property
     def state(self) -> str:
-        """Say what searches where."""
+        """Describe how it searches, and in which collection."""
         return (
             f"{self._found} in the collection {self._collection or 'none'}; erased vectors leave "
             "Milvus's own files when it compacts them"
         )
 
     def begin(self, name: str | None, retired: Collection[str] = ()) -> Held:
-        """Hold what the generation's collection holds; collections that answer no more go."""
+        """Load the rows of the generation's collection, and drop collections of retired ones."""
         self._rows = set()
         self._newest.begin()
         self._collection = ""
@@ -122,7 +121,7 @@ class MilvusIndex:
             self._client.load_collection(self._collection, timeout=_WORK_S)
             self._see_all_so_far()
             held = self._held()
-        self._newest.begin()  # from now on: what was written meanwhile may not be shown yet
+        self._newest.begin()  # restart the period: rows written since may not be shown yet
         self._rows = set(held.rows.tolist())
         return held
 
@@ -132,9 +131,9 @@ class MilvusIndex:
         vectors: NDArray[np.float32],
         marks: NDArray[np.int64],
     ) -> None:
-        """Add rows int64 `[N]` with vectors float32 `[N, L]`, over what another replica wrote.
+        """Add rows int64 `[N]` with vectors float32 `[N, L]`, overwriting any that a replica wrote.
 
-        Whether it did is not asked: the answer may be a fifth of a second old.
+        It does not ask which ones exist: the answer could be a fifth of a second old.
         """
         page = max(1, min(_PAGE, _CALL_BYTES // (4 * self._length)))
         for start in range(0, len(rows), page):
@@ -151,7 +150,7 @@ class MilvusIndex:
             self._rows.update(rows[here].tolist())
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Remove rows int64 `[N]` from the collection; those that are not there are ignored."""
+        """Remove rows int64 `[N]` from the collection; unknown rows are ignored."""
         for start in range(0, len(rows), _PAGE):
             page = rows[start : start + _PAGE].tolist()
             with self._in_our_words():
@@ -177,7 +176,7 @@ class MilvusIndex:
     def _found_at(
         self, level: str, vector: NDArray[np.float32], wanted: int
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Search at a level of consistency, and look through the newest rows as well."""
+        """Search at a consistency level, and merge the newest rows."""
         limit = max(1, wanted)
         while True:
             squared, rows = self._nearest(vector, limit, level)
@@ -193,17 +192,17 @@ class MilvusIndex:
         return f"{self._prefix}_{name}"
 
     def _make(self) -> None:
-        """Make the collection and its index, unless they are there or another replica is quicker.
+        """Create the collection and its index, unless they exist or another replica is quicker.
 
-        One that is there keeps the index that it has: replicas that are set differently would
-        else take it from each other.
+        An existing collection keeps its index: replicas with different settings would otherwise
+        keep replacing each other's.
         """
         self._unless(self._is_there, self._make_collection)
         self._unless(self._indexed_by, self._make_index)
         self._found = self._indexed_by()
 
     def _unless(self, done: Callable[[], object], do: Callable[[], None]) -> None:
-        """Do what is not done; where that fails, another replica may be in the middle of it."""
+        """Do what is not done yet; retry, as another replica may be in the middle of it."""
         for tries_left in reversed(range(_TRIES)):
             if done():
                 return
@@ -234,7 +233,7 @@ class MilvusIndex:
         self._client.create_index(self._collection, index, timeout=_WORK_S)
 
     def _indexed_by(self) -> str:
-        """Tell the type of the collection's index; "" where it has none yet."""
+        """Return the type of the collection's index; "" if it has none yet."""
         for name in self._client.list_indexes(self._collection, "vector"):
             found = self._client.describe_index(self._collection, name, timeout=self._patience_s)
             return str(found["index_type"])
@@ -252,15 +251,15 @@ class MilvusIndex:
         return {"nprobe": _PROBES} if self._found.startswith("IVF") else {}
 
     def _see_all_so_far(self) -> None:
-        """See from now on what any process has written until now, as what is older than ours.
+        """Make this session see all that any process has written, by a write of our own after it.
 
-        Only a row that is written tells its time: Milvus 2.3 does not tell that of a deletion.
+        It has to be an upsert: Milvus 2.3 does not report the time of a deletion.
         """
         nobody = {"row": _NOBODY, "mark": 0, "vector": np.zeros(self._length, np.float32)}
         self._client.upsert(self._collection, [nobody], timeout=self._patience_s)
 
     def _held(self) -> Held:
-        """Read every row and mark of the collection, in the order of the rows."""
+        """Return every row and mark of the collection, in row order."""
         rows: list[int] = []
         marks: list[int] = []
         while True:
@@ -294,7 +293,7 @@ class MilvusIndex:
             return [hit["distance"] for hit in hits], [hit["row"] for hit in hits]
 
     def _check_count(self) -> None:
-        """Refuse to answer from a collection that somebody else emptied."""
+        """Refuse to answer from a collection that something else emptied."""
         with self._in_our_words():
             found = self._client.query(
                 self._collection,
@@ -319,7 +318,7 @@ class MilvusIndex:
 
 
 def _connect(url: str, token: str, seconds: float) -> tuple[Any, tuple[type[Exception], ...]]:
-    """Connect, and tell what calls may raise."""
+    """Connect; return the client and the errors that its calls may raise."""
     try:
         import grpc
         from pymilvus import MilvusClient
@@ -329,7 +328,7 @@ def _connect(url: str, token: str, seconds: float) -> tuple[Any, tuple[type[Exce
             f"expected pymilvus for the index kind milvus, got: {error}; the extra 'milvus' "
             "installs it"
         ) from error
-    # Each of its errors is one of ours; its own lines are whole tracebacks, one a request.
+    # We raise each of its errors ourselves; its own log has a whole traceback per request.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     errors = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
     began = time.monotonic()

@@ -1,7 +1,7 @@
-"""What was written to a server of late, in memory, until the server is sure to show it.
+"""Recent writes to a server, kept in memory until the server is sure to show them.
 
-A server of several parts shows a write to its searchers some time after it took it. Who waits for
-that waits long; so a search asks for what is settled, and looks through what is newest itself.
+A distributed server shows a write to its searchers some time after accepting it. Waiting for that
+would be slow; so a search asks the server only for settled data, and covers the newest itself.
 """
 
 import time
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEPT_S = 20.0
-"""Seconds for which a row is kept, several times what a server may be late."""
+"""Seconds for which a row is kept; several times a server's possible delay."""
 MOST_BYTES = 8 * 1024 * 1024
 
 
 class Newest:
     """Rows and vectors float32 `[L]` of the last seconds.
 
-    Its owner calls `merged` and `is_whole` from several threads, but never while it is changed.
+    Its owner may call `merged` and `is_whole` from several threads, but not during a change.
     """
 
     def __init__(self, length: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +28,7 @@ class Newest:
         self.begin()
 
     def begin(self) -> None:
-        """Forget everything: what is not here may have been written a moment ago, by anybody."""
+        """Forget everything; anybody may have written anything else a moment ago."""
         self._rows = np.empty(0, np.int64)
         self._vectors = np.empty((0, self._length), np.float32)
         self._until = np.empty(0, np.float64)
@@ -39,11 +39,11 @@ class Newest:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything is here that a server may not show yet."""
+        """Whether this holds everything that a server may not show yet."""
         return self._clock() >= self._whole_from
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Keep rows int64 `[N]` with vectors float32 `[N, L]`; too many of them are not kept."""
+        """Keep rows int64 `[N]` with vectors float32 `[N, L]`; if too many, forget everything."""
         now = self._clock()
         self._leave((self._until <= now) | np.isin(self._rows, rows))
         if len(self) + len(rows) > self._most:
@@ -54,20 +54,20 @@ class Newest:
         self._until = np.concatenate([self._until, np.full(len(rows), now + KEPT_S)])
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Forget rows int64 `[N]`; those that are not there are ignored."""
+        """Forget rows int64 `[N]`; unknown rows are ignored."""
         self._leave(np.isin(self._rows, rows))
 
     def merged(
         self, vector: NDArray[np.float32], squared: Sequence[float], rows: Sequence[int]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Put the rows kept here among those that a server found near a vector float32 `[L]`.
+        """Merge the rows kept here with those that a server found near a vector float32 `[L]`.
 
         Returns:
             Squared distances float32 `[N]`, nearest first, and their rows int64 `[N]`.
 
         """
         found, distances = np.array(rows, np.int64), np.array(squared, np.float32)
-        # An older one the server has to show: who would answer for it would not see it lost.
+        # Older rows must come from the server: adding them here would hide that it lost them.
         new = self._until > self._clock()
         elsewhere = ~np.isin(found, self._rows[new])
         ours = np.square(self._vectors[new] - vector).sum(axis=1)

@@ -1,20 +1,20 @@
-"""Finding the principal directions of a gallery, which it is coded by, by a randomised SVD."""
+"""Finds the principal directions of a gallery, the basis of its codes, by a randomised SVD."""
 
 import numpy as np
 
 from gallery.indexes.projection import Floats, Projection, energy_kept, project
 from gallery.indexes.sketch import levels_of
 
-# Directions beyond those wanted, and repetitions, that make the randomised search for them exact
-# enough (Halko, Martinsson, Tropp 2011, algorithm 4.4).
+# Extra directions, and repetitions, that make the randomised search accurate enough (Halko,
+# Martinsson, Tropp 2011, algorithm 4.4).
 _OVERSAMPLED = 16
 _POWER_ITERATIONS = 1
-# Of the sample, what is held back to measure the energy kept.
+# One in so many samples is held back to measure the energy kept.
 _HELD_BACK = 10
 
 
 def train(sample: Floats, dimensions: int, *, trained_at: int, seed: int = 0) -> Projection:
-    """Find the principal directions of a sample float32 `[N, L]` by a randomised SVD.
+    """Train a projection on a sample of vectors float32 `[N, L]` by a randomised SVD.
 
     A tenth of the sample is held back to measure the energy kept.
     """
@@ -40,11 +40,11 @@ def _directions(centred: Floats, dimensions: int, rng: np.random.Generator) -> F
 
 
 def _orthonormal(directions: Floats, dimensions: int) -> Floats:
-    """Fill up to `dimensions` rows, for a sample of fewer directions, and round once."""
+    """Pad to `dimensions` rows, if the sample has fewer directions, and round to float32 once."""
     length = directions.shape[1]
     whole = np.zeros((min(dimensions, length), length), np.float64)
     whole[: len(directions)] = directions
-    # Directions of no energy come out of an SVD as noise; QR makes them orthonormal to the others.
+    # An SVD returns directions without energy as noise; QR makes them orthonormal to the others.
     short = np.linalg.norm(whole, axis=1) < 0.5
     whole[short] = np.random.default_rng(1).normal(size=(int(short.sum()), length))
     orthonormal, _ = np.linalg.qr(whole.T)

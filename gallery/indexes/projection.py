@@ -1,12 +1,12 @@
-"""From long vectors to short codes, and what the codes prove about distances.
+"""Projects long vectors to short codes, which give bounds of distances.
 
-A projection takes the mean away and keeps the `D` directions in which a sample of the gallery
-spreads most (its principal components). What it leaves out of a vector is kept as a length: by the
-triangle inequality in the part left out, for a probe q and a sample x with codes a and b
+A projection subtracts the mean and keeps the `D` directions in which the gallery's samples vary
+most (its principal components). Of the part of a vector that it leaves out, it keeps the length. By
+the triangle inequality in the left-out part, for a probe q and a sample x with codes a and b
 
     |q - x|² ≥ |a - b|² + (left out of q - left out of x)²
 
-so a sample whose bound is above the k-th distance found is proven not to be among the k nearest.
+so a sample whose bound exceeds the k-th distance found is proven not to be among the k nearest.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Codes(NamedTuple):
 
     @classmethod
     def none(cls, count: int, dimensions: int) -> "Codes":
-        """Stand for codes while there is no projection."""
+        """Return zeros, for use while there is no projection."""
         return cls(np.zeros((count, dimensions), np.float32), np.zeros(count, np.float32))
 
 
@@ -37,11 +37,11 @@ class Projection:
     mean: Floats
     basis: Floats
     levels: Floats
-    """What sketches of the codes are rounded to, float32 `[numbers, 16]`."""
+    """The levels that sketches of the codes are rounded to, float32 `[numbers, 16]`."""
     kept: float
-    """Share of the energy around the mean that the codes keep, of vectors not trained on."""
+    """Share of the energy around the mean that the codes keep, for vectors not trained on."""
     trained_at: int
-    """Samples in the gallery when it was trained."""
+    """Number of samples in the gallery when it was trained."""
 
     def codes(self, vectors: Floats) -> Codes:
         """Project vectors float32 `[N, L]`."""
@@ -55,12 +55,12 @@ def project(vectors: Floats, mean: Floats, basis: Floats) -> Codes:
 
 
 def energy_kept(projected: Codes) -> float:
-    """Share of the energy around the mean that the codes keep; 1 where there is none at all."""
+    """Return the share of the energy around the mean that the codes keep; 1 if there is none."""
     whole = float(projected.norms.sum(dtype=np.float64))
     return float(np.square(projected.codes, dtype=np.float64).sum()) / whole if whole else 1.0
 
 
 def squared_lengths(vectors: Floats) -> Floats:
-    """Work out the squared lengths float32 `[N]` of vectors float32 `[N, L]`."""
+    """Return the squared lengths float32 `[N]` of vectors float32 `[N, L]`."""
     lengths: Floats = np.einsum("nl,nl->n", vectors, vectors)
     return lengths

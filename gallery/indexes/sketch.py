@@ -1,9 +1,9 @@
-"""Sketches of a gallery in memory, by slot: who is worth a closer look, at half a byte a number.
+"""Sketches of a gallery in memory, by slot: they pick promising samples, at 4 bits per number.
 
-A sketch rounds the first numbers of a code, and the length of what they leave out, to 16 levels
-each. FAISS compares a probe with 32 sketches at once, by tables that stay in the processor's
-registers (FastScan; André, Kermarrec, Le Scouarnec 2017). The distances are estimates and bound
-nothing.
+A sketch rounds the first numbers of a code, and the length of the part they leave out, to 16 levels
+each. FAISS compares a probe with 32 sketches at once, using tables that stay in the processor's
+registers (FastScan; André, Kermarrec, Le Scouarnec 2017). The resulting distances are estimates,
+not bounds.
 """
 
 from typing import Any
@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from gallery.indexes.projection import Codes, Floats, squared_lengths
 
 NUMBERS = 64
-"""Numbers of a sketch at most; the sums of many more would not fit into FastScan's 16 bits."""
+"""Maximum numbers in a sketch; the sums of many more would overflow FastScan's 16 bits."""
 _BITS = 4
 
 
 class Sketches:
-    """Sketches by slot 0, 1, …, at levels float32 `[numbers, 16]`; an empty slot is in a corner."""
+    """Sketches by slot 0, 1, …, at levels float32 `[numbers, 16]`; empty ones are far away."""
 
     def __init__(self, levels: Floats) -> None:
         self._index = _untrained(len(levels))
         faiss.copy_array_to_vector(levels.ravel(), self._index.pq.centroids)
         self._index.is_trained = True
         self._packer = self._index.get_CodePacker()
-        # Beyond the lowest level of each number, and so rounded to it: far from every sample.
+        # Below the lowest level of each number, so it is rounded to that level: far from every
+        # sample.
         self._corner = 2 * levels.min(axis=1) - levels.max(axis=1) - 1
 
     def __len__(self) -> int:
@@ -35,11 +36,11 @@ class Sketches:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory of the sketches."""
+        """Return the memory of the sketches, in bytes."""
         return int(self._index.codes.size())
 
     def put(self, slots: NDArray[np.int64], projected: Codes) -> None:
-        """Fill slots int64 `[N]`, in rising order; those left out before them are empty."""
+        """Fill slots int64 `[N]`, in ascending order; skipped ones become empty."""
         numbers = _cut(projected, self._index.d)
         known = int(np.searchsorted(slots, len(self)))
         self._overwrite(slots[:known], numbers[:known])
@@ -56,9 +57,10 @@ class Sketches:
         self._overwrite(there, np.tile(self._corner, (len(there), 1)))
 
     def nearest(self, projected: Codes, count: int) -> NDArray[np.int64]:
-        """Find the `count` slots, or all, whose sketches are nearest to a probe `[1, D]`."""
+        """Return the `count` slots, or all, whose sketches are nearest to a probe `[1, D]`."""
         numbers = _cut(projected, self._index.d)
-        # What the probe leaves out is, but for chance, at a right angle to what a sample does.
+        # The left-out parts of probe and sample are nearly orthogonal, so its length only adds a
+        # constant.
         numbers[:, -1] = 0
         slots: NDArray[np.int64] = self._index.search(numbers, min(count, len(self)))[1][0]
         return slots[slots >= 0]
@@ -75,7 +77,7 @@ class Sketches:
 
 
 def levels_of(projected: Codes) -> Floats:
-    """Choose levels float32 `[numbers, 16]` by k-means of each number of at least 16 codes."""
+    """Choose the levels float32 `[numbers, 16]` by k-means on each number of at least 16 codes."""
     numbers = _cut(projected, min(NUMBERS, projected.codes.shape[1] + 1))
     index = _untrained(numbers.shape[1])
     index.pq.cp.min_points_per_centroid = 1
@@ -89,7 +91,7 @@ def _untrained(numbers: int) -> Any:
 
 
 def _cut(projected: Codes, numbers: int) -> Floats:
-    """Cut codes to `numbers` in all, the last of which is the length that the others leave out."""
+    """Shorten codes to `numbers` columns; the last is the length that the others leave out."""
     head = projected.codes[:, : numbers - 1]
     beyond = np.sqrt(np.maximum(projected.norms - squared_lengths(head), 0))
     return np.column_stack([head, beyond])

@@ -1,14 +1,14 @@
-"""The files of a compact index: whole vectors by slot, and beside them whose and their codes.
+"""The files of a compact index: whole vectors by slot, and records with their owners and codes.
 
-    manifest.json        which generation this is of, and up to which serial all is on the disk
+    manifest.json        generation that this is of, and serial up to which all is on the disk
     originals            vectors float32, slot after slot
     codes-V              records, slot after slot: row, mark, serial, checksums, code
-    projection-V.npz     what made those codes; none for version 0, which has no codes yet
+    projection-V.npz     the projection that made those codes; version 0 has neither
     lock                 held by the one process that uses the folder
 
-Whole vectors are read from the disk when they are asked for. The files are a cache: what a crash
-tore is found by checksums and left out, and the store fills the gap. An emptied slot is overwritten
-with zeros, and the zeros are on the disk before `drop` returns.
+Whole vectors are read from the disk on demand. The files are a cache: damage from a crash is
+detected by checksums and left out, and the gap is filled from the store. An emptied slot is
+overwritten with zeros, and the zeros are on the disk before `drop` returns.
 """
 
 import os
@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from gallery.indexes.folder import Folder, Manifest, open_file
 from gallery.indexes.projection import Codes, Floats, Projection
 
-# Slots read or written at a time: 16 MiB of vectors of 4,096 numbers.
+# Slots read or written at a time: 16 MiB of vectors if they have 4,096 numbers.
 PAGE = 1024
-# Vectors that were on the disk long ago, of which so many are checked again at a start.
+# How many vectors that were synced long ago are checked again at a start.
 _CHECKED_AGAIN = 256
 
 
 class Stored(NamedTuple):
-    """Used slots int64 `[N]` of the disk, with their rows, marks and codes."""
+    """Used slots int64 `[N]` on the disk, with their rows, marks and codes."""
 
     slots: NDArray[np.int64]
     rows: NDArray[np.int64]
@@ -38,7 +38,7 @@ class Stored(NamedTuple):
 
 
 class DamagedError(Exception):
-    """The files are not what was written: they are not to be believed."""
+    """The files differ from what was written, and must not be trusted."""
 
 
 class SlotFiles:
@@ -55,7 +55,7 @@ class SlotFiles:
 
     @property
     def slots(self) -> int:
-        """Slots that the file of the codes has room for."""
+        """Return the number of slots in the file of the codes."""
         return os.fstat(self._codes).st_size // self.record.itemsize
 
     def close(self) -> None:
@@ -64,10 +64,10 @@ class SlotFiles:
         os.close(self._codes)
 
     def projection(self) -> Projection | None:
-        """Read what made the codes; None while nothing has.
+        """Return the projection that made the codes; None before there is one.
 
         Raises:
-            DamagedError: it was made once and is not there.
+            DamagedError: there should be one, but it cannot be read.
 
         """
         version = self._manifest.version
@@ -77,10 +77,10 @@ class SlotFiles:
         return found
 
     def stored(self) -> Iterator[Stored]:
-        """Read every used slot, a page at a time.
+        """Yield all used slots, a page at a time.
 
         Raises:
-            DamagedError: a vector that was safely written is another one now.
+            DamagedError: a vector that was safely synced has changed.
 
         """
         size = self.slots
@@ -112,25 +112,26 @@ class SlotFiles:
         records["row"], records["mark"], records["serial"] = rows, marks, self._serial
         records["code"], records["norm"] = projected
         records["vector"] = [zlib.crc32(vector.data) for vector in np.ascontiguousarray(vectors)]
-        # A record is written after its vector, so that what a kill left half-done is not used.
+        # The record goes after its vector, so that a vector left half-written by a kill is not
+        # used.
         _write(self._originals, slots, np.ascontiguousarray(vectors, "<f4"))
         _write(self._codes, slots, sealed(records))
 
     def recode(self, projection: Projection) -> "Recoding":
-        """Begin the codes of another projection beside the present ones."""
+        """Start writing the codes of another projection next to the current ones."""
         return Recoding(self, self._folder, projection, self._manifest.version + 1)
 
     def drop(self, slots: NDArray[np.int64]) -> None:
-        """Overwrite slots int64 `[N]` with zeros, for good."""
+        """Overwrite slots int64 `[N]` with zeros, and sync."""
         _write(self._originals, slots, np.zeros((len(slots), self._length), "<f4"))
         _write(self._codes, slots, np.zeros(len(slots), self.record))
         os.fdatasync(self._originals)
         os.fdatasync(self._codes)
 
     def clear(self, slots: NDArray[np.int64]) -> None:
-        """Overwrite what a crash left in slots int64 `[N]` that are not used, and behind the last.
+        """Remove what a crash left in unused slots int64 `[N]`, and behind the last slot.
 
-        Nobody would do it when whose it was is erased.
+        Otherwise nothing would remove them when the person whose data it is gets erased.
         """
         size = self._length * 4
         room = os.fstat(self._originals).st_size // size
@@ -159,14 +160,14 @@ class SlotFiles:
         return found
 
     def sync(self) -> None:
-        """Bring everything to the disk, so that the next start believes it unread."""
+        """Sync everything to the disk, so that the next start can trust it without reading it."""
         os.fdatasync(self._originals)
         os.fdatasync(self._codes)
         self._manifest = self._manifest._replace(synced=self._serial)
         self._folder.write(self._manifest)
 
     def adopt(self, recoding: "Recoding") -> None:
-        """Let codes answer that were made beside the present ones, and delete those."""
+        """Switch to the codes of a finished recoding, and delete the previous ones."""
         former = self._manifest.version
         os.close(self._codes)
         self._codes = recoding.file
@@ -175,10 +176,10 @@ class SlotFiles:
         self._folder.forget(former)
 
     def _is_true(self, record: np.void, slot: int) -> bool:
-        """Read a slot's vector, and tell whether it is the record's.
+        """Read a slot's vector, and tell whether it matches the record.
 
         Raises:
-            DamagedError: it is not, though it was safely written.
+            DamagedError: it does not, although it was safely synced.
 
         """
         same = zlib.crc32(self.vectors(np.array([slot])).data) == record["vector"]
@@ -188,7 +189,7 @@ class SlotFiles:
 
 
 class Recoding:
-    """Codes of another projection on their way, in a file of their own."""
+    """The codes of another projection in the making, in a file of their own."""
 
     def __init__(
         self, files: SlotFiles, folder: Folder, projection: Projection, version: int
@@ -219,7 +220,7 @@ class Recoding:
 
 
 def record_of(dimensions: int) -> np.dtype[np.void]:
-    """Lay a record out; `serial` is 0 in an empty slot, `check` seals the rest."""
+    """Return the layout of a record; `serial` is 0 in an empty slot, `check` covers the rest."""
     return np.dtype(
         [
             ("row", "<i8"),
@@ -234,7 +235,7 @@ def record_of(dimensions: int) -> np.dtype[np.void]:
 
 
 def sealed(records: NDArray[np.void]) -> NDArray[np.void]:
-    """Write into each record the checksum of the rest of it."""
+    """Set each record's checksum of the rest of it."""
     records["check"] = _checks(records)
     return records
 
@@ -252,7 +253,7 @@ def _stored(records: NDArray[np.void], slots: NDArray[np.int64]) -> Stored:
 
 
 def _runs(slots: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
-    """Find runs of neighbouring slots: the first's place, how many, and the first slot."""
+    """Yield runs of adjacent slots: position of the first, count, and the first slot."""
     if not len(slots):
         return
     starts = np.concatenate([[0], np.flatnonzero(np.diff(slots) != 1) + 1, [len(slots)]])

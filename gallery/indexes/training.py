@@ -1,6 +1,6 @@
-"""Training a projection, and coding a gallery by it, while the gallery goes on.
+"""Trains a projection and recodes the gallery in the background, while the gallery stays in use.
 
-One worker of the index's own does it. What is enrolled or erased meanwhile is put right when the
+A worker thread of the index does this. Samples enrolled or erased meanwhile are corrected when the
 result is taken over.
 """
 
@@ -17,15 +17,15 @@ from gallery.indexes.principal import train
 from gallery.indexes.projection import Projection
 from gallery.indexes.slots import PAGE, Recoding, SlotFiles
 
-# Vectors that a projection is trained on: 128 MiB of 4,096 numbers.
+# Vectors that a projection is trained on: 128 MiB if they have 4,096 numbers.
 SAMPLE = 8192
-# A gallery is trained again when it has doubled, until it was so many times the sample.
+# Retrain whenever the gallery has doubled, until it is this many times the sample.
 _SETTLED = 8
 _LOG = logging.getLogger("metagait.gallery")
 
 
 class Trained(NamedTuple):
-    """A projection, and everybody's codes by it, in memory and in their file."""
+    """A projection, with the codes of all samples by it, in memory and in their file."""
 
     projection: Projection
     table: CodeTable
@@ -33,14 +33,18 @@ class Trained(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A projection that keeps too little to be of use."""
+    """A projection that keeps too little to be useful."""
 
     kept: float
     trained_at: int
 
 
 class Trainer:
-    """Trains projections of `dimensions`, one at a time; refuses one that keeps below `enough`."""
+    """Trains projections of `dimensions`, one at a time; refuses any that keep too little.
+
+    `first_at` is the number of samples of the first training, `enough` the share of the variance
+    around the mean that a projection must keep.
+    """
 
     def __init__(
         self, dimensions: int, *, first_at: int, enough: float, executor: Executor
@@ -55,11 +59,11 @@ class Trainer:
         self._last_at = 0
 
     def note_last(self, trained_at: int) -> None:
-        """Note at how many samples the projection in use was trained, or one was refused."""
+        """Record at how many samples the projection in use was trained, or one was refused."""
         self._last_at = trained_at
 
     def note_touched(self, slots: NDArray[np.int64]) -> None:
-        """Note slots that were filled or emptied, which work that goes on may have missed."""
+        """Record slots that were filled or emptied, as running work may have missed them."""
         if self._job is not None:
             self._touched.append(slots)
 
@@ -70,12 +74,12 @@ class Trainer:
         return is_grown and not is_settled and self._job is None
 
     def begin(self, files: SlotFiles, slots: NDArray[np.int64]) -> None:
-        """Begin to train on used slots int64 `[N]`, in rising order, of the files."""
+        """Start training on used slots int64 `[N]` of the files, in ascending order."""
         self._stop, self._touched = Event(), []
         self._job = self._executor.submit(self._work, files, slots, self._stop)
 
     def result(self) -> tuple[Trained | Refused, NDArray[np.int64]] | None:
-        """Take the result, with the slots touched meanwhile; None while there is none."""
+        """Take the result, with the slots touched meanwhile; None as long as there is none."""
         if self._job is None or not self._job.done():
             return None
         job, self._job = self._job, None
@@ -84,7 +88,7 @@ class Trainer:
         return None if found is None else (found, np.unique(touched))
 
     def stop(self) -> None:
-        """Stop the work and wait until it has; nothing of it stays."""
+        """Stop the work and wait until it has ended; nothing of it is kept."""
         self._stop.set()
         job, self._job = self._job, None
         found = None if job is None else job.result()

@@ -1,9 +1,9 @@
-"""Numbered, append-only steps by which an older store becomes a present one.
+"""Numbered, append-only migrations that bring an older store up to date.
 
-Each step is one file of `versions`, with a number, never altered once it is on the main branch: it
-holds a frozen copy of the tables that it makes, because `gallery.schema` describes the newest form.
-Alembic runs them on the caller's connection, so inside the caller's transaction: whole or not at
-all. There is no way back; a newer store is refused by an older program.
+Each step is one numbered file in `versions` and is never changed once it is on the main branch. It
+holds a frozen copy of the tables that it creates, because `gallery.schema` describes only the
+newest form. Alembic runs the steps on the caller's connection, so in the caller's transaction: all
+or nothing. There are no downgrades; an older program refuses a newer store.
 """
 
 from functools import cache
@@ -18,37 +18,37 @@ from sqlalchemy import Connection, MetaData, Table, inspect, select
 from gallery.errors import StoreTooNew
 
 _FOLDER = Path(__file__).parent
-# Alembic's `op` is one for the whole process, whichever connection it works on.
+# Alembic's `op` is global to the process, whatever connection it works on.
 _ALEMBIC = Lock()
 
 
 @cache
 def numbers() -> tuple[str, ...]:
-    """List the steps in the order in which they run, `0001` first."""
+    """Return the numbers of all steps in the order they run, `0001` first."""
     steps = ScriptDirectory.from_config(_config()).walk_revisions()
     return tuple(step.revision for step in steps)[::-1]
 
 
 def number_of(connection: Connection) -> str | None:
-    """Read the last step that the store has had; None of an empty database."""
+    """Return the last step that was applied to the store; None for an empty database."""
     tables = inspect(connection)
     if tables.has_table("alembic_version"):
         version = Table("alembic_version", MetaData(), autoload_with=connection)
         return connection.scalar(select(version.c.version_num))
-    # Before there was Alembic here, the first step was noted in a table of our own.
+    # Before we used Alembic, the first step was recorded in a table of our own.
     return numbers()[0] if tables.has_table("schema_version") else None
 
 
 def is_current(connection: Connection) -> bool:
-    """Tell whether there is nothing to migrate, without writing."""
+    """Tell, without writing, whether there is nothing to migrate."""
     return number_of(connection) == numbers()[-1]
 
 
 def migrate(connection: Connection, to: str = "head") -> None:
-    """Bring the store to the newest step, inside the caller's transaction.
+    """Migrate the store to the newest step, or to `to`, inside the caller's transaction.
 
     Raises:
-        StoreTooNew: a newer version of metagait has migrated it further than this one knows.
+        StoreTooNew: a newer version of metagait has migrated it beyond the steps known here.
 
     """
     number = number_of(connection)

@@ -1,4 +1,4 @@
-"""What Alembic runs to reach a database: the connection that `migrate` was given."""
+"""Run by Alembic to reach a database: takes the connection that `migrate` was given."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""The steps, one file each; add the next number at the end and alter none."""
+"""The migration steps, one file each; append the next number and never change an existing one."""

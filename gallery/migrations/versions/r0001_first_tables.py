@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make every table, and the note by which 0.1.0 knows its own stores."""
+    """Create all tables, and the row by which 0.1.0 recognises its own stores."""
     _make_galleries()
     _make_people()
     _make_contents()

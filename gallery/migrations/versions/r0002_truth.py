@@ -10,12 +10,12 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add columns to what is there, and the tables that are new."""
+    """Add columns to existing tables, and create the new ones."""
     _alter_tables()
     _name_subjects()
     _make_consents()
     _make_records()
-    # Version 0.1.0 looks only here; it has to see that this store is newer than it knows.
+    # Version 0.1.0 checks only this table, and must see that the store is too new for it.
     op.execute("INSERT INTO schema_version VALUES (2)")
 
 
@@ -36,7 +36,7 @@ def _alter_tables() -> None:
 
 
 def _name_subjects() -> None:
-    """Give every subject a random name of its own, by which the audit log may know it."""
+    """Give every subject a unique random token, by which the audit log refers to it."""
     subjects = sa.table("subjects", sa.column("id", sa.Integer), sa.column("token", sa.String))
     connection = op.get_bind()
     for row in list(connection.scalars(sa.select(subjects.c.id))):

@@ -1,4 +1,4 @@
-"""Settings of a gallery, calibrations of a generation, its model's bytes, and rebuild jobs."""
+"""Settings of a gallery, calibrations of a generation, its model's hash, and rebuild jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add columns to what is there, and the tables that are new."""
+    """Add columns to existing tables, and create the new ones."""
     for column in (
         sa.Column("aggregation", sa.String(16), nullable=False, server_default="nearest"),
         sa.Column("nearest_samples", sa.Integer, nullable=False, server_default="3"),

@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Create the table."""
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(12), primary_key=True),

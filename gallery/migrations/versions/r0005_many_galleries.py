@@ -1,4 +1,4 @@
-"""Galleries that were deleted, and an index kind of each gallery's own."""
+"""Deletion of galleries, and an index kind for each gallery."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,6 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add a column; until now the service alone chose the kind of index."""
+    """Add a column; until now, only the service's setting chose the kind of index."""
     op.add_column("galleries", sa.Column("deleted_at", sa.String(32)))
     op.execute("UPDATE galleries SET index_kind = 'service'")

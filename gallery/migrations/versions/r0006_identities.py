@@ -1,4 +1,4 @@
-"""What tells a store that was restored from the one that its backup was taken of."""
+"""An identity that tells a restored store from the one that its backup was made of."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Make the table; it stays empty, so that indexes of before keep their names."""
+    """Create the table; it stays empty, so that existing indexes keep their names."""
     op.create_table("identities", sa.Column("identity", sa.String(32), primary_key=True))

@@ -1,4 +1,4 @@
-"""By what a rebuild that was interrupted knows that somebody switched generations since."""
+"""Lets an interrupted rebuild detect that somebody has switched generations since."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Add the place in the audit log; of jobs of before nobody knows more than that of today."""
+    """Add a position in the audit log; for existing jobs, the current one is the best guess."""
     op.add_column("jobs", sa.Column("audit_number", sa.Integer))
     op.execute(
         "UPDATE jobs SET audit_number = "
