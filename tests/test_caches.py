@@ -15,6 +15,7 @@ from model.errors import ConfigError, DatasetError
 from model.silhouettes import PREPROCESSING_ID
 from model.walkers import WalkerSettings, packed_walk
 from tests.datasets import numbered, walk, write_cache, write_sample
+from tests.disks import file_size_limit
 from tests.layouts import as_archives, tree
 from tests.tiny import noise_dataset
 
@@ -99,6 +100,16 @@ def test_the_writer_takes_each_sample_once_and_whole(tmp_path: Path) -> None:
             writer.add(("1", "nm-01", "000"), np.zeros((2, 64, 44), np.uint8))
         with pytest.raises(DatasetError, match=r"uint8 \[T, 64, 44\], got float64"):
             writer.add(("1", "nm-01", "018"), np.zeros((2, 64, 44)))
+
+
+def test_a_cache_that_a_full_disk_cannot_hold_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        file_size_limit(1000),
+        pytest.raises(OSError, match="File too large"),
+        PackedWriter(tmp_path / "packed", (64, 44)) as writer,
+    ):
+        writer.add(("1", "nm-01", "000"), np.zeros((1, 64, 44), np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_raw_dataset_is_packed_once_and_again_when_it_changes(

@@ -27,6 +27,8 @@ from model.walkers.kinematics import ANGLES
 from model.walkers.outfits import draw_outfit
 from model.walkers.render import fill, hulls
 from model.walkers.rings import RING_POINTS
+from model.walkers.sheet import write_sheet
+from tests.disks import file_size_limit
 
 SHORT = WalkerSettings(frames=6)
 CLEAN = WalkerSettings(frames=6, noise=0)
@@ -293,3 +295,13 @@ def test_command_refuses_what_it_cannot_do(capsys):
 def test_conditions_and_views_are_those_of_casia_b():
     assert len(CONDITIONS) == 10
     assert VIEWS == (0, 18, 36, 54, 72, 90, 108, 126, 144, 162, 180)
+
+
+def test_walkers_that_a_full_disk_cannot_hold_are_an_error(tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    sheet.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write_sheet(sheet, range(1, 2), SHORT)
+    with file_size_limit(10), pytest.raises(OSError, match="File too large"):
+        write_casia_b(tmp_path / "walkers", range(1, 2), SHORT, conditions=("nm-01",), views=(90,))
+    assert not (tmp_path / "walkers" / "0001").exists()

@@ -68,8 +68,10 @@ class PackedWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        shutil.rmtree(self._part, ignore_errors=True)
+        try:
+            self._file.close()  # on a full disk, what it still holds back cannot be written
+        finally:
+            shutil.rmtree(self._part, ignore_errors=True)
 
     def add(self, place: Place, silhouettes: NDArray[np.uint8]) -> None:
         """Write the aligned walk uint8 `[T, H, W]` of one sample.

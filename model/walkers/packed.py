@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from model.errors import ConfigError, DatasetError
 from model.parallel import mapped
 from model.silhouettes import SIZES, align
 from model.walkers.generate import check_walk, render_walks
+from model.walkers.png import write_png
 from model.walkers.settings import CONDITIONS, VIEWS, WalkerSettings
 
 Progress = Callable[[int], None]
@@ -140,7 +140,6 @@ def _write_subject(
             folder.mkdir(parents=True)
             for number, mask in enumerate(masks, start=1):
                 file = folder / f"{name}-{condition}-{view:03d}-{number:03d}.png"
-                if not cv2.imwrite(str(file), mask):
-                    raise DatasetError(f"expected to write {file}, but could not")
+                write_png(file, mask)
     os.replace(part, root / name)
     return subject

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import DatasetError
 from model.silhouettes import align
 from model.walkers.generate import render_walk, render_walks
+from model.walkers.png import write_png
 from model.walkers.settings import VIEWS, WalkerSettings
 
 _CONDITIONS = ("nm-01", "bg-01", "cl-01")
@@ -35,8 +35,7 @@ def write_sheet(path: Path, subjects: range, settings: WalkerSettings) -> None:
     if path.suffix.lower() != ".png":
         raise DatasetError(f"expected the sheet's name to end in .png, got {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), contact_sheet(subjects, settings)):
-        raise DatasetError(f"expected to write {path}, but could not")
+    write_png(path, contact_sheet(subjects, settings))
 
 
 def _middle(masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
