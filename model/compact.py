@@ -1,13 +1,13 @@
-"""`metagait compact`: an exported model whose embeddings are projected to fewer numbers.
+"""`metagait compact`: writes a model whose embeddings are projected to fewer numbers.
 
     metagait compact base.onnx metagait-512.onnx --dimensions 512
     metagait compact base.onnx metagait.onnx --kind discriminant --dimensions 256
 
-The projection is learned on walkers whom no shipped training has seen, and becomes the last layer
-of the file: one part of K numbers instead of P parts of D. Of kind "pca" its rows are orthonormal,
-so a Euclidean distance is that of the full embeddings within the kept subspace, never larger; it
-is refused when that subspace keeps too little of what distinguishes other people. Of kind
-"discriminant" it makes other distances, in which people differ more and one person less.
+The projection is learned on walkers that no shipped training has seen, and becomes the last layer
+of the file: one part of K numbers instead of P parts of D. With kind "pca" its rows are
+orthonormal, so a Euclidean distance is that of the full embeddings within the kept subspace, never
+larger. It is refused if that subspace keeps too little of what distinguishes other people. Kind
+"discriminant" gives different distances, in which people differ more and one person less.
 """
 
 import argparse
@@ -62,16 +62,16 @@ LEAST_ENERGY = 0.95
 
 
 def learning_dataset(runs: Path, size: tuple[int, int]) -> Dataset:
-    """Open the walkers that projections are learned on, made under `runs` when they are new."""
+    """Open the walkers that projections are learned on, generated under `runs` if missing."""
     return joined([walkers_dataset(g, runs / "cache", "projection", size) for g in LEARNED_ON])
 
 
 def append(model: onnx.ModelProto, projection: Projection) -> onnx.ModelProto:
-    """Return a copy whose `embedding` is projected: float32 `[N, 1, K]`."""
+    """Return a copy of the model with `embedding` projected to float32 `[N, 1, K]`."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph, dimensions = copy.graph, len(projection.rows)
-    # A model that ends in a projection already keeps it, under its name.
+    # If the model already ends in a projection, that one keeps its name.
     names = {tensor.name.partition(".")[::2] for tensor in graph.initializer}
     earlier = sum(first.startswith("compact") and last == "rows" for first, last in names)
     layer = f"compact{earlier or ''}"
@@ -145,7 +145,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Learn, measure, and write what is good enough."""
+    """Learn a projection, measure it, and write the result if it is good enough."""
     source = opened_source(arguments)
     check_dimensions(arguments.kind, arguments.dimensions, source.facts.embedding_length)
     terms = terms_of(arguments, source.facts.size)
@@ -175,9 +175,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check_dimensions(kind: str, dimensions: int, length: int) -> None:
-    """Raise ExportError where embeddings of `length` numbers cannot be projected to so many."""
+    """Raise ExportError if embeddings of `length` numbers cannot be projected to `dimensions`."""
     people = sum(group.subjects for group in LEARNED_ON)
-    # Between so many people lie one direction fewer.
+    # The means of n people span only n - 1 directions.
     most = length if kind == "pca" else min(length, people - 1)
     if not 1 <= dimensions <= most:
         raise ExportError(
@@ -186,7 +186,7 @@ def check_dimensions(kind: str, dimensions: int, length: int) -> None:
 
 
 def check_energy(energy: float, learned: float, least: float) -> None:
-    """Say how much of the energy is kept; raise ExportError where it is too little."""
+    """Print how much of the energy is kept; raise ExportError if it is too little."""
     print(f"{learned:.1%} of the energy kept where it was learned, {energy:.1%} on other walkers")
     if energy < least:
         raise ExportError(

@@ -1,9 +1,10 @@
-"""`metagait convert`: an OpenGait tree of .pkl files -> a packed cache. Offline only.
+"""`metagait convert`: converts an OpenGait tree of .pkl files to a packed cache. Offline only.
 
     metagait convert data/CASIA-B-pkl caches/casia-b --workers 8
 
-The files are read by an unpickler that knows NumPy arrays and nothing else. In what the frames
-differ from those that `metagait pack` makes of pictures, `model.dataset.opengait` says.
+The files are read by an unpickler that accepts NumPy arrays and nothing else.
+`model.dataset.opengait` says how the frames differ from those that `metagait pack` makes from
+pictures.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert, and print what was wrong."""
+    """Convert, and print what was wrong with the data."""
     root = arguments.source
     layout = opengait(arguments.rightward, grid_of_tree(root) if root.is_dir() else None)
     if not root.is_dir() or not layout.fits(root):

@@ -1,4 +1,4 @@
-"""Samples -> embeddings, from an ONNX file, a checkpoint, or the GEI baseline."""
+"""Embeds the samples of a dataset, with an ONNX file, a checkpoint, or the GEI baseline."""
 
 import math
 import tempfile
@@ -25,31 +25,31 @@ Walks = Sequence[NDArray[np.uint8]]
 Encode = Callable[[Walks], NDArray[np.float32]]
 
 BATCH_FRAMES = 480
-"""Frames, padding included, that one call embeds, where nothing else is known to be quicker."""
+"""Frames per call, padding included, unless another number is known to be faster."""
 
 MEMORY_BYTES = 1 << 30
-"""Embeddings of a dataset beyond this lie in a file that vanishes with the process."""
+"""Embeddings larger than this go into a temporary file that disappears with the process."""
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """One way to embed walks; `encode` turns N walks into float32 `[N, P*D]`."""
+    """One way to embed walks; `encode` maps N walks to float32 `[N, P*D]`."""
 
     name: str
     parts: int
     encode: Encode
     size: tuple[int, int] = (64, 44)
     trained_on: tuple[str, ...] = ()
-    """Subjects of the dataset folder that it was trained on, where the file tells."""
+    """Subjects of the dataset folder that it was trained on, if the file says so."""
     training: TrainedOn | None = None
-    """What an exported file tells of its training."""
+    """What an exported file records about its training."""
     batch_frames: int = BATCH_FRAMES
-    """Frames of one call up to which a walk costs less in company."""
+    """Frames per call up to which batching makes a walk cheaper."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings float32 `[N, P*D]` of the samples that could be read; the others by name."""
+    """Embeddings float32 `[N, P*D]` of the readable samples, and errors for the others."""
 
     samples: tuple[Sample, ...]
     embeddings: NDArray[np.float32]
@@ -62,7 +62,7 @@ class Embedded:
 
 
 def open_embedder(path: Path) -> Embedder:
-    """Open a model: `.onnx` through ONNX Runtime, a checkpoint through torch.
+    """Open a model: `.onnx` with ONNX Runtime, a checkpoint with torch.
 
     Raises:
         ModelFileError: the file is neither, or is damaged.
@@ -84,14 +84,14 @@ def open_embedder(path: Path) -> Embedder:
     checkpoint = load_checkpoint(path)
     config = checkpoint.config
     name = f"{config.name}, iteration {checkpoint.iteration}"
-    # Walkers are no dataset folder, and their names may well be those of other people in one.
+    # Walkers are not a dataset folder, and their ids may also occur, for other people, in one.
     trained_on = () if config.data.path is None else checkpoint.subjects
     network = config.network
     return Embedder(name, network.parts, encode_with(load_network(path)), network.size, trained_on)
 
 
 def open_embedders(paths: Sequence[Path]) -> list[Embedder]:
-    """Open several models, see `open_embedder`; those of one name show their paths."""
+    """Open several models (see `open_embedder`); models with equal names get their path added."""
     embedders = [open_embedder(path) for path in paths]
     alike = Counter(dict(zip(paths, (e.name for e in embedders), strict=True)).values())
     return [
@@ -103,12 +103,12 @@ def open_embedders(paths: Sequence[Path]) -> list[Embedder]:
 
 
 def gei_embedder(size: tuple[int, int] = (64, 44)) -> Embedder:
-    """Return the baseline: the mean silhouette, its rows as parts."""
+    """Return the baseline: the mean silhouette, with its rows as parts."""
     return Embedder("GEI, nearest neighbour", size[0], gait_energy_images, size)
 
 
 def encode_with(network: Network) -> Encode:
-    """Embed with a torch network in evaluation mode, on a CUDA device when there is one."""
+    """Return a function that embeds with a torch network in evaluation mode, on CUDA if there."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()
 
@@ -129,13 +129,13 @@ def encode_with(network: Network) -> Encode:
 def embed(
     dataset: Dataset, encode: Encode, *, batch_frames: int = BATCH_FRAMES, progress: bool = False
 ) -> Embedded:
-    """Embed every sample of a dataset, walks of like length together so that little is padded.
+    """Embed every sample of a dataset, grouping walks of similar length to limit padding.
 
     A call holds at most `batch_frames` frames, padding included, or one walk.
 
     Raises:
-        DatasetError: not one sample could be read.
-        ModelFileError: the model makes embeddings that are no numbers.
+        DatasetError: no sample could be read.
+        ModelFileError: the model's embeddings are not finite.
 
     """
     samples = sorted(dataset.samples, key=lambda sample: sample.length)
@@ -159,7 +159,7 @@ def embed(
 
 
 def _finite(embeddings: NDArray[np.float32], samples: Sequence[Sample]) -> NDArray[np.float32]:
-    """Return embeddings `[N, L]` all of whose numbers are finite: NaN would be ranked as found."""
+    """Return embeddings `[N, L]` if all are finite, else raise: NaN would count as a hit."""
     wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(wrong):
         raise ModelFileError(
@@ -172,7 +172,7 @@ def _finite(embeddings: NDArray[np.float32], samples: Sequence[Sample]) -> NDArr
 def _read(
     batch: Sequence[Sample], unreadable: list[str]
 ) -> tuple[list[Sample], list[NDArray[np.uint8]]]:
-    """Return the samples that can be read, with their walks; write the others down."""
+    """Return the readable samples with their walks; append errors to `unreadable`."""
     readable, walks = [], []
     for sample in batch:
         try:
@@ -184,7 +184,7 @@ def _read(
 
 
 def _room(*shape: int) -> NDArray[np.float32]:
-    """Return space for embeddings, in memory or, when they are many, in a nameless file."""
+    """Return space for embeddings: in memory or, if too large, in an unnamed temporary file."""
     if math.prod(shape) * 4 <= MEMORY_BYTES:
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile() as file:
@@ -192,7 +192,9 @@ def _room(*shape: int) -> NDArray[np.float32]:
 
 
 def _batches(samples: Sequence[Sample], most: int) -> Iterator[list[Sample]]:
-    """Cut samples sorted by length so that a padded batch holds at most so many frames, or one."""
+    """Batch samples sorted by length so that a padded batch holds at most `most` frames, or one
+    walk.
+    """
     batch: list[Sample] = []
     for sample in samples:
         if batch and sample.length * (len(batch) + 1) > most:

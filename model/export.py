@@ -1,11 +1,12 @@
-"""`metagait export`: a checkpoint -> one ONNX file that says everything about itself.
+"""`metagait export`: writes a checkpoint as one self-describing ONNX file.
 
     metagait export runs/demo/checkpoint.pt metagait.onnx --calibrate
     metagait export model/weights/metagait.onnx plain.onnx --form plain
     metagait export model/weights/metagait.onnx again.onnx --calibrate
 
-Inputs `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, output `embedding` float32
-`[N, P, D]`; N and T are free. A file whose embeddings differ from the network's is never written.
+Inputs are `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, the output is `embedding`
+float32 `[N, P, D]`; N and T are free. A file whose embeddings differ from the network's is never
+written.
 """
 
 import argparse
@@ -36,9 +37,9 @@ from model.train import RUNS
 
 OPSET = 18
 MAX_FRAMES = 2000
-"""Longest walk an exported model takes; at 25 frames a second over a minute."""
+"""Longest walk an exported model takes; over a minute at 25 frames per second."""
 TOLERANCE = 1e-4
-"""Largest absolute difference between ONNX and torch, and between a batch and single walks."""
+"""Largest absolute difference between ONNX and torch, and between batches and single walks."""
 
 _FPIR = 0.01
 _PARITY_LENGTHS = ((1,), (2, 3), (30,), (60, 7, 31, 1), (5, 100))
@@ -53,9 +54,9 @@ def export_onnx(
     training: TrainedOn | None = None,
     form: Form = "winograd",
 ) -> ModelFacts:
-    """Write `network` to `path`, whole or not at all; `form` is one of `model.graph`.
+    """Write `network` to `path` and return its facts; `form` is one of `model.graph`'s.
 
-    Threshold and training are facts that the file then tells of itself.
+    The file is written whole or not at all. Threshold and training become part of its facts.
 
     Raises:
         ExportError: the file's embeddings differ from the network's by more than `TOLERANCE`.
@@ -78,11 +79,11 @@ def export_onnx(
 
 
 def rewrite_onnx(source: Path, path: Path, form: Form) -> ModelFacts:
-    """Write an exported file in another form, with the facts that it has.
+    """Write an exported file in another form, keeping its facts.
 
     Raises:
         ExportError: the embeddings of the two differ by more than `TOLERANCE`.
-        ModelFileError: `source` is no model that `metagait export` wrote.
+        ModelFileError: `source` is not a model that `metagait export` wrote.
 
     """
     before = OnnxEncoder.open(source, provider="cpu")
@@ -98,7 +99,7 @@ def rewrite_onnx(source: Path, path: Path, form: Form) -> ModelFacts:
 def write_model(
     model: onnx.ModelProto, facts: ModelFacts, path: Path, check: Callable[[Path], object]
 ) -> ModelFacts:
-    """Write a model with its facts to `path` and its manifest, or nothing when `check` raises.
+    """Write a model with its facts to `path`, with its manifest, or nothing if `check` raises.
 
     Raises:
         ExportError: it cannot be written there.
@@ -114,7 +115,7 @@ def check_parity(network: Network, path: Path) -> float:
     """Compare an ONNX file with its network on ragged batches and single walks.
 
     Returns:
-        The largest absolute difference that was seen.
+        The largest absolute difference found.
 
     Raises:
         ExportError: it is above `TOLERANCE`.
@@ -134,7 +135,7 @@ def _compare(encoder: OnnxEncoder, expected: Encode, size: tuple[int, int]) -> f
     for lengths in _PARITY_LENGTHS:
         walks = [generator.integers(0, 256, (length, *size), np.uint8) for length in lengths]
         seen.append(np.abs(encoder.encode(walks) - expected(walks)).max())
-    worst = float(np.max(seen))  # NaN where any is, which Python's own max would pass over
+    worst = float(np.max(seen))  # NaN if any is, which Python's max might skip
     if not worst <= TOLERANCE:
         raise ExportError(
             f"expected embeddings within {TOLERANCE} of the network's, got a difference of {worst}"
@@ -183,7 +184,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, with a threshold of the exported file where asked for one."""
+    """Export, and if requested measure a threshold of the exported file."""
     if arguments.fpir is not None and not arguments.calibrate:
         raise ExportError("expected --fpir only together with --calibrate")
     output = arguments.output
@@ -218,7 +219,7 @@ def _exported(arguments: argparse.Namespace, path: Path) -> ModelFacts:
 
 
 def _calibrated(arguments: argparse.Namespace) -> ModelFacts:
-    """Measure a file that nobody sees, so that the output has its threshold or is not there."""
+    """Measure a temporary file, so that the output either has a threshold or does not exist."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "unmeasured.onnx"
         facts = _written(arguments, path)
@@ -234,13 +235,13 @@ def _calibrated(arguments: argparse.Namespace) -> ModelFacts:
 
 
 def _graph(network: Network) -> onnx.ModelProto:
-    # Different lengths, none of them a special number, so that the exporter takes nothing as fixed.
+    # Lengths differ and none is a special number, so that the exporter takes nothing as constant.
     frames = 31
     silhouettes = torch.zeros(2, frames, *network.config.size, dtype=torch.uint8)
     lengths = torch.tensor([frames, 20])
     walks, steps = torch.export.Dim("N"), torch.export.Dim("T")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to mend
+        warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to fix
         program = torch.onnx.export(
             network,
             (silhouettes, lengths),

@@ -1,4 +1,4 @@
-"""What belongs to a model and travels in its file: sizes, preprocessing, precision, threshold."""
+"""Facts about a model that travel in its file: sizes, preprocessing, precision, threshold."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from model.silhouettes import PREPROCESSING_ID
 
 SHIPPED_MODEL = Path(__file__).parent / "weights" / "metagait.onnx"
 METADATA_KEY = "metagait"
-"""Key of the ONNX metadata under which the facts stand as JSON."""
+"""Key of the ONNX metadata that holds the facts as JSON."""
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
 FLOAT16 = "float16"
@@ -21,7 +21,7 @@ FLOAT16 = "float16"
 
 @dataclass(frozen=True)
 class Threshold:
-    """A decision threshold and the promise that was measured with it."""
+    """A decision threshold, with the error rates measured for it."""
 
     distance: float
     target_fpir: float
@@ -30,43 +30,43 @@ class Threshold:
     gallery_subjects: int
     """Subjects in the galleries that were searched; a larger gallery needs a new measurement."""
     searches: int
-    """Non-mated searches behind the figure."""
+    """Number of non-mated searches behind the figure."""
     source: str
-    """What the walks were, for the person who reads it."""
+    """Describes the walks, for human readers."""
     inconclusive_to: float | None = None
-    """Beyond `distance` and up to here it cannot be told; None in files of before there was one."""
+    """Distances above `distance` up to this one are inconclusive; None in older files."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a variant of a model gave up: rank-1 in percent on each set, before and after."""
+    """What a variant of a model lost: rank-1 in percent on each set, before and after."""
 
     source: str
-    """Id of the file that it was made from."""
+    """Id of the file it was made from."""
     before: dict[str, float]
     after: dict[str, float]
     subjects: int
-    """Benchmark walkers behind the figures; 50 are all of them."""
+    """Number of benchmark walkers behind the figures; 50 is all of them."""
     kept_energy: float | None = None
     """Share of the squared distances from the mean that a projection kept on them."""
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """Whom a model was trained on: enough to choose others for a test, and nobody's id."""
+    """Whom a model was trained on: enough to choose others for a test, but nobody's id."""
 
     subjects: int
     walkers: tuple[tuple[int, int], ...] = ()
-    """First and last number of each group of synthetic walkers; none where it was a folder."""
+    """First and last number of each group of synthetic walkers; empty if a folder was used."""
     layout: str | None = None
-    """Of the folder, as the configuration named it."""
+    """Layout of the folder, as named in the configuration."""
     partition: str | None = None
-    """Whose training half it was; None where every subject trained."""
+    """The partition whose training half was used; None if all subjects were."""
     start: str | None = None
-    """File of the weights that it began with, whose own training is not told here."""
+    """File of the initial weights, whose own training is not recorded here."""
 
     def __str__(self) -> str:
-        """Name it within a sentence."""
+        """Return a phrase that fits into a sentence."""
         if self.walkers:
             spans = ", ".join(f"{first} to {last}" for first, last in self.walkers)
             what = f"the synthetic walkers {spans}"
@@ -78,7 +78,7 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What belongs to a model and travels in its file; `model_id` is worked out from the bytes."""
+    """The facts that travel in a model's file, and the id computed from its bytes."""
 
     model_id: str
     """Name and the first 12 hex digits of the file's SHA-256: `metagait-demo-0123456789ab`."""
@@ -90,21 +90,21 @@ class ModelFacts:
     max_frames: int
     threshold: Threshold | None
     precision: str = FLOAT32
-    """Of the arithmetic that the file asks for: float32, float16 or int8."""
+    """Arithmetic that the file asks for: float32, float16 or int8."""
     comparison: Comparison | None = None
-    """Of a variant with the file that it was made from."""
+    """For a variant: comparison with the file it was made from."""
     training: TrainedOn | None = None
-    """None in files of before it was written down."""
+    """None in files written before it was recorded."""
 
     @property
     def embedding_length(self) -> int:
-        """Numbers in a flattened embedding, P·D."""
+        """Length of a flattened embedding, P·D."""
         return self.parts * self.dimensions
 
     def computed_in(self, arithmetic: str) -> "ModelFacts":
-        """Facts of the same file where its embeddings are no longer comparable with the others.
+        """Return the facts under another id, for arithmetic whose embeddings are not comparable.
 
-        The id ends in the same digits, and a gallery takes it for another model's:
+        The id ends in the same digits, but a gallery treats it as another model:
         `metagait-demo-bfloat16-0123456789ab`.
         """
         name = f"{self.name}-{arithmetic}"
@@ -112,14 +112,14 @@ class ModelFacts:
         return replace(self, name=name, model_id=f"{name}-{digits}")
 
     def to_json(self) -> str:
-        """Everything but the id, which the file itself decides."""
+        """Return everything but the id as JSON; the id follows from the file itself."""
         facts = asdict(self)
         del facts["model_id"]
         return json.dumps(facts)
 
     @classmethod
     def from_json(cls, text: str, digest: str) -> "ModelFacts":
-        """Read what `to_json` wrote.
+        """Parse what `to_json` wrote.
 
         Raises:
             AttributeError, KeyError, RecursionError, TypeError, ValueError: it is anything else.
@@ -141,7 +141,7 @@ class ModelFacts:
         return read
 
     def _check(self) -> None:
-        """Refuse what would only be noticed when the first walk comes; raises ValueError."""
+        """Raise ValueError for bad values that would otherwise surface only with the first walk."""
         numbers = (*self.size, self.parts, self.dimensions, self.max_frames)
         if len(self.size) != 2 or not all(type(n) is int and n > 0 for n in numbers):
             raise ValueError(f"expected whole numbers above 0 for the sizes, got {numbers}")
@@ -156,7 +156,7 @@ def _trained_on(walkers: Sequence[Sequence[int]], **facts: Any) -> TrainedOn:
 
 
 class Value(NamedTuple):
-    """An input or output of a graph, in the words of any engine; free axes are None."""
+    """An input or output of a graph, independent of the engine; free axes are None."""
 
     name: str
     dtype: str
@@ -164,15 +164,15 @@ class Value(NamedTuple):
 
 
 def read_facts(text: str | None, content: bytes, path: Path) -> ModelFacts:
-    """Read the facts that stand in a model file.
+    """Read the facts inside a model file.
 
     Args:
-        text: the file's metadata under `METADATA_KEY`, if it has any.
-        content: the bytes of the file, which decide the id.
-        path: where it came from, for the sentence of an error.
+        text: the file's metadata under `METADATA_KEY`, if any.
+        content: the bytes of the file, which determine the id.
+        path: where it came from, for error messages.
 
     Raises:
-        ModelFileError: no facts, unreadable ones, or a file made behind other preprocessing.
+        ModelFileError: the facts are missing or unreadable, or the preprocessing is another.
 
     """
     if text is None:
@@ -190,7 +190,7 @@ def read_facts(text: str | None, content: bytes, path: Path) -> ModelFacts:
 
 
 def check_interface(values: Sequence[Value], facts: ModelFacts, path: Path) -> None:
-    """Compare what the graph takes and gives with what its facts say; raises ModelFileError."""
+    """Raise ModelFileError if the graph's inputs and outputs do not match the facts."""
     expected = [
         Value("silhouettes", "uint8", (None, None, *facts.size)),
         Value("lengths", "int64", (None,)),

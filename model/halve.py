@@ -1,15 +1,16 @@
-"""`metagait halve`: an exported model that convolves in 16-bit floats, for a GPU.
+"""`metagait halve`: writes a model whose convolutions use 16-bit floats, for a GPU.
 
     metagait halve model/weights/metagait.onnx metagait-float16.onnx --casia-a FOLDER
 
-From the frames to what the last block gives, features are float16: the convolutions, which take
-nearly all the time, and what lies between them, so that nothing is widened on the way. What is
-computed from means over them, and all that follows the last block, stays float32: attention,
-temporal pooling, whose logarithms and powers leave the range of 16 bits, head and neck. So do the
-parameters, which a runtime rounds once, when it loads the file: a training can start from it.
+Features are float16 from the frames to the output of the last block: the convolutions, which take
+nearly all the time, and everything between them, so that nothing is widened on the way. What is
+computed from means over the features (attention), and everything after the last block (temporal
+pooling, whose logarithms and powers exceed the range of 16 bits, head and neck), stays float32. So
+do the parameters, which a runtime rounds once when it loads the file; a training can therefore
+start from it.
 
-A processor has no kernels for it. It computes such a file in float32, from rounded parameters, and
-takes longer than for the source; so rank-1 means most where it was measured on CUDA.
+CPUs have no kernels for float16. They compute such a file in float32 with rounded parameters,
+slower than its source, so rank-1 is most meaningful when measured on CUDA.
 """
 
 import argparse
@@ -25,8 +26,8 @@ from model.manifest import read_model
 from model.variants import add_arguments, opened_source, terms_of, write_variant
 
 _EVERY = slice(None)
-# Of the operations that take 16 bits where one of their inputs has them: which inputs are numbers
-# of that kind; the others are shapes, places and axes.
+# Operations that run in float16 once one of their inputs does, and which of their inputs are such
+# numbers; the others are shapes, indices and axes.
 _NUMBERS = {
     "Add": _EVERY,
     "Concat": _EVERY,
@@ -42,16 +43,16 @@ _NUMBERS = {
     "Transpose": slice(1),
 }
 _ANY = frozenset({"Shape"})
-"""Operations that give the same for numbers of any kind."""
+"""Operations whose result does not depend on the number type."""
 
 
 def halve(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
-    """Return the model in a form of `model.graph` with its features in float16.
+    """Return the model in a form of `model.graph`, with its features in float16.
 
-    Its inputs, its output and its parameters stay what they are, and so do its metadata.
+    Inputs, output, parameters and metadata stay unchanged.
 
     Raises:
-        ExportError: the graph has no blocks of MetaGait.
+        ExportError: the graph has no MetaGait blocks.
 
     """
     copy = rewrite(model, form)
@@ -73,9 +74,10 @@ def halve(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
 def _cast(
     nodes: Sequence[onnx.NodeProto], narrow: set[str], frames: str
 ) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes, and before them what brings their inputs to the kind that they take.
+    """Yield the nodes, each preceded by the casts that its inputs need.
 
-    `narrow` begins with the frames, which stay float32 themselves, and collects what is float16.
+    `narrow` initially contains the frames, which stay float32 themselves, and collects the names of
+    all float16 values.
     """
     there = {"": ""}
     for node in nodes:
@@ -114,7 +116,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Halve, measure, and write what is good enough."""
+    """Convert, measure, and write the result if it is good enough."""
     source = opened_source(arguments)
     if source.facts.precision != "float32":
         raise ExportError(f"expected a float32 model, got one in {source.facts.precision}")

@@ -1,8 +1,8 @@
-"""The bytes of a model file: checked before anything interprets them, written whole or not at all.
+"""Reads and writes the bytes of a model file: verified before use, written whole or not at all.
 
-Beside a model `NAME.onnx` stands `NAME.onnx.sha256`, one line as `sha256sum` writes and checks it.
-A file that differs from its line was damaged or replaced, and is not loaded; a file without one is
-known by its own digest alone, which is in its id.
+Beside a model `NAME.onnx` is `NAME.onnx.sha256`, one line as `sha256sum` writes and checks it. A
+file that does not match its line was damaged or replaced, and is not loaded. A file without one is
+identified only by its own digest, which is part of its id.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from pathlib import Path
 from model.errors import ExportError, ModelFileError
 
 SUFFIX = ".sha256"
-# A key of TensorProto.external_data (onnx.proto): its tag and its length, each in as many bytes as
-# whoever wrote it liked. Not every engine refuses such a file by itself.
+# Matches a key of TensorProto.external_data (onnx.proto): its tag and length, each in as many bytes
+# as the writer chose. Not every engine refuses such a file by itself.
 _LOCATION = b"location"
 _EXTERNAL = re.compile(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)" + _LOCATION)
 
@@ -24,8 +24,8 @@ def read_model(path: Path) -> bytes:
     """Read a model file.
 
     Raises:
-        ModelFileError: it is not there, is not the file of its manifest, or keeps its weights in
-            other files.
+        ModelFileError: it is missing, does not match its manifest, or keeps its weights in other
+            files.
 
     """
     try:
@@ -47,12 +47,12 @@ def read_model(path: Path) -> bytes:
 
 
 def manifest_of(path: Path) -> Path:
-    """Where the manifest of a model file stands."""
+    """Return the path of a model file's manifest."""
     return path.with_name(path.name + SUFFIX)
 
 
 def check_place(path: Path) -> None:
-    """Make the folder of a model file to come, and see that it can be written there.
+    """Create the folder for a model file, and check that the file can be written there.
 
     Raises:
         ExportError: it cannot, or its name is not that of a model file.
@@ -72,10 +72,10 @@ def check_place(path: Path) -> None:
 
 
 def write_checked(path: Path, content: bytes, check: Callable[[Path], object]) -> str:
-    """Write a model file and its manifest, or nothing when `check` of the written file raises.
+    """Write a model file and its manifest, or nothing if `check` of the written file raises.
 
-    Wherever it is cut off, what stands at `path` is the file before or the new one, whole, and no
-    manifest of another one is beside it.
+    Even if interrupted, `path` holds either the old file or the new one, whole, and never a
+    manifest that belongs to another file.
 
     Returns:
         The SHA-256 of the content, 64 hex digits.
@@ -106,7 +106,7 @@ def _unfinished(path: Path) -> Path:
 
 
 def _write_through(path: Path, content: bytes) -> None:
-    """Write a file so that it is on the disk before it takes the place of another one."""
+    """Write a file through to the disk, so that it is safe before it replaces another."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()

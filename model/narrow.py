@@ -1,8 +1,8 @@
-"""Moves the quantisers of a graph to where there is least to quantise.
+"""Moves the quantisers of a graph to where they have the least to quantise.
 
-`onnxruntime.quantization` puts each right before its convolution, behind the windows and strips
-that hold every number three times. What lies between only moves numbers, so the same numbers come
-out when it moves them narrow.
+`onnxruntime.quantization` places each directly before its convolution, after the windows and strips
+have been cut, which repeat every number three times. The operations in between only move numbers,
+so they give the same result on quantised ones.
 """
 
 import onnx
@@ -12,7 +12,7 @@ _MOVERS = {"Gather", "Reshape", "Transpose"}
 
 
 def move_early(graph: onnx.GraphProto) -> None:
-    """Put every QuantizeLinear before the nodes that only move numbers, and unite equal ones."""
+    """Move every QuantizeLinear ahead of nodes that only move numbers, and merge equal ones."""
     constants = {tensor.name: tensor for tensor in graph.initializer}
     while _move_one(graph, constants):
         pass
@@ -32,14 +32,14 @@ def _move_one(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) ->
 def _scale(
     node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]
 ) -> tuple[bytes, ...] | None:
-    """Scale and zero point of a quantiser by their bytes; None for any other node."""
+    """Return scale and zero point of a quantiser as bytes; None for any other node."""
     if node.op_type != "QuantizeLinear" or not set(node.input[1:]) <= set(constants):
         return None
     return tuple(numpy_helper.to_array(constants[name]).tobytes() for name in node.input[1:])
 
 
 def _swap(graph: onnx.GraphProto, mover: onnx.NodeProto, quantisers: list[onnx.NodeProto]) -> None:
-    """Let the first quantiser read what the mover read, and the mover give what all gave."""
+    """Put the first quantiser before the mover, whose output then replaces those of all."""
     first = onnx.NodeProto()
     first.CopyFrom(quantisers[0])
     narrow, early = first.output[0], f"{mover.input[0]}/{first.output[0]}"

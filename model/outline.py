@@ -1,7 +1,7 @@
-"""A picture, and the box around the body in it: looked for once, for alignment and quality alike.
+"""Finds the body in a picture once, for both alignment and quality.
 
-A body fills a small part of most pictures. The box around everything that is not black comes
-first, in one pass over the picture; whatever else is asked is asked of the box.
+A body fills a small part of most pictures. The bounding box of everything that is not black is
+found first, in one pass over the picture; all further work looks only at that box.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,8 @@ class Labelled(NamedTuple):
     """The connected pieces of a mask.
 
     Attributes:
-        labels: `[h, w]`, the number of the piece that each pixel belongs to; 0 is no body.
-        boxes: `[1 + pieces, 5]`, box and pixels of each number, as OpenCV describes them.
+        labels: `[h, w]`, the piece number of each pixel; 0 is no body.
+        boxes: `[1 + pieces, 5]`, box and pixel count of each number, in OpenCV's format.
 
     """
 
@@ -29,14 +29,14 @@ class Labelled(NamedTuple):
 
 
 class Outline:
-    """One frame uint8 `[h, w]`: a mask when its largest value is 1, else grey 0..255.
+    """One frame uint8 `[h, w]`: a mask if its largest value is 1, else grey 0..255.
 
     Attributes:
         height, width: of the picture.
         is_mask: whether the largest value is 1.
         lit: the pixels within the box around everything that is not black; a copy.
-        box: left, top, width and height of the body in the picture; of no height without one.
-        mask: 0 and 1 within that box, body is 1.
+        box: left, top, width and height of the body in the picture; height 0 if there is none.
+        mask: the body within that box, as 0 and 1.
         pixels: the frame within that box.
 
     """
@@ -49,10 +49,10 @@ class Outline:
     def __init__(
         self, lit: NDArray[np.uint8], corner: tuple[int, int], size: tuple[int, int], is_mask: bool
     ) -> None:
-        """Look for the body among the pixels `lit` within the box around all that is not black.
+        """Locate the body among the pixels `lit`, the box around everything that is not black.
 
         Args:
-            lit: uint8 `[h, w]` without gaps.
+            lit: uint8 `[h, w]`, contiguous.
             corner: left and top of that box.
             size: height and width of the picture.
             is_mask: whether the largest value is 1.
@@ -73,22 +73,23 @@ class Outline:
 
     @classmethod
     def of(cls, frame: NDArray[np.uint8]) -> "Outline":
-        """Make that of a frame uint8 `[h, w]` without gaps."""
-        # The columns' values or-ed: which columns hold something, and whether anything above 1.
+        """Return the outline of a frame uint8 `[h, w]`, contiguous."""
+        # Each column's values or-ed: shows which columns have content, and whether any value
+        # exceeds 1.
         columns = np.bitwise_or.reduce(frame, axis=0).tobytes()
         left, right = _filled(columns)
         is_mask = right > 0 and not columns.translate(None, b"\0\1")
         across = frame[:, left:right]
         _, top, _, rows = cv2.boundingRect(across) if right else (0, 0, 0, 0)
-        # A copy, because whatever looks at it next is a third quicker on pixels without gaps.
+        # A copy, because later steps are a third faster on contiguous pixels.
         lit = np.ascontiguousarray(across[top : top + rows])
         return cls(lit, (left, top), np.shape(frame), is_mask)
 
     @classmethod
     def of_bits(cls, bits: NDArray[np.uint8], height: int, width: int) -> Iterator["Outline"]:
-        """Make those of masks `[T, bytes]`, each of them packed flat as `np.packbits` does.
+        """Yield the outlines of masks `[T, bytes]`, each packed flat as `np.packbits` does.
 
-        What a mask's last byte has beyond its last pixel is not looked at.
+        Bits beyond a mask's last pixel, in its last byte, are ignored.
         """
         if width % 8:  # rows share bytes
             for frame in bits:
@@ -96,7 +97,7 @@ class Outline:
                 yield cls.of(pixels.reshape(height, width))
             return
         rows = bits.reshape(len(bits), height, width // 8)
-        # For all masks at once, and only what is in the box is unpacked.
+        # Or-ed for all masks at once; only the pixels within the box are unpacked later.
         columns = np.unpackbits(_any_of(rows), axis=1)
         for packed, filled in zip(rows, columns, strict=True):
             left, right = _filled(filled.tobytes())
@@ -110,29 +111,29 @@ class Outline:
 
     @property
     def pieces(self) -> int:
-        """Connected pieces of the body, diagonals included; counted when first asked for."""
+        """Number of connected pieces of the body, diagonals included; computed when first used."""
         if self._pieces is None:
             self._pieces = pieces_of(self.mask)
         return self._pieces
 
     @property
     def labelled(self) -> Labelled:
-        """The pieces themselves; looked for when first asked for, which takes longer."""
+        """The pieces themselves; found when first used, which takes longer than counting them."""
         if self._labelled is None:
             self._labelled = labelled(self.mask)
         return self._labelled
 
 
 def _filled(columns: bytes) -> tuple[int, int]:
-    """Say which columns hold something: the first, and that after the last; both 0 if none does."""
+    """Return the first column with content and the one after the last; 0, 0 if there is none."""
     right = len(columns.rstrip(b"\0"))
     return (len(columns) - len(columns.lstrip(b"\0")) if right else 0), right
 
 
 def _any_of(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Or the rows `[T, h, n]` of each picture to one, `[T, n]`."""
-    # numpy does few long rows several times as fast as many short ones; that an odd number's middle
-    # one counts twice changes nothing.
+    """Or the rows `[T, h, n]` of each picture into one, `[T, n]`."""
+    # numpy handles a few long rows several times as fast as many short ones. If the number is odd,
+    # the middle row counts twice, which changes nothing.
     while (count := rows.shape[1]) > 8:
         half = (count + 1) // 2
         rows = rows[:, :half] | rows[:, count - half :]
@@ -140,7 +141,7 @@ def _any_of(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def labelled(mask: NDArray[np.uint8]) -> Labelled:
-    """Tell the connected pieces of a mask `[h, w]` apart, diagonals included."""
+    """Label the connected pieces of a mask `[h, w]`, diagonals included."""
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     return Labelled(np.asarray(labels, np.int32), np.asarray(boxes, np.int32))
 

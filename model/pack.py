@@ -1,4 +1,4 @@
-"""`metagait pack`: a raw dataset -> a packed cache, and the list of what is wrong with it.
+"""`metagait pack`: packs a raw dataset into a cache, and lists what is wrong with it.
 
 metagait pack data/casia-b caches/casia-b --workers 8 --report casia-b.json
 """
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def configure_packing(parser: argparse.ArgumentParser) -> None:
-    """Declare what `metagait pack` and `metagait convert` have in common."""
+    """Declare the arguments that `metagait pack` and `metagait convert` share."""
     sizes = [f"{height}x{width}" for height, width in SIZES]
     parser.add_argument("source", type=Path, help="folder of the dataset")
     parser.add_argument("target", type=Path, help="new folder to write the packed dataset to")
@@ -50,13 +50,13 @@ def configure_packing(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Pack, and print what was wrong."""
+    """Pack, and print what was wrong with the data."""
     layout = layout_of(arguments.source, arguments.layout)
     return pack_with(arguments, layout, layout.scan(arguments.source))
 
 
 def pack_with(arguments: argparse.Namespace, layout: Layout, scan: Scan) -> int:
-    """Pack the portions of a source as the arguments say, print the report and write it.
+    """Pack the portions of a source, then print the report and write it if requested.
 
     Raises:
         DatasetError: the target exists, or nothing in the source can be used.

@@ -1,7 +1,7 @@
-"""Whom a model was trained on, as far as its file tells, and whether the same people test it.
+"""Records whom a model was trained on, and checks whether the same people are used to test it.
 
-Ids of people never go into a model file: it says how many there were and by which partition they
-were chosen. Synthetic walkers are nobody, so their numbers do.
+Ids of people never go into a model file, only their number and the partition that selected them.
+Synthetic walkers are not people, so their numbers do go in.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from model.facts import TrainedOn
 
 
 def trained_on(checkpoint: Checkpoint) -> TrainedOn:
-    """Say whom a checkpoint was trained on."""
+    """Return whom a checkpoint was trained on."""
     config = checkpoint.config
     partition = chosen_partition(config.data)
     numbers = [group.numbers for group in config.data.walkers or ()]
@@ -28,7 +28,7 @@ def trained_on(checkpoint: Checkpoint) -> TrainedOn:
 
 
 def check_benchmark(embedder: Embedder) -> None:
-    """Refuse to judge a model by benchmark walkers that it was trained on.
+    """Refuse to evaluate a model on benchmark walkers that it was trained on.
 
     Raises:
         DatasetError: its file says that it was trained on some of them.
@@ -44,9 +44,9 @@ def check_benchmark(embedder: Embedder) -> None:
 
 
 def doubts(embedder: Embedder, subjects: tuple[str, ...], partition: str | None) -> list[str]:
-    """Say whether some subjects of a dataset folder may have trained the model that they test.
+    """Return warnings that some subjects of a folder may have trained the model they test.
 
-    `partition` is the one by which they were chosen, if one was.
+    `partition` is the one that selected the subjects, if any.
     """
     if embedder.trained_on:
         seen = len({*embedder.trained_on}.intersection(subjects))

@@ -1,8 +1,8 @@
-"""How good a walk is for recognition, with reasons from a closed list.
+"""Rates how suitable a walk is for recognition, with faults from a closed list.
 
-Measured from the frames as they came (edges of the picture, second bodies, grey) and from the
-aligned silhouettes (repetition, the rhythm of the legs). `Bounds` holds every threshold; they are
-set so that clean silhouettes of real walkers pass, and `benchmarks/quality.py` prints how many do.
+Some measures come from the original frames (cut-off bodies, second bodies, grey), others from the
+aligned silhouettes (repetition, rhythm of the legs). `Bounds` holds the thresholds for faults. They
+are set so that clean silhouettes of real walkers pass; `benchmarks/quality.py` prints how many do.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,31 +28,31 @@ Fault = Literal[
 ]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
-# Between these a pixel is neither background nor body; blurred edges of a mask are some of them.
+# Pixels between these are neither background nor body; a mask's blurred edges are among them.
 _GREY = (32, 223)
-# Bodies are looked at in at most this many rows: what is measured are shares, not details.
+# Bodies are examined in at most this many rows, as only shares are measured, not details.
 _ROWS = 96
-# A body cut by the side of the picture lies on it with so much of its height; a tight crop touches
-# it with a hand. Cut by the top it lies on it with so much of its width; a head is narrower.
+# A body cut by the picture's side touches it over this share of its height; in a tight crop only a
+# hand touches it. Cut by the top, it touches it over this share of its width; a head is narrower.
 _SIDE_RUN = 0.35
 _TOP_RUN = 0.5
-# The other body is about as tall; a torn-off leg or a bag is not.
+# A second body is about as tall; a detached leg or a bag is not.
 _OTHER_BODY = 0.6
-# Below a knee's height from the ground, where the legs open and close.
+# From this share of the height down, about the knees, the legs open and close.
 _LEGS = 0.65
 _FRAMES_FOR_RHYTHM = 45
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """From where on a measure is a fault."""
+    """Limits beyond which a measure is a fault."""
 
     frames: int = 13
-    """Frames with a body; fewer say too little."""
+    """Frames with a body; fewer are too few to judge."""
     empty: float = 0.25
     truncated: float = 0.25
     rows: int = 40
-    """Height of the body in pixels, median; the smaller model input has 64 rows."""
+    """Median height of the body in pixels; the smaller model input has 64 rows."""
     other_bodies: float = 0.4
     grey: float = 0.5
     duplicates: float = 0.4
@@ -61,11 +61,11 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Quality:
-    """The measures of a walk, and the faults they amount to."""
+    """The measures of a walk, and the resulting faults."""
 
     frames: int
     empty: float
-    """Share of the frames without a body."""
+    """Share of the frames left out: those without a body, or with only part of one."""
     truncated: float
     """Share of the bodies cut by an edge of the picture."""
     rows: float
@@ -73,25 +73,25 @@ class Quality:
     other_bodies: float
     """Share of the frames with a second body."""
     grey: float
-    """Share of the pixels that are not black which are neither body nor background, median."""
+    """Median share of the non-black pixels that are neither body nor background."""
     duplicates: float
-    """Share of the frames equal to the one before."""
+    """Share of the frames that equal the frame before."""
     rhythm: float | None
-    """Autocorrelation of the legs' spread at its best period, at most 1; None when too short."""
+    """Autocorrelation of the legs' spread at its best period, at most 1; None if too short."""
     faults: tuple[Fault, ...] = ()
 
 
 @dataclass
 class Observer:
-    """Looks at frames on their way to `align`."""
+    """Measures frames on their way to `align`."""
 
     received: int = 0
     _seen: list[tuple[bool, float, bool, float]] = field(default_factory=list)
 
     def watch(self, frames: Iterable[NDArray[Any] | Outline]) -> Iterator[NDArray[Any] | Outline]:
-        """Measure frames uint8 or bool `[h, w]` or their outlines, which pass to `align`.
+        """Measure frames uint8 or bool `[h, w]` or outlines, and pass outlines on to `align`.
 
-        What is no frame passes as it is; `align` says so.
+        Anything else is passed on unchanged; `align` reports it.
         """
         for frame in frames:
             self.received += 1
@@ -106,7 +106,7 @@ class Observer:
             yield outline
 
     def quality(self, silhouettes: NDArray[np.uint8], limits: Bounds | None = None) -> Quality:
-        """Judge the walk that was watched, by it and its aligned silhouettes uint8 `[T, H, W]`."""
+        """Rate the watched walk, given its aligned silhouettes uint8 `[T, H, W]`."""
         seen = np.array(self._seen or [(False, 0.0, False, 0.0)], float)
         measured = Quality(
             frames=len(silhouettes),
@@ -131,7 +131,7 @@ class Observer:
 def _is_truncated(outline: Outline) -> bool:
     left, above, width, height = outline.box
     touches_top, touches_bottom = above == 0, above + height == outline.height
-    # A picture that ends at head and feet is a crop; one that ends at the feet alone cuts them.
+    # A picture that ends at both head and feet is a crop; one that ends only at the feet cuts them.
     if touches_bottom and not touches_top:
         return True
     if touches_top and np.count_nonzero(outline.mask[0]) > _TOP_RUN * width:
@@ -153,9 +153,9 @@ def _has_other(outline: Outline) -> bool:
 
 
 def grey_share(lit: NDArray[np.uint8]) -> float:
-    """Share of the pixels of a picture that are not black which are neither body nor background."""
+    """Return the share of a picture's non-black pixels that are neither body nor background."""
     low, high = _GREY
-    # OpenCV is three times as quick as numpy, which makes and counts truth values.
+    # OpenCV is three times as fast as numpy, which would create and count booleans.
     between = cv2.countNonZero(cv2.inRange(lit, low + 1, high - 1))
     if between == 0:
         return 0.0
@@ -165,17 +165,17 @@ def grey_share(lit: NDArray[np.uint8]) -> float:
 def _duplicates(silhouettes: NDArray[np.uint8]) -> float:
     if len(silhouettes) < 2:
         return 0.0
-    # Bytes differ after a few of them; numpy would compare all.
+    # Comparing bytes stops at the first difference; numpy would compare all.
     frames: list[bytes] = [frame.tobytes() for frame in silhouettes]
     return sum(a == b for a, b in pairwise(frames)) / (len(frames) - 1)
 
 
 def _rhythm(silhouettes: NDArray[np.uint8]) -> float | None:
-    """Best autocorrelation of the legs' spread, at lags of 5 frames to half the walk."""
+    """Return the best autocorrelation of the legs' spread, at lags of 5 frames to half the walk."""
     if len(silhouettes) < _FRAMES_FOR_RHYTHM:
         return None
     spread = _spread(silhouettes)
-    # What changes slower than a stride is the way through the picture, not the legs.
+    # Changes slower than a stride come from the path through the picture, not from the legs.
     window = np.ones(15) / 15
     padded = np.concatenate([[spread[0]] * 7, spread, [spread[-1]] * 7])
     swing = spread - np.convolve(padded, window, mode="valid")
@@ -188,7 +188,7 @@ def _rhythm(silhouettes: NDArray[np.uint8]) -> float | None:
 
 
 def _spread(silhouettes: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Spread of the legs in each frame: the deviation of their columns, in pixels."""
+    """Return the spread of the legs per frame: the deviation of their columns, in pixels."""
     lowest = silhouettes[:, int(_LEGS * silhouettes.shape[1]) :]
     legs = lowest.sum(axis=1, dtype=np.uint32).astype(np.float64)
     columns = np.arange(legs.shape[1])

@@ -1,11 +1,11 @@
-"""`metagait quantise`: an exported model with its large convolutions in 8-bit integers.
+"""`metagait quantise`: writes a model whose large convolutions use 8-bit integers.
 
     metagait quantise model/weights/metagait.onnx metagait-int8.onnx --casia-a FOLDER
 
-Static, calibrated on walkers: weights by channel, what goes in and out of a convolution by one
-scale (QDQ, as ONNX Runtime and OpenVINO both read it). Everything else stays float32: the first
-layers, whose input is nearly binary, the attention, the pooling and the head take little time and
-hurt most.
+Quantisation is static and calibrated on walkers: weights per channel, inputs and outputs of a
+convolution with one scale each (QDQ, which both ONNX Runtime and OpenVINO read). Everything else
+stays float32: the first layers, whose input is nearly binary, attention, pooling and head take
+little time and would lose the most accuracy.
 """
 
 import argparse
@@ -30,17 +30,17 @@ from model.variants import add_arguments, opened_source, terms_of, write_variant
 from model.walkers import CONDITIONS, VIEWS, packed_walk
 
 WALKERS = range(1, 25)
-"""Subjects whose walks set the scales; trainings use them too, benchmarks never."""
+"""Subjects whose walks determine the scales; trainings use them too, benchmarks never."""
 
 
 class Walks(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the quantiser one walk at a time, every condition and view in turn."""
+    """Feeds the quantiser one walk at a time, cycling through conditions and views."""
 
     def __init__(self, walks: Iterator[NDArray[np.uint8]]) -> None:
         self._walks = walks
 
     def get_next(self) -> dict[str, Any] | None:
-        """Return the next walk as the graph takes it, or None after the last."""
+        """Return the next walk as inputs of the graph, or None after the last."""
         walk = next(self._walks, None)
         if walk is None:
             return None
@@ -50,7 +50,7 @@ class Walks(CalibrationDataReader):  # type: ignore[misc]
 def calibration_walks(
     subjects: range = WALKERS, size: tuple[int, int] = (64, 44)
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield a walk of each subject."""
+    """Yield one walk per subject."""
     for subject in subjects:
         condition = CONDITIONS[5 * subject % len(CONDITIONS)]
         yield packed_walk(subject, condition, VIEWS[subject % len(VIEWS)], size=size)
@@ -59,10 +59,10 @@ def calibration_walks(
 def quantise(
     model: onnx.ModelProto, walks: Iterator[NDArray[np.uint8]], form: Form
 ) -> onnx.ModelProto:
-    """Return the model with the convolutions of its blocks in int8; its metadata stay.
+    """Return the model with the convolutions of its blocks in int8, keeping its metadata.
 
     Raises:
-        ExportError: the graph has no such convolutions, or not one walk is given.
+        ExportError: the graph has no such convolutions, or no walk is given.
 
     """
     properties = {e.key: e.value for e in model.metadata_props if e.key != GRAPH_KEY}
@@ -90,7 +90,7 @@ def quantise(
 
 
 def _fold(model: onnx.ModelProto, path: Path) -> None:
-    """Let ONNX Runtime compute what depends on parameters alone, and write the result."""
+    """Let ONNX Runtime precompute what depends only on parameters, and write the result."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)
@@ -99,13 +99,13 @@ def _fold(model: onnx.ModelProto, path: Path) -> None:
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     folded = onnx.load(path)
-    # How the quantiser knows that nothing is left to be prepared, and does not warn.
+    # Tells the quantiser that the model is already prepared, which silences its warning.
     helper.set_model_props(folded, {"onnx.infer": "onnxruntime.quant"})
     onnx.save(folded, path)
 
 
 def large_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Names of the convolutions that are worth it: those with more than 4,096 weights."""
+    """Return the names of convolutions worth quantising: those with more than 4,096 weights."""
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
     return [
         node.name
@@ -127,7 +127,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Quantise, measure, and write what is good enough."""
+    """Quantise, measure, and write the result if it is good enough."""
     source = opened_source(arguments)
     if source.facts.precision != "float32":
         raise ExportError(f"expected a float32 model, got one in {source.facts.precision}")

@@ -1,4 +1,4 @@
-"""Engines behind one `Encoder`: ONNX Runtime (CPU, CUDA, TensorRT) and OpenVINO (CPU)."""
+"""Inference engines behind one `Encoder`: ONNX Runtime (CPU, CUDA, TensorRT), OpenVINO (CPU)."""
 
 import onnxruntime
 

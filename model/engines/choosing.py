@@ -1,8 +1,8 @@
-"""Which engine runs a model: the one that was asked for, or the quicker of those that agree.
+"""Chooses the engine for a model: the requested one, or the faster of those that agree.
 
-Engines are comparable in float32 only, where they agree within 1e-4. So `auto` chooses among
-engines for a float32 file, and leaves any other file to ONNX Runtime; and a lower precision than
-the file's has to be asked for, because a gallery keeps embeddings of one arithmetic.
+Engines are comparable only in float32, where they agree within 1e-4. So `auto` chooses between
+engines for a float32 file only, and leaves any other file to ONNX Runtime. A precision lower than
+the file's must be requested, because a gallery holds embeddings of one arithmetic.
 """
 
 import logging
@@ -27,9 +27,9 @@ Provider = Literal["auto", "cpu", "cuda", "tensorrt"]
 Precision = Literal["model", "bfloat16"]
 
 AGREEMENT = 1e-4
-"""Largest absolute difference between embeddings that may stand in one gallery."""
+"""Largest absolute difference between embeddings that may share a gallery."""
 _LOG = logging.getLogger("metagait.engines")
-# An engine has to be a tenth quicker, so that noise does not choose.
+# An engine must be a tenth faster to be chosen, so that noise does not decide.
 _MARGIN = 0.9
 _FRAMES = 30
 _ROUNDS = 5
@@ -38,7 +38,7 @@ _BUDGET_S = 2.0
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What somebody asked for; the defaults ask for what is best here."""
+    """What the caller asked for; by default, whatever is best on this machine."""
 
     engine: Engine = "auto"
     provider: Provider = "auto"
@@ -46,21 +46,21 @@ class EngineChoice:
     mode: Mode = "latency"
     threads: int | None = None
     cache: Path | None = None
-    """Folder for what an engine builds at its first start and can use again."""
+    """Folder for what an engine builds at its first start and can reuse."""
     measured: str | None = None
-    """The engine that a measurement in this process took; `auto` does not measure again."""
+    """The engine that a measurement in this process chose; `auto` does not measure again."""
 
     def like(self, runtime: Runtime) -> "EngineChoice":
-        """Choose alike for another model, without another measurement."""
+        """Return the same choice for another model, without measuring again."""
         return replace(self, measured=runtime.engine)
 
 
 def open_encoder(path: Path, choice: EngineChoice | None = None) -> Encoder:
-    """Open a model file on the engine that was asked for.
+    """Open a model file on the requested engine.
 
     Raises:
-        ModelFileError: no such file, not ONNX, not ours, or made behind other preprocessing.
-        ProviderError: the engine, provider or precision that was asked for does not run here.
+        ModelFileError: the file is missing, not ONNX, not ours, or needs other preprocessing.
+        ProviderError: the requested engine, provider or precision does not run here.
 
     """
     choice = choice or EngineChoice()
@@ -81,7 +81,7 @@ def open_encoder(path: Path, choice: EngineChoice | None = None) -> Encoder:
         return rival
     try:
         return quicker(reference, rival)
-    except RuntimeError as error:  # of OpenVINO, of whatever it cannot compute
+    except RuntimeError as error:  # raised by OpenVINO for whatever it cannot compute
         _LOG.warning("OpenVINO is installed but does not run here: %s", error)
         rival.close()
         return reference
@@ -90,9 +90,9 @@ def open_encoder(path: Path, choice: EngineChoice | None = None) -> Encoder:
 def quicker(
     reference: Encoder, rival: Encoder, clock: Callable[[], float] = time.perf_counter
 ) -> Encoder:
-    """Let two encoders embed the same walk in turn; close one and return the other.
+    """Time two encoders in turn on the same walk; return the faster one and close the other.
 
-    The rival is taken when it agrees with the reference and is a tenth quicker at its best.
+    The rival wins if it agrees with the reference and is a tenth faster at its best.
     """
     walk = trial_walk(reference.facts)
     difference = float(np.abs(reference.encode([walk]) - rival.encode([walk])).max())
@@ -105,7 +105,7 @@ def quicker(
             began = clock()
             encoder.encode([walk])
             best[name] = min(best[name], clock() - began)
-    # A difference that is no number agrees with nothing.
+    # A NaN difference counts as disagreement.
     wins = difference <= AGREEMENT and best["rival"] < _MARGIN * best["reference"]
     taken, other = (rival, reference) if wins else (reference, rival)
     _LOG.info(
@@ -118,7 +118,7 @@ def quicker(
 
 
 def trial_walk(facts: ModelFacts, frames: int = _FRAMES) -> NDArray[np.uint8]:
-    """Made-up silhouettes uint8 `[frames, H, W]`, the same each time."""
+    """Return made-up silhouettes uint8 `[frames, H, W]`, the same every time."""
     noise = np.random.default_rng(0).random((min(frames, facts.max_frames), *facts.size))
     return np.where(noise < 0.3, 255, 0).astype(np.uint8)
 
@@ -134,7 +134,7 @@ def _require_known(choice: EngineChoice) -> None:
 
 
 def _require_openvino(choice: EngineChoice) -> None:
-    """Refuse what contradicts OpenVINO; it alone computes in bfloat16, and only on the CPU."""
+    """Reject options that contradict OpenVINO: only it has bfloat16, and only on the CPU."""
     if choice.engine == "onnxruntime":
         raise ProviderError("expected the engine openvino for bfloat16, got onnxruntime")
     if choice.provider not in ("auto", "cpu"):

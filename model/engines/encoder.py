@@ -1,4 +1,4 @@
-"""What every engine is to its callers."""
+"""The `Encoder` protocol, which every engine implements for its callers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,39 +9,39 @@ from numpy.typing import NDArray
 
 from model.facts import ModelFacts
 
-# A call of one walk keeps what it works on in a processor's caches: in calls of eight a walk takes
-# an eighth more processor time. A GPU idles in small calls.
+# A call with a single walk stays in the processor's caches: in calls of eight, a walk takes an
+# eighth more processor time. A GPU, in contrast, idles in small calls.
 _CPU_FRAMES, _GPU_FRAMES = 32, 256
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What really runs, as the engine itself reports it."""
+    """What actually runs, as reported by the engine itself."""
 
     engine: str
     """onnxruntime or openvino."""
     provider: str
-    """The execution provider, by the engine's own name: `CPUExecutionProvider`, `CPU`."""
+    """The execution provider, under the engine's own name: `CPUExecutionProvider`, `CPU`."""
     precision: str
-    """float32, bfloat16, float16 or int8: of the convolutions."""
+    """Precision of the convolutions: float32, bfloat16, float16 or int8."""
     threads: int
-    """CPU threads of one call."""
+    """CPU threads per call."""
     callers: int
-    """Calls at a time from which the engine gains; more only wait for each other."""
+    """Number of simultaneous calls that the engine benefits from; more only wait for each other."""
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the processor computes."""
+        """Whether the computation runs on the CPU."""
         return self.provider.startswith("CPU")
 
     @property
     def batch_frames(self) -> int:
-        """Padded frames of a call up to which a walk costs less in company."""
+        """Padded frames per call up to which batching makes a walk cheaper."""
         return _CPU_FRAMES if self.on_cpu else _GPU_FRAMES
 
 
 class Encoder(Protocol):
-    """Turns aligned walks into embeddings. Any number of threads may call it."""
+    """Turns aligned walks into embeddings; may be called from any number of threads."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -50,7 +50,7 @@ class Encoder(Protocol):
 
     @property
     def runtime(self) -> Runtime:
-        """What really runs."""
+        """What actually runs."""
         ...
 
     def encode(self, walks: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -59,11 +59,12 @@ class Encoder(Protocol):
         A walk's embedding does not depend on the others (max abs difference ≤ 1e-4 in float32).
 
         Raises:
-            EncodeError: no walk, a wrong shape, dtype or length, or an encoder that is closed.
+            EncodeError: there is no walk, a walk has a wrong shape, dtype or length, or the encoder
+                is closed.
 
         """
         ...
 
     def close(self) -> None:
-        """Give the memory back; calls in work end as they would have, later ones are refused."""
+        """Release the memory; calls in progress finish normally, later ones are refused."""
         ...

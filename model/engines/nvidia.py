@@ -1,4 +1,4 @@
-"""What of NVIDIA is here, asked of the driver itself."""
+"""Counts NVIDIA GPUs by asking the driver itself."""
 
 import ctypes
 from collections.abc import Callable
@@ -8,10 +8,10 @@ DRIVER = "libcuda.so.1"
 
 
 def gpus(load: Callable[[str], Any] = ctypes.CDLL) -> int:
-    """Count the GPUs that the driver lets this process use; 0 where there is no driver.
+    """Return how many GPUs the driver lets this process use; 0 without a driver.
 
-    ONNX Runtime built for CUDA names that provider on every machine, and finds out only while a
-    session is made, with lines of its own on stderr, that nothing is there to run it.
+    ONNX Runtime built for CUDA lists that provider on every machine. That there is no GPU to run it
+    turns out only when a session is created, with messages of its own on stderr.
     """
     try:
         driver = load(DRIVER)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the engine that is always there, on CPU, CUDA or TensorRT."""
+"""ONNX Runtime, the engine that is always available: on CPU, CUDA or TensorRT."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -63,22 +63,22 @@ class OnnxEncoder:
 
         Args:
             path: an ONNX file that `metagait export` wrote.
-            provider: "cpu", "cuda", "tensorrt", or "auto" for CUDA where it is there and else the
-                CPU.
+            provider: "cpu", "cuda", "tensorrt", or "auto" for CUDA if available, else the CPU.
             threads: CPU threads for all calls together; by default every CPU this process may use.
-            mode: whether one call gets all the threads, or each of that many calls one.
-            cache: folder where TensorRT keeps its engines; without, each start builds them anew.
+            mode: "latency" gives one call all threads, "throughput" gives each of as many calls
+                one.
+            cache: folder where TensorRT keeps its engines; without it, each start rebuilds them.
 
         Raises:
-            ModelFileError: no such file, not ONNX, not ours, or made behind other preprocessing.
-            ProviderError: the provider that was asked for is not what would run.
+            ModelFileError: the file is missing, not ONNX, not ours, or needs other preprocessing.
+            ProviderError: the requested provider is not the one that would run.
 
         """
         content = read_model(Path(path))
         wanted = _choose(provider)
         shared = Threads.shared(mode, threads)
         if wanted != PROVIDERS["cpu"]:
-            # Those of the extra 'gpu' lie beside Python's packages, where no loader looks.
+            # The libraries of the extra 'gpu' are among Python's packages, where no loader looks.
             onnxruntime.preload_dlls()
         half = wanted == PROVIDERS["tensorrt"] and _asks_for(content, Path(path)) == FLOAT16
         options, providers = _options(shared.of_a_call), _with_fallback(wanted, cache, half)
@@ -102,12 +102,12 @@ class OnnxEncoder:
         return np.asarray(embedding, np.float32).reshape(len(walks), -1)
 
     def close(self) -> None:
-        """Give the session's memory back; the encoder cannot be used afterwards."""
+        """Release the session's memory; the encoder cannot be used afterwards."""
         self._session = None
 
 
 def _of_this_provider(facts: ModelFacts, provider: str) -> ModelFacts:
-    # Only float32 is the same everywhere: int8 becomes float on a GPU, and halves add up otherwise.
+    # Only float32 is the same everywhere: int8 becomes float on a GPU, and float16 sums differ.
     if facts.precision == FLOAT32 or provider == PROVIDERS["cpu"]:
         return facts
     return facts.computed_in(provider.removesuffix("ExecutionProvider").lower())
@@ -163,7 +163,7 @@ def _facts(session: onnxruntime.InferenceSession, content: bytes, path: Path) ->
 
 
 def _asks_for(content: bytes, path: Path) -> str:
-    """Read a file's precision before a provider has seen it, by a session that never runs."""
+    """Read a file's precision before any provider sees it, with a session that never runs."""
     options = _options(1)
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = _session(content, options, [PROVIDERS["cpu"]], path)
@@ -173,14 +173,14 @@ def _asks_for(content: bytes, path: Path) -> str:
 def _with_fallback(wanted: str, cache: Path | None, half: bool = False) -> list[Any]:
     if wanted == PROVIDERS["cpu"]:
         return [wanted]
-    # An exhaustive algorithm search for every new walk length would cost seconds each, and TF32
-    # would move embeddings by 1e-3: a float32 file means float32 on every provider.
+    # An exhaustive algorithm search would cost seconds for every new walk length. TF32 would shift
+    # embeddings by 1e-3: a float32 file means float32 on every provider.
     options = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
     cuda = [(PROVIDERS["cuda"], options), PROVIDERS["cpu"]]
     if wanted == PROVIDERS["cuda"]:
         return cuda
     kept = {} if cache is None else {"trt_engine_cache_path": str(cache)}
-    # TensorRT makes no kernel in 16 bits unless it may, and where it may, also of a float32 file.
+    # TensorRT uses 16-bit kernels only if allowed, and then for float32 files as well.
     options = {"trt_engine_cache_enable": str(cache is not None), "trt_fp16_enable": str(half)}
     return [(wanted, options | kept), *cuda]
 
@@ -188,7 +188,7 @@ def _with_fallback(wanted: str, cache: Path | None, half: bool = False) -> list[
 def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Idle threads that spin take the processor from decoding and searching.
+    # Idle threads that spin would take the processor away from decoding and searching.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options

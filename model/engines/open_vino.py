@@ -1,4 +1,4 @@
-"""OpenVINO: the faster engine on CPUs, in float32 or, where it is asked for, bfloat16."""
+"""OpenVINO, the faster engine on CPUs: in float32 or, on request, bfloat16."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ _DTYPES = {"u8": "uint8", "i64": "int64", "f32": "float32"}
 
 
 def is_installed() -> bool:
-    """Whether the extra `openvino` is there."""
+    """Return whether the extra `openvino` is installed."""
     return find_spec("openvino") is not None
 
 
@@ -49,7 +49,7 @@ def _load() -> Any:
 
 
 class OpenVinoEncoder:
-    """An `Encoder` on OpenVINO. Each call in work has a request of its own; requests are kept."""
+    """An `Encoder` on OpenVINO. Each concurrent call has its own request; requests are reused."""
 
     def __init__(self, compiled: Any, facts: ModelFacts, runtime: Runtime) -> None:
         self._compiled: Any = compiled
@@ -72,19 +72,20 @@ class OpenVinoEncoder:
 
         Args:
             path: an ONNX file that `metagait export` wrote.
-            precision: of what the file keeps in float: "float32" or "bfloat16".
+            precision: of what the file keeps in floats: "float32" or "bfloat16".
             threads: CPU threads for all calls together; by default every CPU this process may use.
-            mode: whether one call gets all the threads, or each of that many calls one.
-            load: gives an `openvino.Core`, or None where OpenVINO is not installed.
+            mode: "latency" gives one call all threads, "throughput" gives each of as many calls
+                one.
+            load: returns an `openvino.Core`, or None if OpenVINO is not installed.
 
         Raises:
-            ModelFileError: no such file, not ONNX, not ours, or made behind other preprocessing.
-            ProviderError: OpenVINO is not installed, or the CPU lacks the precision.
+            ModelFileError: the file is missing, not ONNX, not ours, or needs other preprocessing.
+            ProviderError: OpenVINO is not installed, or the CPU does not support the precision.
 
         """
-        # The CPU plugin gives the thread that loads it another stack for its signal handlers, and
-        # frees that stack from whichever thread drops the plugin last. The first thread must be
-        # gone by then: a signal to it would kill the process without a word.
+        # The CPU plugin gives the thread that loads it a separate stack for signal handlers, and
+        # frees that stack from whichever thread drops the plugin last. The loading thread must have
+        # ended by then, as a signal to it would kill the process without any message.
         with ThreadPoolExecutor(1, "openvino") as aside:
             return aside.submit(cls._open, Path(path), precision, threads, mode, load).result()
 
@@ -121,7 +122,7 @@ class OpenVinoEncoder:
             return np.array(answer[0], np.float32).reshape(len(walks), -1)
 
     def close(self) -> None:
-        """Give the memory back; the encoder cannot be used afterwards."""
+        """Release the memory; the encoder cannot be used afterwards."""
         with self._lock:
             self._compiled = None
             self._idle.clear()
@@ -159,31 +160,32 @@ def _require(core: Any, precision: str) -> None:
 
 def _properties(precision: str, threads: Threads, mode: Mode) -> dict[str, Any]:
     return {
-        # Never left to OpenVINO, which takes bfloat16 by itself where the CPU is good at it.
+        # Always set explicitly: OpenVINO would choose bfloat16 by itself on CPUs that are good at
+        # it.
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": mode.upper(),
         "INFERENCE_NUM_THREADS": threads.of_a_call * threads.callers,
         "NUM_STREAMS": threads.callers,
-        # Other work shares the processors; the kernel knows better where a thread should run.
+        # Other work shares the CPUs; the kernel knows better where a thread should run.
         "ENABLE_CPU_PINNING": False,
     }
 
 
 def _qualified(facts: ModelFacts, precision: str) -> ModelFacts:
-    """Give embeddings that only this engine or precision makes an id of their own."""
+    """Give embeddings that only this engine or precision produces an id of their own."""
     if facts.precision != FLOAT32:
         facts = facts.computed_in("openvino")
     return facts if precision == FLOAT32 else facts.computed_in(precision)
 
 
 def _runtime(facts: ModelFacts, precision: str, threads: Threads) -> Runtime:
-    # Its hint decides for all numbers that are not integers; half ones of the file are no more.
+    # The hint decides for all numbers but integers, including the float16 ones of a file.
     narrow = precision if facts.precision in (FLOAT32, FLOAT16) else facts.precision
     return Runtime("openvino", DEVICE, narrow, threads.of_a_call, threads.callers)
 
 
 def _metadata(model: Any) -> str | None:
-    """Read what ONNX calls metadata; OpenVINO keeps it as what a framework said."""
+    """Return the ONNX metadata, which OpenVINO stores as information from the framework."""
     path = ["framework", METADATA_KEY]
     return str(model.get_rt_info(path).astype(str)) if model.has_rt_info(path) else None
 

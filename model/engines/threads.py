@@ -1,4 +1,4 @@
-"""How many processors there are for this process, and how calls share them."""
+"""Determines how many CPUs this process may use, and how calls share them."""
 
 import os
 from collections.abc import Iterator
@@ -14,29 +14,30 @@ _OWN = Path("/proc/self/cgroup")
 
 @dataclass(frozen=True)
 class Threads:
-    """Threads of one call, and calls at a time."""
+    """Threads per call, and calls at a time."""
 
     of_a_call: int
     callers: int
 
     @classmethod
     def shared(cls, mode: Mode, threads: int | None) -> "Threads":
-        """Share `threads` (by default every processor) as the mode says.
+        """Share `threads` (by default every CPU) according to the mode.
 
-        latency: all of them work on one call. throughput: each works on a call of its own, which
-        costs nothing for splitting and joining; it pays as soon as that many callers come.
+        latency: all threads work on one call. throughput: each thread works on its own call, which
+        saves splitting and joining, and pays off as soon as there are that many callers.
         """
         total = threads or available_cpus()
         return cls(total, 1) if mode == "latency" else cls(1, total)
 
 
 def available_cpus(groups: Path = _GROUPS, own: Path = _OWN) -> int:
-    """CPUs this process may use: its affinity, and less where a cgroup quota says so.
+    """Return how many CPUs this process may use: its affinity, or less if a cgroup quota says so.
 
     Args:
-        groups: where the kernel shows its control groups.
-        own: which of them this process is in; a container sees its own as the root, but what
-            systemd bounds (`CPUQuota=`) lies deeper, and each of those above may bound it further.
+        groups: where the kernel exposes its control groups.
+        own: the file that says which group this process is in. A container sees its own group as
+            the root, but limits by systemd (`CPUQuota=`) lie deeper, and every group above may
+            limit it further.
 
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -44,7 +45,7 @@ def available_cpus(groups: Path = _GROUPS, own: Path = _OWN) -> int:
 
 
 def _quotas(groups: Path, own: Path) -> Iterator[int]:
-    """Yield whole CPUs that version 2 and version 1 of the control groups allow."""
+    """Yield the whole CPUs allowed by control groups, both version 2 and version 1."""
     told = [line.split(":", 2) for line in _read(own).splitlines()]
     for _, controllers, path in (words for words in told if len(words) == 3):
         if not controllers:
@@ -59,14 +60,14 @@ def _quotas(groups: Path, own: Path) -> Iterator[int]:
 
 
 def _upwards(root: Path, path: str) -> Iterator[Path]:
-    """Yield the group at a path, and those around it up to the root."""
+    """Yield the group at a path, then its ancestors up to the root."""
     parts = Path(path.lstrip("/")).parts
     for count in range(len(parts), -1, -1):
         yield root.joinpath(*parts[:count])
 
 
 def _whole(quota: str = "", period: str = "") -> Iterator[int]:
-    # "max" and -1 bound nothing.
+    # "max" and -1 mean no limit.
     if quota.isdigit() and period.isdigit() and int(period):
         yield int(quota) // int(period)
 

@@ -1,4 +1,4 @@
-"""Walks -> the two arrays that every engine feeds to its graph."""
+"""Converts walks to the two input arrays that every engine feeds to its graph."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ CLOSED = "expected an open encoder, got one that was closed"
 def padded(
     walks: Sequence[NDArray[np.uint8]], facts: ModelFacts
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Check walks uint8 `[T_i, H, W]`, and lay them side by side.
+    """Check walks uint8 `[T_i, H, W]`, and pad them into one batch.
 
     Returns:
         silhouettes uint8 `[N, T, H, W]`, zero beyond each walk's length, and lengths int64 `[N]`.
 
     Raises:
-        EncodeError: no walk, or one with a wrong shape, dtype or length.
+        EncodeError: there is no walk, or one has a wrong shape, dtype or length.
 
     """
     if not walks:

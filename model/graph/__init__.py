@@ -1,17 +1,18 @@
-"""An exported graph, rewritten: the same embeddings from fewer multiplications.
+"""Rewrites an exported ONNX graph so that the same embeddings take fewer multiplications.
 
-Nine tenths of the time of `model.network.MetaGait` lie in six 3×3×3 convolutions
-(docs/performance.md). Here each pair of them, whole plane and strips, becomes two 3×3
-convolutions over windows of steps, which runtimes compute with their best kernels:
+Six 3×3×3 convolutions take nine tenths of the time of `model.network.MetaGait`
+(docs/performance.md). Here each pair of them (whole plane and strips) becomes two 3×3 convolutions
+over windows of time steps, which runtimes compute with their best kernels:
 
-* "shifted": the three steps that an answer depends on lie in the channels;
-* "winograd": as many products as that for m steps give more than m: F(4, 3) of Lavin and Gray,
-  "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, along time. Six products instead
-  of twelve for four steps, and both convolutions share the transformed input.
+* "shifted": the three steps that an output step depends on become channels;
+* "winograd": F(4, 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
+2016, along time. Four steps take six products instead of twelve, and both convolutions share the
+transformed input.
 
-The stem before them, a convolution and one that makes a step of three frames, becomes two 2-D ones.
-The parameters stay what and where they were: what is folded is computed from them by the graph
-itself, once, when a runtime loads it. So a file can be trained further, and rewritten again.
+The stem before them (a convolution, and one that merges three frames into a step) becomes two 2-D
+convolutions. The parameters keep their names and values: whatever is derived from them is computed
+by the graph itself, once, when a runtime loads it. So a file can still be trained further, and
+rewritten again.
 """
 
 import json
@@ -31,12 +32,12 @@ Form = Literal["plain", "shifted", "winograd"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 GRAPH_KEY = "metagait.graph"
-"""Key of the ONNX metadata under which the form, the blocks and the stem stand as JSON."""
+"""Key of the ONNX metadata that holds the form, the blocks and the stem as JSON."""
 
 
 @dataclass(frozen=True)
 class _Described:
-    """What a file says of its graph; `stem` is None where it says nothing of one."""
+    """What a file records about its graph; `stem` is None if it records none."""
 
     form: Form
     blocks: list[Block]
@@ -44,9 +45,9 @@ class _Described:
 
 
 def rewrite(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
-    """Return a copy of an exported model in another form; what it was before does not matter.
+    """Return a copy of an exported model in another form, whatever form it is in.
 
-    A graph without the blocks of MetaGait (GaitSet's) stays as it is.
+    In a graph without MetaGait blocks (GaitSet's) no node changes.
 
     Raises:
         ExportError: a block or the stem does not look as `metagait export` writes it.
@@ -58,7 +59,7 @@ def rewrite(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
     if form != was.form:
         for block in was.blocks:
             _replace(copy.graph, block, form)
-    # In files of earlier versions the stem is plain, whatever the form of their blocks.
+    # In files from earlier versions the stem is plain, whatever the form of their blocks.
     stem = was.stem or find_stem(copy.graph)
     if stem is not None and form != (was.form if was.stem else "plain"):
         _replace(copy.graph, stem, form)
@@ -68,13 +69,13 @@ def rewrite(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
 
 
 def form_of(model: onnx.ModelProto) -> Form:
-    """The form that a model is in."""
+    """Return the form that a model is in."""
     described = _described(model)
     return described.form if described else "plain"
 
 
 def frames_of(model: onnx.ModelProto) -> str | None:
-    """Name the value that the stem of a rewritten model reads; None where there are no blocks."""
+    """Return the value that a rewritten model's stem reads; None if there are no blocks."""
     described = _described(model)
     return described.stem.frames if described and described.stem and described.blocks else None
 
@@ -84,7 +85,7 @@ def _properties(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _described(model: onnx.ModelProto) -> _Described | None:
-    """Read what an earlier `rewrite` wrote down about the graph."""
+    """Parse what an earlier `rewrite` recorded about the graph; None if there is no record."""
     text = _properties(model).get(GRAPH_KEY)
     if text is None:
         return None
@@ -100,7 +101,7 @@ def _described(model: onnx.ModelProto) -> _Described | None:
 
 
 def _replace(graph: onnx.GraphProto, piece: Block | Stem, form: Form) -> None:
-    """Put a piece's new nodes where its last one stood, and drop those that nothing needs."""
+    """Insert a piece's new nodes in place of its last one, and remove nodes no longer needed."""
     build = Builder(f"{piece.name}.{form}")
     if isinstance(piece, Stem):
         write_stem(build, piece, flat=form != "plain")

@@ -1,4 +1,4 @@
-"""The blocks of MetaGait in a graph: how they are found, and written in any form."""
+"""Finds MetaGait's blocks in a graph, and writes them in any form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ class Block:
 
     name: str
     features: str
-    """The value that it reads."""
+    """Name of the value that it reads."""
     result: str
-    """The value that it writes."""
+    """Name of the value that it writes."""
     join: str
     inputs: int
     outputs: int
     plane: tuple[int, int]
     strip: int
-    """Rows of a strip."""
+    """Rows per strip."""
 
 
 def find_blocks(graph: onnx.GraphProto) -> list[Block]:
@@ -96,7 +96,7 @@ def write_plain(build: Builder, block: Block) -> None:
 
 
 def write_windows(build: Builder, block: Block, window: Window | None) -> None:
-    """Write the block as two convolutions over windows of steps; of one step without a `Window`."""
+    """Write the block as two convolutions over windows of steps; None means one step each."""
     steps = 1 if window is None else window.steps
     (height, width), outputs = block.plane, block.outputs
     turned = build.add("Transpose", block.features, perm=[0, 2, 1, 3, 4])  # N,T,C,H,W
@@ -110,7 +110,8 @@ def write_windows(build: Builder, block: Block, window: Window | None) -> None:
     local = build.reshape(local, -1, height // block.strip, steps * outputs, block.strip * width)
     local = build.add("Transpose", local, perm=[0, 2, 1, 3])  # N·tiles,m·C',S,H/S·W
     halves = [build.reshape(half, -1, outputs, height, width) for half in (whole, local)]
-    # Activated last: what only moves numbers then stands beside the convolution, in its precision.
+    # Activate last, so that the operations that only move numbers directly follow the convolution
+    # and share its precision.
     halves = [build.add("LeakyRelu", half, alpha=SLOPE) for half in halves]
     joined = (
         build.add("Add", *halves) if block.join == "sum" else build.add("Concat", *halves, axis=2)
@@ -140,7 +141,7 @@ def _windows(build: Builder, block: Block, turned: str, window: Window | None) -
 
 
 def _convolved(build: Builder, block: Block, planes: str, part: str, window: Window | None) -> str:
-    """Convolve: `[B, (m+2)·C, h, W]` to `[B, m, C'·h·W]`."""
+    """Convolve `[B, (m+2)·C, h, W]` to `[B, m, C'·h·W]`."""
     weight = f"{block.name}.{part}.weight"  # C',C,3,3,3
     rows = block.plane[0] if part == "whole" else block.strip
     size = block.outputs * rows * block.plane[1]
@@ -159,7 +160,7 @@ def _convolved(build: Builder, block: Block, planes: str, part: str, window: Win
 
 
 def _back(build: Builder, block: Block, turned: str, joined: str, *, cut: bool) -> None:
-    """Put the steps in order: `[N·tiles·m, C', H', W]` to `[N, C', T, H', W]`; cut what is over."""
+    """Reorder `[N·tiles·m, C', H', W]` to `[N, C', T, H', W]`, cutting off surplus steps."""
     height = block.plane[0] * (1 if block.join == "sum" else 2)
     walks = build.add("Shape", turned, start=0, end=1)
     shape = build.add(

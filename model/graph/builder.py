@@ -1,4 +1,4 @@
-"""Collects the nodes and constants of a rewritten piece of a graph."""
+"""Helper that collects the nodes and constants of a rewritten piece of a graph."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
 SLOPE = 0.01
-"""Of every LeakyReLU in the networks."""
+"""Negative slope of every LeakyReLU in the networks."""
 
 
 class Builder:
@@ -20,7 +20,7 @@ class Builder:
         self.constants: list[onnx.TensorProto] = []
 
     def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Add a node, and return the name of what it gives."""
+        """Add a node, and return the name of its output."""
         name = output or f"{self.prefix}/{kind.lower()}_{len(self.nodes)}"
         node = helper.make_node(kind, inputs, [name], name=f"{self.prefix}/{len(self.nodes)}")
         node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in attributes)
@@ -28,11 +28,11 @@ class Builder:
         return name
 
     def constant(self, values: ArrayLike, dtype: type = np.int64) -> str:
-        """Add an array, of whole numbers where nothing is said, and return its name."""
+        """Add an array, of integers by default, and return its name."""
         name = f"{self.prefix}/constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
     def reshape(self, value: str, *shape: int) -> str:
-        """Reshape; 0 keeps an axis and -1 takes what is left."""
+        """Reshape `value`; 0 keeps an axis and -1 takes what is left."""
         return self.add("Reshape", value, self.constant(shape))

@@ -1,7 +1,8 @@
-"""The stem of MetaGait in a graph: a 3×3×3 convolution, and one that makes a step of three frames.
+"""Finds MetaGait's stem in a graph, and writes it plain or in 2-D.
 
-Written in two dimensions, five frames become the 3·C channels of a step and those its C channels,
-so nothing but the frames themselves is moved between the two.
+The stem is a 3×3×3 convolution and one that merges three frames into a step. In 2-D, five frames
+become the 3·C channels of a step, and those its C channels, so that no data except the frames
+themselves is moved between the two.
 """
 
 from dataclasses import dataclass
@@ -14,18 +15,18 @@ from model.errors import ExportError
 from model.graph.builder import SLOPE, Builder
 
 _FRAMES = 3
-"""Of a step; as many as either kernel is long."""
+"""Frames per step, which is also the length of either kernel in time."""
 _READ = _FRAMES + 2
 
 
 @dataclass(frozen=True)
 class Stem:
-    """Two convolutions found in a graph: `[N, 1, T, H, W]` to `[N, C, T / 3, H, W]`."""
+    """The stem's two convolutions in a graph: `[N, 1, T, H, W]` to `[N, C, T / 3, H, W]`."""
 
     frames: str
-    """The value that they read."""
+    """Name of the value that they read."""
     result: str
-    """The value that they write."""
+    """Name of the value that they write."""
     outputs: int
     plane: tuple[int, int]
 
@@ -33,7 +34,7 @@ class Stem:
 
 
 def find_stem(graph: onnx.GraphProto) -> Stem | None:
-    """Find the stem of a plain graph by its parameters; None where there is none (GaitSet's).
+    """Find the stem of a plain graph by its parameters; None if there is none (GaitSet's).
 
     Raises:
         ExportError: it does not look as `metagait export` writes it.
@@ -57,7 +58,7 @@ def find_stem(graph: onnx.GraphProto) -> Stem | None:
 
 
 def write_stem(build: Builder, stem: Stem, *, flat: bool) -> None:
-    """Write it in two dimensions, or as `model.network.MetaGait` computes it."""
+    """Write the stem in 2-D if `flat`, else as `model.network.MetaGait` computes it."""
     if flat:
         _write_flat(build, stem)
         return
@@ -92,7 +93,9 @@ def _write_flat(build: Builder, stem: Stem) -> None:
 
 
 def _first_kernel(build: Builder, outputs: int) -> str:
-    """Let each of three frames read its neighbours among five: `[3·C, 5, 3, 3]`."""
+    """Build a kernel in which each of three frames reads its neighbours among five: `[3·C, 5, 3,
+    3]`.
+    """
     turned = build.add("Transpose", "stem.weight", perm=[2, 0, 1, 3, 4])  # 3,C,1,3,3
     placed = build.add(
         "MatMul", build.constant(_places(), np.float32), build.reshape(turned, _FRAMES, -1)
@@ -103,12 +106,12 @@ def _first_kernel(build: Builder, outputs: int) -> str:
 
 
 def _second_kernel(build: Builder, outputs: int) -> str:
-    """Lay the three frames of a step into the channels: `[C, 3·C, 1, 1]`."""
+    """Build a kernel that takes the three frames of a step as channels: `[C, 3·C, 1, 1]`."""
     turned = build.add("Transpose", "compress.weight", perm=[0, 2, 1, 3, 4])
     return build.reshape(turned, outputs, _FRAMES * outputs, 1, 1)
 
 
 def _places() -> NDArray[np.float32]:
-    """Which weight a frame gives to each of the five that it may read: `[3·5, 3]`."""
+    """Return which weight each frame gives to each of the five it may read: `[3·5, 3]`."""
     shifts = [np.eye(_FRAMES, _READ, frame) for frame in range(_FRAMES)]
     return np.concatenate([shift.T for shift in shifts]).astype(np.float32)

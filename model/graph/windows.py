@@ -1,4 +1,4 @@
-"""Short convolutions along time, from as few products as there can be."""
+"""Winograd matrices for short convolutions along time, with as few products as possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Window:
-    """How `steps` answers of a convolution with three taps come from `steps + 2` inputs.
+    """How `steps` outputs of a convolution with three taps are computed from `steps + 2` inputs.
 
-    ``answers = fall (raise_kernel kernel * lift inputs)``, the product number by number.
+    ``outputs = fall (raise_kernel kernel * lift inputs)``, where * is elementwise.
     """
 
     steps: int
