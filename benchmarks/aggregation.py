@@ -1,11 +1,12 @@
-"""Which distance to a subject finds the right one: its nearest sample's, or a mean of several.
+"""Compare distances to a subject: to its nearest sample, or the mean to its nearest few.
 
     python benchmarks/aggregation.py [--subjects 20] [--fpir 0.05] [--runs runs] [--model X.onnx]
 
-Benchmark walkers, which no training and no threshold ever saw. Every other subject is enrolled with
-nm-01 and nm-02 at three views; nm-05 and bg-01 at the same views are searched, once with all
-samples enrolled and once without those of the probe's own view. Then the halves change places, so
-that everybody is once enrolled and once a stranger. FNIR is at the threshold for the wanted FPIR.
+Uses benchmark walkers, which no training and no threshold ever saw. Every other subject is enrolled
+with nm-01 and nm-02 at three views. The probes are nm-05 and bg-01 at the same views, searched once
+with all samples enrolled and once without those of the probe's own view. Then the halves are
+swapped, so that everybody is once enrolled and once a stranger. FNIR is at the threshold for the
+given FPIR.
 """
 
 import argparse
@@ -30,7 +31,7 @@ COUNTS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one way to make a distance."""
+    """Results for one definition of the distance."""
 
     rank_1: float
     fnir: float
@@ -39,7 +40,7 @@ class Row:
 
 
 def measured(embedded: Embedded, count: int, fpir: float, *, same_view: bool) -> Row:
-    """Search both halves against each other with the mean of the `count` nearest samples."""
+    """Search both halves against each other with the mean over the `count` nearest samples."""
     own, best, strangers = (
         np.concatenate(part) for part in zip(*_halves(embedded, count, same_view), strict=True)
     )
@@ -56,7 +57,7 @@ def measured(embedded: Embedded, count: int, fpir: float, *, same_view: bool) ->
 def _halves(
     embedded: Embedded, count: int, same_view: bool
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
-    """Distances to the own subject, to the nearest other, and of strangers, for each half."""
+    """Yield, per half, distances to the own subject and the nearest other, and of strangers."""
     labels = embedded.labels
     names = np.unique(labels.subjects)
     enrolled, searched = (np.isin(labels.conditions, some) for some in (ENROLLED, SEARCHED))
@@ -94,7 +95,7 @@ def _to_subject(
 
 
 def table(embedded: Embedded, fpir: float) -> Sequence[str]:
-    """Return the table in markdown."""
+    """Return the table in Markdown."""
     lines = [
         f"| distance | rank-1, any view | FNIR at FPIR {fpir:.0%} | rank-1, other views | FNIR |",
         "| --- | --: | --: | --: | --: |",

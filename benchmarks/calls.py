@@ -1,9 +1,9 @@
-"""What a walk costs in encoder calls of several: processor time, beside a call of its own.
+"""Measure the processor time per walk when one encoder call embeds several walks.
 
     python benchmarks/calls.py [--frames 20 30 60] [--walks 1 2 4 8] [--rounds 5]
 
-Calls of all sizes run in turn, round after round, on one thread; a figure is the median of the
-rounds, a ratio the median of the ratios to a walk alone inside them.
+Calls of all sizes take turns, round after round, on one thread. A figure is the median over the
+rounds; a ratio is the median, over the rounds, of the ratio to the first size, by default one walk.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
             for walks, seconds in took.items():
                 began = time.process_time()
                 encoder.encode([walk] * walks)
-                if number:  # the first round warms up
+                if number:  # the first round is a warm-up
                     seconds.append((time.process_time() - began) / walks)
         alone = took[given.walks[0]]
         for walks, seconds in took.items():

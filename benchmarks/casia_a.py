@@ -1,14 +1,14 @@
-"""Rank-1 on CASIA Dataset A: 20 real people, three views, four passes each.
+"""Measure rank-1 on CASIA Dataset A: 20 real people, three views, four passes each.
 
     python benchmarks/casia_a.py FOLDER [MODEL ...]
 
-FOLDER holds `<subject>/<view>_<pass>.zip` of PNG silhouettes; a MODEL is an ONNX file or a
-checkpoint, the weights that ship when there is none. Same view: gallery passes 1 and 2, probe
-passes 3 and 4. Two views: gallery all passes of one, probe all of the other. Above the models
-stands the nearest neighbour of gait energy images, which learns nothing. A model has two rows: the
-flattened Euclidean distance, as the gallery measures, and the mean over the parts of each part's
-own. The last two columns hold the 95 % intervals of the two means, resampled by subject. A second
-table says what a model file's own thresholds answer to known people and to strangers. The data are
+FOLDER holds `<subject>/<view>_<pass>.zip` with PNG silhouettes. A MODEL is an ONNX file or a
+checkpoint; the default is the shipped weights. Same view: passes 1 and 2 are the gallery, 3 and 4
+the probes. Two views: all passes of one view are the gallery, all of the other the probes. The
+first row is the nearest neighbour of gait energy images, which learns nothing. Each model has two
+rows: the flattened Euclidean distance, as used by the gallery, and the mean of the distances part
+by part. The last two columns are the 95 % intervals of the two means, resampled by subject. A
+second table shows how a model file's own thresholds answer known people and strangers. The data are
 licensed for research only and are not part of this repository.
 """
 
@@ -32,7 +32,7 @@ Walk = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Method:
-    """One way to embed walks, and how its embeddings are cut into parts."""
+    """One way to embed walks, and the number of parts in its embeddings."""
 
     name: str
     parts: int
@@ -53,18 +53,18 @@ def open_method(path: Path) -> Method:
 
 
 def row(label: str, embeddings: Embeddings, measure: Measure = flat_distances) -> str:
-    """Return one line of the table, in percent."""
+    """Return one row of the table, in percent."""
     same, same_mean = figures(embeddings, SAME, measure)
     cross, cross_mean = figures(embeddings, [((g, EVERY), (p, EVERY)) for g, p in CROSS], measure)
     rates = [*same, same_mean.value, *cross, cross_mean.value]
     intervals = [f"{100 * i.low:.1f} to {100 * i.high:.1f}" for i in (same_mean, cross_mean)]
-    # 23 of 80 is 28.75 %, and the product with 100 a hair below it.
+    # 23 of 80 is 28.75 %, but multiplied by 100 it comes out slightly lower.
     cells = [label, *(f"{round(100 * rate, 6):.1f}" for rate in rates), *intervals]
     return f"| {' | '.join(cells)} |"
 
 
 def table(folder: Path, methods: Sequence[Method]) -> str:
-    """Return the whole table as markdown."""
+    """Return the whole table in Markdown."""
     loaded = cache(lambda size: dict(walks(folder, size)))
     head = ["", *VIEWS, "mean", *(f"{g}→{p}" for g, p in CROSS), "mean", "same, 95 %", "two, 95 %"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
@@ -79,7 +79,7 @@ def table(folder: Path, methods: Sequence[Method]) -> str:
 
 
 def outcomes(embeddings: Embeddings, threshold: Threshold) -> str:
-    """Return as markdown what a threshold answers to known people and to strangers, in percent."""
+    """Return in Markdown how a threshold answers known people and strangers, in percent."""
     every_view = Answered.between(_walked(embeddings, 1, 2), _walked(embeddings, 3, 4))
     same = [seen(embeddings, embeddings, *sides) for sides in SAME]
     cross = [seen(embeddings, embeddings, (g, EVERY), (p, EVERY)) for g, p in CROSS]
@@ -107,11 +107,11 @@ def outcomes(embeddings: Embeddings, threshold: Threshold) -> str:
 
 @dataclass(frozen=True)
 class Answered:
-    """The nearest sample of each search: how far, and whether it is the probe's own subject's."""
+    """The nearest subject of each search: its distance, and whether it is the right one."""
 
     distances: NDArray[np.floating]
     following: NDArray[np.floating]
-    """How far the next subject is."""
+    """Distance of the second-nearest subject."""
     right: NDArray[np.bool_]
 
     @classmethod
@@ -127,7 +127,7 @@ class Answered:
 
     @classmethod
     def joined(cls, parts: Sequence["Answered"]) -> "Answered":
-        """Put the searches of several galleries together."""
+        """Combine the searches of several galleries."""
         return cls(
             np.concatenate([part.distances for part in parts]),
             np.concatenate([part.following for part in parts]),
@@ -135,14 +135,14 @@ class Answered:
         )
 
     def matches(self, threshold: Threshold) -> NDArray[np.bool_]:
-        """Which are answered `match`: of two who are about as near, the service names none."""
+        """Tell which are answered `match`; if two subjects are about equally near, none is."""
         as_near = self.distances + (_until(threshold) - threshold.distance)
         several = self.following <= np.minimum(threshold.distance, as_near)
         matches: NDArray[np.bool_] = (self.distances <= threshold.distance) & ~several
         return matches
 
     def line(self, label: str, threshold: Threshold) -> str:
-        """Return one line of the table, in percent of the searches."""
+        """Return one row of the table, in percent of the searches."""
         match = self.matches(threshold)
         none = self.distances > _until(threshold)
         near = ~match & ~none
@@ -156,7 +156,7 @@ def _until(threshold: Threshold) -> float:
 
 
 def seen(gallery: Embeddings, probes: Embeddings, known: Side, asked: Side) -> Answered:
-    """Search for the probes of one view and some passes of it among the gallery of another."""
+    """Search for one view's probes, of certain passes, in the gallery of another view."""
     sides = [
         _walked({key: one for key, one in embeddings.items() if key[1] == view}, *passes)
         for embeddings, (view, passes) in ((gallery, known), (probes, asked))
@@ -169,7 +169,7 @@ def _walked(embeddings: Embeddings, *numbers: int) -> Embeddings:
 
 
 def answers(folder: Path, model: Path) -> str:
-    """Say which thresholds a model file has, and what they answer to real people."""
+    """State a model file's thresholds, and how they answer real people."""
     encoder = OnnxEncoder.open(model)
     threshold = encoder.facts.threshold
     if threshold is None:
@@ -184,7 +184,7 @@ def answers(folder: Path, model: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the table of the models, and what their own thresholds answer to real people."""
+    """Print the table of the models, and how their own thresholds answer real people."""
     if not arguments or not Path(arguments[0]).is_dir():
         raise SystemExit(__doc__)
     models = [Path(argument) for argument in arguments[1:]] or [SHIPPED_MODEL]

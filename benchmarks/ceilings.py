@@ -1,9 +1,9 @@
-"""What one machine can compute in one precision: the fastest dense kernel that can be found here.
+"""The compute ceiling of a machine per precision: the fastest dense kernel found here.
 
-Two kernels of known size, a matrix product (1024³) and a 3×3 convolution (256 to 256 channels, of
-28×28 pixels), each on ONNX Runtime and OpenVINO. Their operands fit the caches and their loops do
-nothing but multiply and add, so the best rate of any of them is taken for the ceiling. int8 is the
-same graph between QuantizeLinear and DequantizeLinear. A multiply-add counts as two operations.
+There are two kernels of known size, a matrix product (1024³) and a 3×3 convolution (256 to 256
+channels, 28×28 pixels), each on ONNX Runtime and OpenVINO. Their operands fit the caches and their
+loops only multiply and add, so the best rate among them is taken as the ceiling. int8 is the same
+graph between QuantizeLinear and DequantizeLinear. A multiply-add counts as two operations.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class Kernel:
 
 
 def kernels(threads: int) -> list[Kernel]:
-    """Every kernel that runs here, with that many CPU threads."""
+    """Return every kernel that runs here, with this many CPU threads."""
     return [
         kernel
         for name, flop, shape, graph in _graphs()
@@ -101,7 +101,8 @@ def _on_every_engine(
 def _onnxruntime(graph: bytes, given: NDArray[np.float32], threads: int) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # As in the service's encoder. Threads that spin after a run take cores from what runs next.
+    # As in the service's encoder: threads that spin after a run would slow down the next
+    # measurement.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"x": given})

@@ -1,4 +1,4 @@
-"""What `benchmarks/encode.py` lets run against each other: one walk in, one embedding out."""
+"""The contestants of `benchmarks/encode.py`: ways to turn a walk into an embedding."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -25,10 +25,10 @@ class Contestant:
     """One way to embed walks.
 
     Attributes:
-        name: of the row.
-        precision: of its convolutions; its ceiling is that of this precision.
-        encode: walks uint8 `[T, H, W]` to float32 `[N, P*D]`.
-        callers: calls at a time.
+        name: first part of the row's label.
+        precision: of its convolutions; it is compared with the ceiling of this precision.
+        encode: embeds walks uint8 `[T, H, W]` as float32 `[N, P*D]`.
+        callers: number of concurrent calls.
         encoder: the engine behind it; None for torch.
 
     """
@@ -41,7 +41,7 @@ class Contestant:
 
 
 def of_torch(config: NetworkConfig, device: torch.device, threads: int) -> Iterator[Contestant]:
-    """Random weights do, for speed: the research code's eager way, and what torch can do beside."""
+    """Yield torch networks with random weights (enough for speed): eager, and all else on a GPU."""
     torch.manual_seed(0)
     baseline = replace(config, attention=(), pooling=("max",), pooling_weights="none")
     network, trunk = (MetaGait(c).eval().to(device) for c in (config, baseline))
@@ -59,7 +59,7 @@ def of_torch(config: NetworkConfig, device: torch.device, threads: int) -> Itera
 
 
 def of_engines(models: Sequence[Path], provider: str, threads: int) -> Iterator[Contestant]:
-    """Every engine and precision of every model file that runs here."""
+    """Yield every engine and precision of every model file that runs here."""
     plain = EngineChoice(engine="onnxruntime", provider="cpu", threads=threads)
     vino = replace(plain, engine="openvino")
     choices = [plain, vino, replace(vino, precision="bfloat16")]
@@ -75,7 +75,7 @@ def of_engines(models: Sequence[Path], provider: str, threads: int) -> Iterator[
                 print(f"left out: {error}")
                 continue
             if choice.precision not in ("model", encoder.runtime.precision):
-                encoder.close()  # what is narrow already is no narrower in bfloat16
+                encoder.close()  # a model that is already narrower gains nothing from bfloat16
                 continue
             yield _of_encoder(path, encoder)
 
@@ -96,7 +96,7 @@ def in_torch(
     threads: int,
     half: torch.dtype | None = None,
 ) -> Encode:
-    """Embed with a torch network as it stands; `half` is the precision of its convolutions."""
+    """Embed with a torch network as it is; `half` is the precision of its convolutions."""
 
     def encode(walks: Sequence[Walk]) -> NDArray[np.float32]:
         torch.set_num_threads(threads)
@@ -111,7 +111,7 @@ def in_torch(
 
 
 class Graphed:
-    """A network as CUDA graphs, one a shape: a call is one launch."""
+    """A network as CUDA graphs, one per shape, so that a call is a single launch."""
 
     def __init__(self, network: MetaGait, device: torch.device, half: torch.dtype | None) -> None:
         self._network, self._device, self._half = network, device, half
@@ -131,7 +131,7 @@ class Graphed:
 
     def _captured(self, silhouettes: Tensor, lengths: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
         taken, counted = silhouettes.to(self._device), lengths.to(self._device)
-        # The cache of cast weights does not outlive a capture.
+        # The cache of cast weights must not outlive a capture.
         autocast = (
             nullcontext()
             if self._half is None
@@ -139,7 +139,7 @@ class Graphed:
         )
         graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         with torch.inference_mode(), autocast:
-            with torch.cuda.stream(side):  # cuDNN chooses its kernels before, not while capturing
+            with torch.cuda.stream(side):  # lets cuDNN choose its kernels before the capture
                 for _ in range(3):
                     self._network(taken, counted)
             torch.cuda.synchronize()
@@ -149,7 +149,7 @@ class Graphed:
 
 
 def arrays(walks: Sequence[Walk]) -> tuple[Tensor, Tensor]:
-    """Lay walks side by side: uint8 `[N, T, H, W]` and int64 `[N]`."""
+    """Pad walks to a batch: uint8 `[N, T, H, W]` and lengths int64 `[N]`."""
     longest = max(map(len, walks))
     padded = np.zeros((len(walks), longest, *walks[0].shape[1:]), np.uint8)
     for row, walk in zip(padded, walks, strict=True):

@@ -1,13 +1,14 @@
-"""How near a model file's convolutions come to what the machine can do, and what share they take.
+"""Compare the speed of a model's convolutions with the machine's ceiling, and show their share.
 
     python benchmarks/convolutions.py [--models FILE ...] [--threads 1 2] [--rounds 9]
 
-ONNX Runtime's profile tells what each kernel of a walk of 60 frames took. Of those that convolve,
-the operations they really do (in Winograd's form fewer than the network's) are counted from the
-shapes, and their rate is held against the ceiling of the same precision (benchmarks/ceilings.py).
-Files and ceilings run in turn; every kernel counts by its quickest run and a ceiling by its best,
-so that other work on the machine disturbs neither. The goals are 85 % in float32 and 75 % in 8-bit
-integers, for the precision in which a file does most. `benchmarks/encode.py` has this table too.
+ONNX Runtime's profile gives the time of each kernel for a walk of 60 frames. For the convolutions,
+the operations actually done (fewer than the network's, in Winograd form) are counted from the
+shapes, and their rate is compared with the ceiling of the same precision (benchmarks/ceilings.py).
+Files and ceilings take turns; every kernel counts by its quickest run and a ceiling by its best, so
+that other work on the machine affects neither. The goals are 85 % in float32 and 75 % in 8-bit
+integers, for the precision in which a file does most operations. `benchmarks/encode.py` includes
+this table.
 """
 
 import argparse
@@ -32,15 +33,15 @@ from model.tables import markdown
 FRAMES = 60
 GOALS = {"float32": 0.85, "int8": 0.75}
 _PRECISIONS = {"Conv": "float32", "FusedConv": "float32", "QLinearConv": "int8"}
-"""Of the operations that convolve, by their names in ONNX Runtime."""
+"""Precision of each convolving operation, by its name in ONNX Runtime."""
 _WEIGHTS = {"Conv": 1, "FusedConv": 1, "QLinearConv": 3}
-"""Which of their inputs are the weights."""
+"""Which input of each holds the weights."""
 _SUFFIX = "_kernel_time"
 HEAD = ["convolutions of", "precision", "of the time", "GFLOP", "GFLOP/s", "of ceiling", "goal"]
 
 
 class Convolved(NamedTuple):
-    """What the convolutions of one precision do in one walk, and how long they take."""
+    """The operations of one precision's convolutions in one walk, and their time."""
 
     flop: float
     seconds: float
@@ -49,13 +50,14 @@ class Convolved(NamedTuple):
 
 
 class Profiled:
-    """A model file in a session that writes down what each kernel takes."""
+    """A model file in a session that records the time of each kernel."""
 
     def __init__(self, path: Path, threads: int, folder: Path) -> None:
         optimised = folder / f"{path.stem}-{threads}.onnx"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # As in the service's encoder. Threads that spin after a run take cores from what runs next.
+        # As in the service's encoder: threads that spin after a run would slow down the next
+        # measurement.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         options.enable_profiling = True
@@ -66,19 +68,19 @@ class Profiled:
         self._weights = weights_of(onnx.load(optimised).graph)
 
     def run(self, frames: int = FRAMES) -> None:
-        """Embed a walk of made-up silhouettes."""
+        """Embed a walk of random silhouettes."""
         pixels = np.random.default_rng(0).integers(0, 2, (1, frames, 64, 44)).astype(np.uint8)
         given = {"silhouettes": pixels * 255, "lengths": np.array([frames], np.int64)}
         self._session.run(None, given)
 
     def found(self) -> dict[str, Convolved]:
-        """End the profile, and tell what it holds by precision."""
+        """End the profile, and return its convolutions by precision."""
         events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
         return convolved(events, self._weights)
 
 
 def weights_of(graph: onnx.GraphProto) -> dict[str, Sequence[int]]:
-    """Shape of the weights of each convolution in an optimised graph, by the node's name."""
+    """Return the shape of each convolution's weights in an optimised graph, by node name."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     return {
         node.name: shapes[node.input[_WEIGHTS[node.op_type]]]
@@ -90,9 +92,9 @@ def weights_of(graph: onnx.GraphProto) -> dict[str, Sequence[int]]:
 def convolved(
     events: Iterable[Mapping[str, Any]], weights: Mapping[str, Sequence[int]]
 ) -> dict[str, Convolved]:
-    """Add up a profile of ONNX Runtime by precision; a node counts by its quickest run.
+    """Sum up a profile of ONNX Runtime by precision; a node counts by its quickest run.
 
-    An output number of a convolution is the sum of as many products as one filter has weights.
+    Each output number of a convolution is the sum of as many products as one filter has weights.
     """
     quickest: dict[str, Mapping[str, Any]] = {}
     for event in events:
@@ -112,7 +114,7 @@ def convolved(
 
 
 def measure(models: Sequence[Path], threads: int, rounds: int) -> list[list[str]]:
-    """Let files and ceilings run in turn, and lay out a row for each file and precision."""
+    """Let files and ceilings take turns, and return a row for each file and precision."""
     dense, ceilings = kernels(threads), dict.fromkeys(GOALS, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         profiled = {path.stem: Profiled(path, threads, Path(folder)) for path in models}
@@ -131,7 +133,7 @@ def measure(models: Sequence[Path], threads: int, rounds: int) -> list[list[str]
 def rows(
     found: Mapping[str, Mapping[str, Convolved]], ceilings: Mapping[str, float]
 ) -> Iterator[list[str]]:
-    """Lay out a row for each file and precision, beside the ceiling in operations a second."""
+    """Yield a row for each file and precision; the ceilings are in operations per second."""
     for name, by_precision in found.items():
         most = max(by_precision, key=lambda precision: by_precision[precision].flop)
         for precision, one in by_precision.items():

@@ -1,7 +1,7 @@
-"""What may have happened to a walk's silhouettes: worse cutting out, another camera, less of it.
+"""Ways to damage a walk's silhouettes: worse segmentation, another camera, fewer frames.
 
-Each damage takes the frames of a walk, uint8 `[H, W]` of 0 and 255, and a generator, and gives
-other frames. What it draws, it draws anew for every frame, as a segmentation's errors come.
+Each damage takes the frames of a walk, uint8 `[H, W]` of 0 and 255, and a random generator, and
+returns other frames. Random values are drawn anew for every frame, as segmentation errors vary too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ _CROSS = np.ones((3, 3), np.uint8)
 
 
 def of_bodies(act: Callable[[Frame, "Box", Generator], Frame]) -> Damage:
-    """Damage every frame with a body in it, knowing where that is."""
+    """Apply a damage to every frame that shows a body, passing the body's position."""
 
     def damaged(frames: Frames, random: Generator) -> Frames:
         return [act(frame.copy(), Box(frame), random) if frame.any() else frame for frame in frames]
@@ -29,7 +29,7 @@ def of_bodies(act: Callable[[Frame, "Box", Generator], Frame]) -> Damage:
 
 
 class Box:
-    """Where the body is: rows `top` to `bottom` and columns `left` to `right`, all within."""
+    """The body's position: rows `top` to `bottom` and columns `left` to `right`, all inclusive."""
 
     def __init__(self, frame: Frame) -> None:
         rows, columns = np.flatnonzero(frame.any(axis=1)), np.flatnonzero(frame.any(axis=0))
@@ -39,14 +39,14 @@ class Box:
 
 
 def _specks(frame: Frame, _box: Box, random: Generator) -> Frame:
-    """Turn 2 % of the pixels."""
+    """Invert 2 % of the pixels."""
     turned = random.random(frame.shape) < 0.02
     frame[turned] = 255 - frame[turned]
     return frame
 
 
 def _blobs(frame: Frame, _box: Box, random: Generator) -> Frame:
-    """Put four discs of up to a dozen pixels anywhere."""
+    """Draw four discs of up to a dozen pixels at random places."""
     for _ in range(4):
         centre = int(random.integers(frame.shape[1])), int(random.integers(frame.shape[0]))
         cv2.circle(frame, centre, int(random.integers(2, 7)), 255, cv2.FILLED)
@@ -54,7 +54,7 @@ def _blobs(frame: Frame, _box: Box, random: Generator) -> Frame:
 
 
 def _holes(frame: Frame, box: Box, random: Generator) -> Frame:
-    """Punch three holes, a sixth of the body across."""
+    """Punch three holes, a sixth of the body's height across."""
     for _ in range(3):
         centre = (
             int(random.integers(box.left, box.right + 1)),
@@ -65,20 +65,20 @@ def _holes(frame: Frame, box: Box, random: Generator) -> Frame:
 
 
 def _gap(frame: Frame, box: Box, random: Generator) -> Frame:
-    """Cut the body in two, as a belt of the background's colour does."""
+    """Cut the body in two, like a belt in the background's colour."""
     at = box.top + int(box.height * random.uniform(0.3, 0.9))
     frame[at : at + max(1, box.height // 40)] = 0
     return frame
 
 
 def _feet(frame: Frame, box: Box, random: Generator) -> Frame:
-    """Take away up to an eighth from below, as grass does."""
+    """Remove up to an eighth from the bottom, like grass."""
     frame[box.bottom + 1 - int(box.height * random.uniform(0, 0.125)) :] = 0
     return frame
 
 
 def _shadow(frame: Frame, box: Box, _random: Generator) -> Frame:
-    """Throw a shadow on the ground, half as long as the body is high."""
+    """Add a shadow on the ground, half as long as the body is high."""
     centre = (box.left + box.right) // 2 + box.height // 4, box.bottom
     axes = box.height // 4, max(2, box.height // 30)
     cv2.ellipse(frame, centre, axes, 0, 0, 360, 255, cv2.FILLED)
@@ -93,13 +93,13 @@ def _frayed(frame: Frame, _box: Box, random: Generator) -> Frame:
 
 
 def _half_size(frame: Frame, _box: Box, _random: Generator) -> Frame:
-    """See it from twice as far."""
+    """View it from twice the distance."""
     smaller = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return np.where(smaller > 127, 255, 0).astype(np.uint8)
 
 
 def _wider(frame: Frame, _box: Box, _random: Generator) -> Frame:
-    """Stretch it by 15 %, as a wrong aspect ratio does."""
+    """Stretch it by 15 %, like a wrong aspect ratio."""
     return np.asarray(cv2.resize(frame, None, fx=1.15, fy=1, interpolation=cv2.INTER_NEAREST))
 
 

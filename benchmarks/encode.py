@@ -1,24 +1,24 @@
-"""How fast walks are embedded: every engine and precision, beside eager torch and the ceiling.
+"""Measure how fast walks are embedded: all engines and precisions, eager torch, and the ceiling.
 
     python benchmarks/encode.py [--models FILE ...] [--threads 1 2] [--rounds 7] [--evaluate 20]
 
-Everything that is named in the table runs in turn, round after round, one walk a call, so that
-whatever else the machine does meets all of them; a figure is the median of the rounds, a ratio the
-median of the ratios inside the rounds. `N callers` means that many calls at a time on one thread
-each. `torch eager` is the same network as research code runs it, `GaitGL` its baseline (the same
-trunk without attention and meta pooling). FLOP are counted from the network's shapes by torch's
-FlopCounterMode, two a multiply-add, convolutions and matrix products only; the ceiling is the rate
-of the fastest dense kernel of the same precision in the same round (benchmarks/ceilings.py); what
-convolutions alone reach of it stands below each table (benchmarks/convolutions.py). The error is
-|a − b| / |b| of the embeddings against the first model on ONNX Runtime's CPU.
+All rows of a table take turns, round after round, one walk per call, so that other work on the
+machine affects all alike. A figure is the median over the rounds; a ratio is the median of the
+ratios within the rounds. `N callers` means N concurrent calls with one thread each. `torch eager`
+is the same network run the way research code does; `GaitGL` is its baseline (the same trunk without
+attention and meta pooling). FLOP are counted from the network's shapes by torch's FlopCounterMode:
+two per multiply-add, convolutions and matrix products only. The ceiling is the rate of the fastest
+dense kernel of the same precision in the same round (benchmarks/ceilings.py); below each table is
+the share of it that the convolutions alone reach (benchmarks/convolutions.py). The error is
+a − b| / |b| of the embeddings, against the first model on ONNX Runtime's CPU.
 
-`--evaluate N` embeds N subjects of the benchmark walkers with each, and says how many points of
-rank-1 (NM, BG, CL between different views) the worst of the three loses against that reference;
-what agrees with it within 1e-4 is not asked and loses none.
-`--clock processor` counts processor time instead, for one thread on a machine that is not quiet.
-`--provider cuda --batch 64` does the same on a GPU, with what torch can do there beside; to compile
-takes torch minutes, and `--without compiled` leaves out every row with that word in its name, but
-never the two that the ratios are of.
+`--evaluate N` embeds N subjects of the benchmark walkers with each, and reports how many points of
+rank-1 the worst of NM, BG and CL (between different views) loses against that reference; anything
+within 1e-4 of the reference is not evaluated and counts as losing none. `--clock processor` counts
+processor time instead, for one thread on a machine that is not quiet. `--provider cuda --batch 64`
+measures on a GPU, and adds what torch can do there. Compiling takes torch minutes; `--without
+compiled` leaves out every row with that word in its name, except the two rows that the ratios refer
+to.
 """
 
 import argparse
@@ -46,11 +46,11 @@ from model.walkers.settings import WalkerSettings
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 AGREES = 1e-4
-"""Relative error below which the nearest neighbours stay what they are."""
+"""Relative error below which the nearest neighbours do not change."""
 
 
 def main() -> None:
-    """Run the heats, print the tables, and write them and the picture."""
+    """Run the heats, print the tables, and write the page and the picture."""
     given = parsed()
     config = load_config(given.config).network
     if not isinstance(config, NetworkConfig):
@@ -65,7 +65,8 @@ def main() -> None:
         if given.provider == "cpu":
             heats[-1].convolutions = convolutions.measure(given.models, threads, given.rounds)
     reference = given.models[0]
-    # On the most threads, which is soonest done; one call at a time gives the same on any number.
+    # Uses most threads, to finish soonest; with one call at a time the result does not depend on
+    # it.
     lost = dict(losses(heats[-1], reference, given.evaluate))
     text = section(given, command(given), heats, flops, lost)
     print(text)
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", type=Path, nargs="+", default=shipped(), metavar="FILE")
     parser.add_argument("--config", type=Path, default=Path("model/configs/walkers.yaml"))
@@ -101,15 +102,16 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def shipped() -> list[Path]:
-    """List the model files that ship, the float32 one first."""
+    """List the shipped model files, the float32 one first."""
     others = sorted(set(SHIPPED_MODEL.parent.glob("*.onnx")) - {SHIPPED_MODEL})
     return [SHIPPED_MODEL, *others]
 
 
 def check_config(config: NetworkConfig, model: Path) -> None:
-    """Refuse to compare a model file with a network of another shape.
+    """Refuse to compare a model file with a network of a different shape.
 
-    A file whose last layer is a projection has one part of its own; its size is all it tells.
+    A file whose last layer is a projection has a single part, so only its input size can be
+    checked.
     """
     facts = open_encoder(model, EngineChoice(engine="onnxruntime", provider="cpu")).facts
     mine = (config.size, config.parts, config.dimensions)
@@ -124,7 +126,7 @@ def walk_of(frames: int) -> Walk:
 
 
 def flop_of(config: NetworkConfig, frames: int) -> float:
-    """Count the operations of one walk from the shapes alone: nothing is computed."""
+    """Count the operations of one walk from the shapes alone, without computing anything."""
     network = MetaGait(config).eval().to("meta")
     silhouettes = torch.zeros(1, frames, *config.size, dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -135,7 +137,7 @@ def flop_of(config: NetworkConfig, frames: int) -> float:
 def heat_of(
     given: argparse.Namespace, config: NetworkConfig, walks: dict[int, Walk], threads: int
 ) -> Heat:
-    """Open everything that runs on so many threads."""
+    """Open every contestant and kernel that runs on this many threads."""
     contestants = [
         contestant
         for contestant in (
@@ -152,7 +154,7 @@ def heat_of(
 def losses(
     heat: Heat, model: Path, subjects: int
 ) -> Iterator[tuple[str, tuple[float, float | None]]]:
-    """Yield the relative error of each engine, and the points of rank-1 that it loses."""
+    """Yield each engine's relative error, and the points of rank-1 that it loses."""
     choice = EngineChoice(engine="onnxruntime", provider="cpu", threads=heat.threads)
     reference = open_encoder(model, choice)
     walk = heat.walks[TOLD]
@@ -167,18 +169,18 @@ def losses(
 
 
 def lost_by(contestant: Contestant, reference: Encoder, subjects: int) -> float:
-    """Points of rank-1 that a contestant loses; the reference is asked once for all."""
+    """Return the points of rank-1 that a contestant loses; the reference is evaluated only once."""
     known, other = (rank_one(each, subjects) for each in (reference.encode, contestant.encode))
     return points_lost(known, other)
 
 
 def relative(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """|a − b| / |b|; not a number where the embeddings have different lengths."""
+    """Return |a − b| / |b|; NaN if the embeddings have different lengths."""
     return float(np.linalg.norm(a - b) / np.linalg.norm(b)) if a.shape == b.shape else float("nan")
 
 
 def command(given: argparse.Namespace) -> str:
-    """Say how the page is made again, whatever the defaults are on another machine."""
+    """Return the command that reproduces the page, whatever the defaults on other machines."""
     told = ("threads", "frames", "rounds", "batch", "provider", "clock", "evaluate")
     names = told if given.models == shipped() else ("models", *told)
     names += ("without",) if given.without else ()
@@ -187,7 +189,7 @@ def command(given: argparse.Namespace) -> str:
 
 
 def listed(value: object) -> list[object]:
-    """Take what stands alone for a list of one."""
+    """Wrap a single value in a list."""
     return value if isinstance(value, list) else [value]
 
 

@@ -1,4 +1,4 @@
-"""The page that `benchmarks/encode.py` writes: a section for each machine, and its picture."""
+"""The page that `benchmarks/encode.py` writes: a section per machine, and its picture."""
 
 import argparse
 import re
@@ -19,7 +19,7 @@ from model.plots.style import colour, drawing, save
 from model.tables import markdown
 
 TOLD = 60
-"""Frames of the walk whose GFLOP/s, ceiling and ratios stand in the table."""
+"""Frames of the walk whose GFLOP/s, ceiling and ratios are in the table."""
 TITLE = "# Speed of the encoder"
 HEAD = (
     "Walks a second of every engine and precision, beside eager torch and what the processor can "
@@ -31,18 +31,18 @@ HEAD = (
 )
 
 Lost = dict[str, tuple[float, float | None]]
-"""Relative error of each engine, and the points of rank-1 that it loses; None where not asked."""
+"""Relative error of each engine, and the points of rank-1 it loses; None if not evaluated."""
 
 
 def place(provider: str) -> str:
-    """Name the machine, which is the heading of its section."""
+    """Return the name of the machine, which is the heading of its section."""
     return processors() if provider == "cpu" else torch.cuda.get_device_name()
 
 
 def page(old: str, title: str, text: str) -> str:
-    """Put the section of a machine into a page, in the place of an older one of the same machine.
+    """Insert a machine's section into a page, replacing an older one of the same machine.
 
-    Sections begin with `## `; an empty page is a page without any.
+    Sections begin with `## `; an empty text is a page without sections.
     """
     found = re.split(r"^## (.*)\n", old, flags=re.MULTILINE)
     sections = dict(zip(found[1::2], found[2::2], strict=True))
@@ -54,7 +54,7 @@ def page(old: str, title: str, text: str) -> str:
 def section(
     given: argparse.Namespace, told: str, heats: Sequence[Heat], flops: dict[int, float], lost: Lost
 ) -> str:
-    """Write what stands below the machine's heading; `told` is the command."""
+    """Return the text below the machine's heading; `told` is the command."""
     picture = relpath(given.plot, given.output.parent)
     counted = ", ".join(f"{frames} frames {flop / 1e9:.2f}" for frames, flop in flops.items())
     parts = [
@@ -72,7 +72,7 @@ def section(
 
 
 def measured_on(subjects: int) -> str:
-    """Say how coarse the last column is."""
+    """Return a sentence on the resolution of the last column."""
     if not subjects:
         return ""
     return (
@@ -82,7 +82,7 @@ def measured_on(subjects: int) -> str:
 
 
 def table(heat: Heat, flop: float, lost: Lost) -> list[list[str]]:
-    """Lay out head and rows of one heat."""
+    """Return the head and the rows of one heat."""
     spans = list(heat.walks)
     head = ["what", "precision", *(f"walks/s, {frames}" for frames in spans), "GFLOP/s"]
     head += ["of ceiling", "× eager", "× GaitGL eager", "error", "rank-1 lost, points"]
@@ -90,7 +90,7 @@ def table(heat: Heat, flop: float, lost: Lost) -> list[list[str]]:
 
 
 def line(heat: Heat, contestant: Contestant, flop: float, lost: Lost) -> list[str]:
-    """Lay out one row; GaitGL's operations were not counted, so it has no GFLOP/s."""
+    """Return one row; GaitGL has no GFLOP/s, as its operations were not counted."""
     rate = heat.rate(contestant, TOLD)
     share = heat.of_ceiling(contestant, flop, TOLD)
     counted = contestant.name != BASELINE
@@ -109,7 +109,7 @@ def line(heat: Heat, contestant: Contestant, flop: float, lost: Lost) -> list[st
 
 
 def ceilings_in_words(heat: Heat) -> str:
-    """Name the ceilings of a heat."""
+    """Return a sentence that lists the ceilings of a heat."""
     if not heat.ceilings:
         return "No ceiling was measured on a GPU."
     rates = (f"{name} {median(rates) / 1e9:.0f}" for name, rates in heat.ceilings.items())
@@ -117,7 +117,7 @@ def ceilings_in_words(heat: Heat) -> str:
 
 
 def draw(heats: Sequence[Heat], path: Path) -> None:
-    """Draw walks a second against eager torch, a bar for each contestant."""
+    """Draw the walks per second relative to eager torch, a bar for each contestant."""
     bars = max(len(heat.contestants) for heat in heats)
     with drawing(len(heats), 1, 0.8 + len(heats) * (0.5 + 0.28 * bars)) as (figure, axes):
         for axis, heat in zip(axes[:, 0], heats, strict=True):

@@ -1,12 +1,12 @@
-"""What `metagait enroll` gains by having several walks on the way, and by asking who is known.
+"""Measure what `metagait enroll` gains from concurrent uploads and from checking for known walks.
 
     python benchmarks/enroll.py [--walks 40] [--rounds 5] [--at-once 1 4 16] [--away-ms 20]
 
-Starts a service of its own, and enrols a tree of zips of PNG, each a person's only walk, by the
-command itself: once with as many on the way as is said, in turn, and each tree a second time, when
-every walk in it is known. Rates are of the clock on the wall; ratios are medians over the rounds,
-each of a round's own first line. `--away-ms` holds every byte back for so long on its way, as
-a network does when the service is on another machine.
+Starts a service, and enrols a tree of ZIP files of PNGs, each one a person's only walk, with the
+command itself. Each number of concurrent uploads takes its turn, and each tree is enrolled twice,
+the second time with every walk known. Rates are by wall clock; ratios are medians over the rounds,
+each relative to the first row of its round. `--away-ms` delays every byte by that much, like a
+network to a service on another machine.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--away-ms", type=float, default=0.0)
     given = parser.parse_args()
     walk = shipped_walk(FRAMES)
-    # Begun at another frame each, so that no two are the same walk.
+    # Each starts at another frame, so that no two walks are the same.
     walks = [as_zip(np.roll(walk, number, axis=0)) for number in range(given.walks)]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -54,7 +54,7 @@ def main() -> None:
                 plant(tree, walks)
                 for kind in (NEW, KNOWN):
                     seconds = enrolled(tree, port, at_once, f"{given.walks} {kind}")
-                    if number:  # the first round only warms up
+                    if number:  # the first round is a warm-up
                         took.setdefault((kind, at_once), []).append(seconds)
     print(
         f"{given.walks} walks of {FRAMES} frames, {given.rounds} rounds, {given.away_ms:g} ms "
@@ -65,7 +65,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def away(port: int, seconds: float) -> Iterator[int]:
-    """Give a port that leads to another one with each byte held back; the same for no time."""
+    """Yield a port that forwards to `port` with a delay; with no delay, `port` itself."""
     if not seconds:
         yield port
         return
@@ -94,7 +94,7 @@ def away(port: int, seconds: float) -> Iterator[int]:
 
 
 def plant(tree: Path, walks: list[bytes]) -> None:
-    """Write a tree of people with a walk each, whose names are of this tree alone."""
+    """Write a tree of people with one walk each, whose names are unique to this tree."""
     for number, walk in enumerate(walks):
         person = tree / f"{tree.name}-{number}"
         person.mkdir(parents=True)
@@ -102,7 +102,7 @@ def plant(tree: Path, walks: list[bytes]) -> None:
 
 
 def enrolled(tree: Path, port: int, at_once: int, expected: str) -> float:
-    """Enrol a tree by the command; the seconds that it took."""
+    """Enrol a tree with the command; return the seconds that it took."""
     printed = io.StringIO()
     words = ["enroll", str(tree), "--url", f"http://127.0.0.1:{port}", "--at-once", str(at_once)]
     unseen = io.StringIO()
@@ -116,7 +116,7 @@ def enrolled(tree: Path, port: int, at_once: int, expected: str) -> float:
 
 
 def rows(walks: int, took: dict[tuple[str, int], list[float]]) -> list[list[str]]:
-    """Return a row for each kind of walk and number on the way."""
+    """Return a row for each kind of walk and number of concurrent uploads."""
     table = []
     for (kind, at_once), seconds in sorted(took.items()):
         first = next(times for (one, _), times in took.items() if one == kind)

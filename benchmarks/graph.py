@@ -1,13 +1,13 @@
-"""Where an exported graph spends its time, and what the forms of it and the parts of MetaGait cost.
+"""Profile exported graphs, and measure the cost of their forms and of MetaGait's parts.
 
     python benchmarks/graph.py --channels 16 32 64 --dimensions 64
     python benchmarks/graph.py --shares --models model/weights/metagait.onnx --frames 30 60
 
 Exports MetaGait and its bare GaitGL trunk (no attention, max pooling) with random weights in two
-forms, unless `--folder` holds them from an earlier run, lets ONNX Runtime embed one walk with one
-thread, all graphs in turn, and prints processor time as ratios to the plain MetaGait. Below it
-stand the shares of its operations, each by its quickest run. Pin it: `taskset -c 1 python ...`.
-`--shares` prints those of `--models` alone, at every number of frames.
+forms, unless `--folder` has them from an earlier run. ONNX Runtime embeds one walk on one thread,
+all graphs taking turns, and the processor times are printed as ratios to the plain MetaGait. Below
+are the shares of its operations, each by its quickest run. Pin it to a CPU: `taskset -c 1 python
+...`. `--shares` prints only the shares of `--models`, for every number of frames.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from model.network import MetaGait, NetworkConfig
 FORMS = ("plain", "winograd")
 ROUNDS = 9
 SMALL = 50
-"""Microseconds below which an operation is small."""
+"""An operation that takes fewer microseconds is small."""
 
 
 def graphs(folder: Path, channels: Sequence[int], dimensions: int) -> dict[str, Path]:
-    """Export what is not in the folder yet."""
+    """Export whatever is not in the folder yet; return all graphs by name."""
     first, second, third = channels
     full = NetworkConfig(channels=(first, second, third), dimensions=dimensions)
     trunk = NetworkConfig(channels=full.channels, dimensions=dimensions, attention=(),
@@ -59,13 +59,13 @@ def session(path: Path, profile: Path | None = None) -> onnxruntime.InferenceSes
 
 
 def walk(frames: int) -> dict[str, np.ndarray]:
-    """Return one walk of random silhouettes as a graph takes it."""
+    """Return one walk of random silhouettes as the input of a graph."""
     pixels = np.random.default_rng(0).integers(0, 2, (1, frames, 64, 44)).astype(np.uint8) * 255
     return {"silhouettes": pixels, "lengths": np.array([frames], np.int64)}
 
 
 def processor_times(paths: dict[str, Path], frames: int) -> dict[str, float]:
-    """Median processor time of each graph, all in turn."""
+    """Return the median processor time of each graph, all taking turns."""
     sessions = {name: session(path) for name, path in paths.items()}
     times: dict[str, list[float]] = {name: [] for name in paths}
     for _ in range(ROUNDS + 1):
@@ -77,7 +77,7 @@ def processor_times(paths: dict[str, Path], frames: int) -> dict[str, float]:
 
 
 def shares(path: Path, frames: int, folder: Path) -> tuple[Counter[str], list[int]]:
-    """Microseconds of each kind of operation and of each node, each by its quickest run."""
+    """Return the microseconds per kind of operation and per node, each by its quickest run."""
     opened = session(path, folder / "profile")
     for _ in range(ROUNDS):
         opened.run(None, walk(frames))
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def told(path: Path, frames: int, folder: Path) -> str:
-    """Name the operations that take most of a graph's time."""
+    """Return a line with the operations that take most of a graph's time."""
     found, nodes = shares(path, frames, folder)
     parts = [f"{kind} {n / found.total():.1%}" for kind, n in found.most_common(12)]
     small = [duration for duration in nodes if duration < SMALL]

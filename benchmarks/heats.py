@@ -1,4 +1,4 @@
-"""Contestants and kernels in turn, round after round, and the seconds that each of them takes."""
+"""Lets contestants and kernels take turns, round after round, and records their times."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from contestants import Contestant, Walk
 
 @dataclass
 class Heat:
-    """Contestants and kernels on so many threads, and the seconds that each took in each round."""
+    """Contestants and kernels on a number of threads, with the seconds of each in each round."""
 
     threads: int
     contestants: list[Contestant]
@@ -25,7 +25,7 @@ class Heat:
     """Rows of `benchmarks/convolutions.py`."""
 
     def run(self, rounds: int, clock: Callable[[], float]) -> None:
-        """Let all of them run in turn; the first round only warms up."""
+        """Let all of them take turns; the first round is a warm-up."""
         with ThreadPoolExecutor(max(c.callers for c in self.contestants)) as callers:
             for number in range(rounds + 1):
                 rates = self._rates(clock)
@@ -37,16 +37,16 @@ class Heat:
                         self.seconds.setdefault(what, []).append(seconds)
 
     def rate(self, contestant: Contestant, frames: int) -> float:
-        """Walks a second: the median of the rounds."""
+        """Return the walks per second, the median over the rounds."""
         return contestant.callers * self.batch / median(self.seconds[key(contestant), frames])
 
     def ratio(self, contestant: Contestant, to: str, frames: int) -> float:
-        """Return how many times as many walks a second as another: the median of the rounds."""
+        """Return the ratio of its walks per second to another's, the median over the rounds."""
         mine, other = (self.seconds[name, frames] for name in (key(contestant), f"{to}, float32"))
         return median(contestant.callers * b / a for a, b in zip(mine, other, strict=True))
 
     def of_ceiling(self, contestant: Contestant, flop: float, frames: int) -> float | None:
-        """Share of the ceiling of its precision, the median of the rounds; None without one."""
+        """Return its share of its precision's ceiling, the median over rounds; None without one."""
         if contestant.precision not in self.ceilings:
             return None
         work = contestant.callers * self.batch * flop
@@ -54,7 +54,7 @@ class Heat:
         return median(work / s / rate for s, rate in zip(took, rates, strict=True))
 
     def _rates(self, clock: Callable[[], float]) -> dict[str, float]:
-        """Operations a second of the fastest kernel of each precision."""
+        """Return the operations per second of the fastest kernel of each precision."""
         rates: dict[str, float] = {}
         for kernel in self.kernels:
             rate = kernel.flop / seconds_of(kernel.run, clock)
@@ -78,12 +78,12 @@ class Heat:
 
 
 def key(contestant: Contestant) -> str:
-    """Name and precision, which together are unique in a heat."""
+    """Return name and precision, which together are unique in a heat."""
     return f"{contestant.name}, {contestant.precision}"
 
 
 def seconds_of(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Time one call, to its end on a GPU as well: an embedding comes back to the CPU."""
+    """Time one call to its end, also on a GPU, since the embedding is copied back to the CPU."""
     started = clock()
     work()
     return clock() - started

@@ -1,4 +1,4 @@
-"""What an arithmetic costs in accuracy: rank-1 on synthetic walkers, beside a reference."""
+"""Measures the accuracy that an arithmetic costs: rank-1 on walkers, against a reference."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -19,23 +19,23 @@ _VIEWS = (0, 36, 72, 108, 144, 180)
 
 
 def points_lost(right: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """Rank-1 of the reference minus the other's, in points, of the kind of probe where it is worst.
+    """Return the reference's rank-1 minus the other's, in points, for the worst kind of probe.
 
-    Negative where every kind gained.
+    Negative if every kind improved.
     """
     return max(100 * (right[kind] - other[kind]) for kind in right)
 
 
 def one_search(subjects: int) -> float:
-    """Points of rank-1 that one search of BG or CL is worth, which are walked once each."""
+    """Return the points of rank-1 per search of BG or CL, which are walked once each."""
     return 100 / (subjects * len(_VIEWS) * (len(_VIEWS) - 1))
 
 
 @cache
 def rank_one(encode: Encode, subjects: int) -> dict[str, float]:
-    """Rank-1 of NM, BG and CL between different views, by the flattened distance.
+    """Return the rank-1 of NM, BG and CL between different views, by the flattened distance.
 
-    Over the first `subjects` of the benchmark walkers; the same encoder is not asked twice.
+    Uses the first `subjects` of the benchmark walkers; results are cached per encoder.
     """
     rows = evaluate(walkers(subjects), Embedder("model", 1, encode)).rows
     flattened = rows[0].measure
@@ -47,7 +47,7 @@ def rank_one(encode: Encode, subjects: int) -> dict[str, float]:
 
 
 def walkers(subjects: int) -> Dataset:
-    """Open the walkers, and make them first when they are new."""
+    """Open the walkers, generating them first if they are new."""
     config = WalkersConfig(
         first=BENCHMARK.first, subjects=subjects, conditions=_CONDITIONS, views=_VIEWS
     )

@@ -1,9 +1,9 @@
-"""The machine that a benchmark ran on, for the reader of its table."""
+"""Describes the machine that a benchmark ran on, for the reader of its table."""
 
 import os
 from pathlib import Path
 
-# By the kernel's names for them, widest first; what decides how quick a network can be.
+# Instruction sets by the kernel's names, widest first; they determine a network's speed.
 _VECTORS = (("avx512f", "AVX-512"), ("avx2", "AVX2"))
 _FOR_NETWORKS = (
     (("avx512_vnni", "avx_vnni"), "VNNI"),
@@ -12,10 +12,10 @@ _FOR_NETWORKS = (
 
 
 def processors(told: str | None = None) -> str:
-    """Name the processor, count the CPUs, and say which arithmetic it has.
+    """Return the processor's name, the number of CPUs, and the arithmetic it supports.
 
     Args:
-        told: the text of /proc/cpuinfo; read when not given.
+        told: the text of /proc/cpuinfo; read from the file by default.
 
     """
     names = _values("model name", told)
@@ -24,7 +24,7 @@ def processors(told: str | None = None) -> str:
 
 
 def arithmetic(told: str | None = None) -> list[str]:
-    """Name the widest vectors of the processor, then what it has for networks beside."""
+    """Return the processor's widest vectors, then its extensions for networks."""
     flags = set(" ".join(_values("flags", told)[:1]).split())
     widest = next((name for flag, name in _VECTORS if flag in flags), "no-AVX2")
     return [widest, *(name for any_of, name in _FOR_NETWORKS if flags & set(any_of))]

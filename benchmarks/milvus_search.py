@@ -1,11 +1,11 @@
-"""What an answer from a Milvus server waits for: nothing, its process's own writes, or everybody's.
+"""Measure the latency of Milvus by consistency: waiting for no, own, or all processes' writes.
 
     python benchmarks/milvus_search.py http://127.0.0.1:19530 [--samples 10000] [--rounds 50]
 
-Fills a collection of its own with made-up embeddings of 256 numbers through the index `milvus`,
-asks for the ten nearest by that index and by plain pymilvus at the level "Strong", both long after
-a write, and right after one by the index and by pymilvus at the level "Session", in turn, and
-drops the collection. Times are of the clock on the wall, because it is waiting that is measured.
+Fills a collection of its own with random embeddings of 256 numbers through the index `milvus`. In
+turn, it asks for the ten nearest long after a write, through the index and by plain pymilvus at the
+level "Strong", and right after a write, through the index and by pymilvus at the level "Session".
+Finally it drops the collection. Times are by wall clock, because waiting is what is measured.
 """
 
 import argparse
@@ -54,13 +54,13 @@ def main() -> None:
 def measured(
     index: MilvusIndex, client: MilvusClient, collection: str, samples: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each kind of answer; the first round only warms up."""
+    """Return the seconds of each kind of search; the first round is a warm-up."""
     random = np.random.default_rng(0)
     vectors = random.standard_normal((samples, NUMBERS), np.float32)
     numbers = np.arange(samples)
     index.add(numbers, vectors, numbers)
     probe = vectors[0]
-    time.sleep(KEPT_S)  # until the index need not ask whether all of that is shown
+    time.sleep(KEPT_S)  # until the index no longer holds these as its newest rows
 
     def plainly(level: str) -> Callable[[], object]:
         return lambda: client.search(
@@ -77,7 +77,7 @@ def measured(
     took: dict[str, list[float]] = {name: [] for name in asked}
     for number in range(rounds + 1):
         for name, (is_after_a_write, ask) in asked.items():
-            time.sleep(0.5)  # until the last write is seen by all
+            time.sleep(0.5)  # until everybody sees the last write
             if is_after_a_write:
                 index.add(numbers[:1], vectors[:1], numbers[:1])
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""More walks than can be encoded: who is let in, how long those wait, and who is sent away."""
+"""Offer a service more walks than it can encode: who is accepted, who refused, and how fast."""
 
 import json
 import statistics
@@ -11,37 +11,37 @@ import numpy as np
 from serving import Connection, Request, together
 
 CALLERS = 128
-"""More than there are places, so that somebody always comes to a full house."""
+"""More than the service has places, so that some callers always find it full."""
 
 
 @dataclass
 class Overload:
-    """What came back while more was offered than can be done."""
+    """The answers while more was offered than can be done."""
 
     answers: Counter[str] = field(default_factory=Counter)
-    """By their status, and the code of a problem."""
+    """Counts by status, with the code of a problem."""
     accepted_s: list[float] = field(default_factory=list)
     refused_s: list[float] = field(default_factory=list)
     whole_s: float = 0
 
     @property
     def offered_rate(self) -> float:
-        """Walks a second that were offered."""
+        """Return the walks offered per second."""
         return self.answers.total() / self.whole_s
 
     @property
     def only_refusals(self) -> bool:
-        """Whether nobody was told anything but an answer, or to come back."""
+        """Tell whether everybody got either an answer or a 503 to try again later."""
         return all(answer.split()[0] in ("200", "503") for answer in self.answers)
 
     @property
     def accepted_rate(self) -> float:
-        """Walks a second that were answered."""
+        """Return the walks answered per second."""
         return len(self.accepted_s) / self.whole_s
 
 
 def overload(port: int, request: Request, rate: float, seconds: float) -> Overload:
-    """Offer `rate` walks a second for a time, whether or not they are answered."""
+    """Offer `rate` walks per second for a time, whether or not they are answered."""
     found, turns, started = Overload(), count(), time.perf_counter()
 
     def call(_number: int) -> None:
@@ -65,12 +65,12 @@ def _named(status: int, body: bytes) -> str:
 
 
 def told(found: Overload, patience_s: float, alone_s: float) -> list[str]:
-    """Return what an overload showed, in sentences.
+    """Return the results of an overload as sentences.
 
     Args:
-        found: what came back.
-        patience_s: seconds within which the service promises to begin with a walk or to refuse it.
-        alone_s: seconds that a walk takes which waits for nobody.
+        found: the answers.
+        patience_s: seconds within which the service promises to start on a walk or refuse it.
+        alone_s: seconds for a walk that does not have to wait.
 
     """
     counts = ", ".join(f"{number} × {answer}" for answer, number in sorted(found.answers.items()))

@@ -1,10 +1,10 @@
-"""Two services in turn: one with settings of your choice, one without. Which of them is quicker?
+"""Compare the speed of two services: one with given settings, one without.
 
     python benchmarks/pair.py METAGAIT_MODE=throughput [--callers 1 16] [--rounds 7] [--seconds 4]
 
-Both run all the time and wait while the other is asked, so that whatever else the machine does
-meets both; the order changes from round to round, and the first round only warms up. A figure is
-the median of the rounds, a ratio the median of the ratios inside them, with over without.
+Both run all the time, one idle while the other is measured, so that other work on the machine
+affects both. The order alternates between rounds, and the first round is a warm-up. A figure is the
+median over the rounds; a ratio, with to without, is the median of the ratios within them.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from model.encoder import available_cpus
 from model.tables import markdown
 
 Pair = tuple[Timed, Timed]
-"""One round without the settings, and one with them."""
+"""One round: without the settings, and with them."""
 HEAD = [
     "body",
     "callers",
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("settings", type=setting, nargs="+", metavar="METAGAIT_NAME=VALUE")
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 16], help="at once")
@@ -67,7 +67,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def setting(word: str) -> tuple[str, str]:
-    """Read `NAME=VALUE`; a name that the environment has already would be in both services."""
+    """Parse `NAME=VALUE`; refuse a name in the environment, which would affect both services."""
     name, equals, value = word.partition("=")
     if not equals or not name.startswith("METAGAIT_"):
         raise argparse.ArgumentTypeError(f"expected METAGAIT_NAME=VALUE, got {word!r}")
@@ -79,7 +79,7 @@ def setting(word: str) -> tuple[str, str]:
 def measured(
     servers: tuple[Server, Server], bodies: Mapping[str, bytes], given: argparse.Namespace
 ) -> dict[Cell, list[Pair]]:
-    """Ask both in turn, in each form of body and by each number of callers."""
+    """Measure both services in turn, for each form of body and number of callers."""
     rounds: dict[Cell, list[Pair]] = {}
     for number in range(given.rounds + 1):
         for callers in given.callers:
@@ -93,7 +93,7 @@ def measured(
 
 
 def lines(rounds: Mapping[Cell, Sequence[Pair]]) -> Iterator[list[str]]:
-    """Lay out a row for each form of body and number of callers."""
+    """Yield a row for each form of body and number of callers."""
     for (body, callers), pairs in rounds.items():
         figures: list[Callable[[Timed], float]] = [
             lambda timed: timed.rate,

@@ -1,12 +1,12 @@
-"""Decoders of PNG side by side: microseconds of a frame, for those that are installed.
+"""Compare PNG decoders: microseconds per frame, for those that are installed.
 
     python benchmarks/png.py [--rounds 15]
 
-A walker in 60 pictures of 320×240 pixels, 8-bit grey, as OpenCV and as Pillow write them. All
-decoders take all pictures in turn, round after round, in one thread; a figure is the median of the
-rounds, in processor time. A decoder that gives other pixels ends the run. The service takes
-kornia-rs for such pictures and OpenCV for all others; Pillow, imagecodecs, pyspng and pywuffs are
-measured where somebody has installed them.
+The input is a walker in 60 pictures of 320×240 pixels, 8-bit grey, as written by OpenCV and by
+Pillow. All decoders decode all pictures in turn, round after round, in one thread; a figure is the
+median over the rounds, in processor time. A decoder that returns wrong pixels ends the run. The
+service uses kornia-rs for such pictures and OpenCV for all others; Pillow, imagecodecs, pyspng and
+pywuffs are measured if they are installed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Decode = Callable[[bytes], Any]
 
 
 def decoders(size: tuple[int, int]) -> Iterator[tuple[str, Decode]]:
-    """Yield what is installed."""
+    """Yield name and function of each installed decoder."""
     yield "OpenCV", lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     makers: dict[str, Callable[[Any], Decode]] = {
         "kornia_rs": lambda it: lambda data: it.io.decode_image_png_u8(data, size, "mono"),
@@ -58,7 +58,7 @@ def wuffs(module: Any) -> Decode:
 
 
 def by_pillow(frame: NDArray[np.uint8]) -> bytes:
-    """Write a PNG with a filter chosen for each line, where OpenCV takes one for all."""
+    """Encode a PNG with Pillow, which chooses a filter for each line; OpenCV uses one for all."""
     file = io.BytesIO()
     importlib.import_module("PIL.Image").fromarray(frame).save(file, "PNG")
     return file.getvalue()
@@ -81,7 +81,7 @@ def main() -> None:
             for kind, pictures in written.items():
                 began = time.process_time()
                 made = [decode(picture) for picture in pictures]
-                if number:  # the first round warms up
+                if number:  # the first round is a warm-up
                     took.setdefault((name, kind), []).append(time.process_time() - began)
                 elif not np.array_equal(np.reshape(made, walk.shape), walk):
                     raise SystemExit(f"{name} gives other pixels")

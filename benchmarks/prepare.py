@@ -1,13 +1,13 @@
-"""What a walk costs before it is encoded, by the form of its body, as a share of the whole.
+"""Measure what a walk costs before it is encoded, by form of body, as a share of the total.
 
     python benchmarks/prepare.py [--frames 60] [--rounds 15]
 
-A walker in pictures of 320×240 pixels comes as a zip of PNG, as npy and packed. Decoding, alignment
-with the judgement of its quality, and encoding are done by the service's own code, frame by frame,
-in turn, round after round, in one thread, and their processor time is counted, so that other work
-on the machine hardly matters. A figure is the median of the rounds, a share the median of the
-shares inside them, of decoding + alignment + encoding; the little that HTTP and the search add
-would only make it smaller. The goals are 5 % or less for a packed walk and 15 % for a zip of PNG.
+A walker in pictures of 320×240 pixels is sent as a ZIP of PNGs, as npy and packed. Decoding,
+alignment (with the quality check) and encoding are done by the service's own code, frame by frame,
+in turn, round after round, in one thread. Processor time is measured, so that other work on the
+machine hardly matters. A figure is the median over the rounds; a share is the median of the shares,
+within the rounds, of decoding + alignment + encoding. The little that HTTP and the search add would
+only make it smaller. The goals are 5 % or less for a packed walk and 15 % for a ZIP of PNGs.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Spent(NamedTuple):
 
     @property
     def share(self) -> float:
-        """What comes before encoding, as a share of everything."""
+        """Return the share of the total that comes before encoding."""
         return (self.decoding + self.aligning) / sum(self)
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     for number in range(given.rounds + 1):
         for name, body in bodies.items():
             one = prepare(body, lambda aligned: encoder.encode([aligned]))
-            if number:  # the first round warms up
+            if number:  # the first round is a warm-up
                 spent[name].append(one)
     runs = encoder.runtime
     print(f"{given.frames} frames, {runs.engine}, {runs.precision}, one thread\n")
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, default=SHIPPED_MODEL)
     parser.add_argument("--engine", default="onnxruntime", choices=("onnxruntime", "openvino"))
@@ -78,7 +78,7 @@ def parsed() -> argparse.Namespace:
 
 
 def prepare(body: bytes, encode: Callable[[NDArray[np.uint8]], object]) -> Spent:
-    """Take one body through decoding, alignment and encoding, as the service does."""
+    """Decode, align and encode one body, as the service does."""
     upload = Upload(sequence=io.BytesIO(body))
     aligned = aligned_walk(upload, _LIMITS, (64, 44), Bounds())
     began = time.process_time()
@@ -89,12 +89,12 @@ def prepare(body: bytes, encode: Callable[[NDArray[np.uint8]], object]) -> Spent
 
 
 def head() -> list[str]:
-    """Name the columns."""
+    """Return the column heads."""
     return ["body", "bytes", "decoding, ms", "alignment, ms", "encoding, ms", "before", "goal"]
 
 
 def lines(bodies: dict[str, bytes], spent: dict[str, list[Spent]]) -> Iterator[list[str]]:
-    """Lay out a row for each form of body."""
+    """Yield a row for each form of body."""
     for name, walks in spent.items():
         share, goal = median(one.share for one in walks), GOALS.get(name)
         yield [

@@ -1,7 +1,7 @@
-"""`python benchmarks/quality.py FOLDER`: how many walks of a folder pass the quality check.
+"""Measure how many walks of a folder pass the quality check: `python benchmarks/quality.py FOLDER`.
 
-FOLDER is a tree that `metagait enroll` takes, for instance CASIA-A or CASIA-B silhouettes. Prints
-the share that passes, how often each fault was found, and the spread of every measure.
+FOLDER is a tree that `metagait enroll` accepts, for instance CASIA-A or CASIA-B silhouettes. Prints
+the share that passes, how often each fault was found, and the distribution of every measure.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _MEASURES = ("frames", "empty", "truncated", "rows", "other_bodies", "grey", "du
 
 
 def walks(folder: Path) -> Iterator[Upload]:
-    """Find the walks: files of a walk each, and folders of pictures."""
+    """Yield the walks: files that hold one walk each, and folders of pictures."""
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in FILES:
             yield Upload(sequence=BytesIO(path.read_bytes()))
@@ -44,7 +44,7 @@ def measure(upload: Upload) -> Quality:
 
 
 def main() -> int:
-    """Print the table; 1 when the folder holds no walk."""
+    """Print the table; return 1 if the folder has no walks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
     qualities = [measure(upload) for upload in walks(parser.parse_args().folder)]

@@ -1,4 +1,4 @@
-"""What was timed, and the encoder without a service, which the served path is held against."""
+"""Timings, and the encoder without a service, which the served path is compared with."""
 
 import statistics
 import time
@@ -13,26 +13,26 @@ from model.encoder import Encoder
 
 @dataclass
 class Timed:
-    """Seconds that each walk took, and all together."""
+    """Seconds for each walk, and for all together."""
 
     each: list[float] = field(default_factory=list)
     whole: float = 0
     processor: float = 0
-    """Processor seconds, which other programs on the machine do not lengthen."""
+    """Processor seconds, which are not affected by other programs on the machine."""
 
     @property
     def rate(self) -> float:
-        """Walks a second."""
+        """Return the walks per second."""
         return len(self.each) / self.whole
 
     @property
     def median(self) -> float:
-        """Median seconds of a walk."""
+        """Return the median seconds per walk."""
         return statistics.median(self.each)
 
     @property
     def cost(self) -> float:
-        """Processor seconds of a walk."""
+        """Return the processor seconds per walk."""
         return self.processor / len(self.each)
 
 
@@ -49,7 +49,7 @@ class Raw:
         return self._encode(seconds, 1, 1)
 
     def as_served(self, seconds: float) -> Timed:
-        """Embed in calls as large, and as many at a time, as the engine gains from."""
+        """Embed with the call size, and as many concurrent calls, as suit the engine best."""
         return self._encode(seconds, self.batch, self.encoder.runtime.callers)
 
     def _encode(self, seconds: float, count: int, calls: int) -> Timed:

@@ -1,13 +1,13 @@
-"""A rebuild against the raw encoder, in one run on one machine.
+"""Compare the speed of a rebuild with the raw encoder, in one run on one machine.
 
     python benchmarks/rebuild.py [--walks 64] [--rounds 3] [--threads 1] [--batch 16]
 
-Enrols walks of 30 to 70 frames in a gallery of a temporary folder, as another model embedded them.
+Enrols walks of 30 to 70 frames in a gallery in a temporary folder, as embedded by another model.
 Every rebuild follows a raw round, in which the same encoder with the same threads embeds the same
-walks, decoded and sorted by length beforehand, in batches of the same size. So the ratio of the two
-rates holds on a machine whose speed changes. A rebuild counts whole: reading, unpacking, writing,
-the check and the switch. Beside it stands the ratio of processor seconds, which other programs on
-the machine disturb less; it counts as lost what runs beside the encoder on another core.
+walks, already decoded and sorted by length, in batches of the same size. So the ratio of the two
+rates is valid even on a machine whose speed varies. A rebuild is timed as a whole: reading,
+unpacking, writing, the check and the switch. The ratio of processor seconds is printed too: other
+programs disturb it less, but work that runs next to the encoder on another core counts as a loss.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def enrol(folder: Path, walks: Walks) -> None:
 
 
 class Seconds(NamedTuple):
-    """What one call took, on the clock and of the processors."""
+    """The wall-clock and processor time of one call."""
 
     wall: float
     cpu: float
@@ -70,14 +70,14 @@ def timed(work: Callable[[], object]) -> Seconds:
 
 
 def encode_all(encoder: OnnxEncoder, walks: Walks, batch: int) -> None:
-    """Embed walks that are decoded already, those of like length together."""
+    """Embed already decoded walks, grouped by similar length."""
     ordered = sorted(walks, key=len)
     for start in range(0, len(ordered), batch):
         encoder.encode(ordered[start : start + batch])
 
 
 def main() -> None:
-    """Print the rate of each round, and the median ratio."""
+    """Print the rates of each round, and the median ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("walks", 64), ("rounds", 3), ("threads", 1), ("batch", 16)):
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -1,12 +1,12 @@
-"""How much worse may silhouettes be? Rank-1 and decisions on damaged walks of real people.
+"""Measure rank-1 and decisions on damaged silhouettes of real people.
 
     python benchmarks/robustness.py FOLDER [--model X.onnx] [--seed 0]
 
-FOLDER is CASIA-A as `benchmarks/casia_a.py` takes it. Gallery passes 1 and 2, probe passes 3 and
-4 of the same view. Each row does one thing to every probe (`benchmarks/damages.py`): "clean
-gallery" enrols people as they were recorded, and "match" is the share of these searches that the
-file's own threshold answers with the right name; "damaged gallery" does the same thing to the
-gallery, as one camera for both would. "distance" is the median to the nearest walk of the clean
+FOLDER is CASIA-A as for `benchmarks/casia_a.py`. Passes 1 and 2 are the gallery, passes 3 and 4 of
+the same view the probes. Each row applies one damage to every probe (`benchmarks/damages.py`).
+"clean gallery" enrols people as they were recorded, and "match" is the share of these searches that
+the file's own threshold answers with the right name. "damaged gallery" applies the same damage to
+the gallery, as one camera for both would. "distance" is the median to the nearest walk of the clean
 gallery.
 """
 
@@ -28,7 +28,7 @@ HEAD = ("done to the probe", "clean gallery", "match", "distance", "damaged gall
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table as markdown."""
+    """Print the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path, help="CASIA-A")
     parser.add_argument("--model", type=Path, default=SHIPPED_MODEL)
@@ -54,7 +54,7 @@ def table(recorded: Recorded, encoder: OnnxEncoder, seed: int = 0) -> Iterator[s
 
 
 def embedded(recorded: Recorded, encoder: OnnxEncoder, damage: Damage, seed: int) -> Embeddings:
-    """Embed every walk after what `damage` did to it; the same again for the same seed."""
+    """Embed every walk after `damage` was applied; the result depends only on the seed."""
     embeddings: Embeddings = {}
     for place, (key, frames) in enumerate(recorded.items()):
         damaged = damage(frames, np.random.default_rng((seed, place)))
@@ -64,7 +64,7 @@ def embedded(recorded: Recorded, encoder: OnnxEncoder, damage: Damage, seed: int
 
 
 def row(name: str, clean: Embeddings, damaged: Embeddings, threshold: Threshold) -> str:
-    """Return one line: the searches of damaged probes in either gallery."""
+    """Return one line: the searches of damaged probes in the clean and the damaged gallery."""
     in_clean, in_damaged = (
         Answered.joined([seen(gallery, damaged, *sides) for sides in SAME])
         for gallery in (clean, damaged)

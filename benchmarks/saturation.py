@@ -1,11 +1,11 @@
-"""Whether 8-bit integers saturate on this processor, and what that moves.
+"""Measure whether 8-bit integers saturate on this processor, and how that changes embeddings.
 
     python benchmarks/saturation.py [--walks 40] [--model model/weights/metagait-int8.onnx]
 
-Without VNNI, ONNX Runtime adds two products of 8-bit numbers in 16 bits, which can be too few. It
-has kernels that cannot saturate, `session.x64quantprecision`, which are slower. Benchmark walkers
-of every condition and view are embedded by the float32 file, by the int8 file as a service runs it,
-and by those kernels, in turn in one thread. Printed are |a − b| / |b| of the embeddings, how many
+Without VNNI, ONNX Runtime adds two products of 8-bit numbers in 16 bits, which may overflow. It
+also has slower kernels that cannot saturate, `session.x64quantprecision`. Benchmark walkers of
+every condition and view are embedded by the float32 file, by the int8 file as a service runs it,
+and by those kernels, in turn in one thread. The output is |a − b| / |b| of the embeddings, how many
 walks differ at all, and processor time as the median of the ratios to float32.
 """
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def session(path: Path, *, exact: bool = False) -> onnxruntime.InferenceSession:
-    """Open a file in one thread; `exact` takes the kernels that cannot saturate."""
+    """Open a file in one thread; `exact` selects the kernels that cannot saturate."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -72,7 +72,7 @@ def session(path: Path, *, exact: bool = False) -> onnxruntime.InferenceSession:
 
 
 def walks(count: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield walks uint8 `[T, 64, 44]` of so many people, conditions and views in turn."""
+    """Yield `count` walks uint8 `[T, 64, 44]`, varying people, conditions and views."""
     for number in range(count):
         condition = CONDITIONS[3 * number % len(CONDITIONS)]
         view = VIEWS[number % len(VIEWS)]
@@ -86,7 +86,7 @@ def embedded(opened: onnxruntime.InferenceSession, walk: NDArray[np.uint8]) -> N
 
 
 def line(name: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> list[str]:
-    """Lay out how far embeddings `[walks, P*D]` lie apart."""
+    """Return a row on how far apart embeddings `[walks, P*D]` are."""
     apart = np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
     differ = f"{np.count_nonzero(apart)} of {len(apart)}"
     return [name, f"{apart.mean():.2%}", f"{apart.max():.2%}", differ]

@@ -1,22 +1,23 @@
-"""How fast, small and right the compact index is, beside plain FAISS and numpy on the same data.
+"""Measure speed, size and accuracy of the compact index against plain FAISS and numpy.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/search.py [--samples 10000 100000]
 
-A million samples take 17 GiB of disk below `--folder` (a temporary one by default, which is
-emptied again) and below 7 GiB of memory. `--seen` keeps the measured embeddings for the next run.
+A million samples take 17 GiB of disk under `--folder` (by default a temporary folder, emptied
+afterwards) and less than 7 GiB of memory. `--seen` keeps the measured embeddings for the next run.
 
-The embeddings are made up, with the spread of the shipped model's (see `spread.py`). A subject has
-five samples. Half of the probes are other walks of enrolled subjects, half are of strangers.
+The embeddings are random, with the distribution of the shipped model's (see `spread.py`). Each
+subject has five samples. Half of the probes are other walks of enrolled subjects, half are of
+strangers.
 
-All times are processor time of one thread, on every side, so that other work on the machine does
-not count. FlatL2 and numpy read every number of every sample, so the bandwidth of the memory is
-their floor; the sketches are the compact index's. It is measured in the same run. FlatL2 takes the
-gallery in blocks of `--memory-gib`, one after the other: its time is the sum over the blocks of the
-median over the probes, and reading the blocks from the disk does not count. The compact index
-searches in turn with it, block by block.
+All times are processor time of one thread, for all candidates, so that other work on the machine
+does not count. FlatL2 and numpy read every number of every sample, so memory bandwidth, measured in
+the same run, is their lower limit (floor); for the compact index it is reading the sketches. FlatL2
+gets the gallery in blocks of `--memory-gib`, one after the other: its time is the sum over the
+blocks of the median over the probes, without reading the blocks from disk. The compact index takes
+turns with it, block by block.
 
-Where there is a GPU, the `gpu` kind is measured too, by the clock on the wall; what it takes, and
-how each index says it searched, goes to the error output.
+With a GPU, the `gpu` kind is measured too, by wall clock; its results, and each index's description
+of how it searched, go to standard error.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from gallery.indexes.gpu import GpuIndex, flat_on_gpu
 from model.encoder import SHIPPED_MODEL
 
 PER_SUBJECT, BLOCK, MANY, SKETCH_BYTES = 5, 4096, 64, 32
-# What float32 rounding may add to a squared distance that is as near as the nearest.
+# Allowance for float32 rounding in a squared distance that equals the nearest one.
 _SAME = 1e-3
 _GIB = 1 << 30
 HEAD = (
@@ -66,21 +67,21 @@ HEAD = (
 
 
 def timed(work: Callable[[], object], clock: Callable[[], float] = time.thread_time) -> float:
-    """Seconds that the work takes; by default of the processor, in this thread."""
+    """Return the seconds that the work takes, by default processor time of this thread."""
     start = clock()
     work()
     return clock() - start
 
 
 def bandwidth() -> float:
-    """Bytes a second that one thread reads, by the best of several dot products."""
+    """Return the bytes per second that one thread reads, the best of several dot products."""
     first, second = np.ones(1 << 26, np.float32), np.ones(1 << 26, np.float32)
     return 2 * first.nbytes / min(timed(lambda: np.dot(first, second)) for _ in range(7))
 
 
 @dataclass
 class Built:
-    """A compact index on the disk, and the seconds of the processor that it took."""
+    """A compact index on the disk, and the processor seconds for building it."""
 
     folder: Path
     length: int
@@ -89,12 +90,12 @@ class Built:
 
     @property
     def originals(self) -> NDArray[np.float32]:
-        """Every vector, float32 `[N, L]`, in the file of the index."""
+        """Return all vectors, float32 `[N, L]`, mapped from the index's file."""
         path = self.folder / "originals"
         return np.memmap(path, np.float32, "r", shape=(self.samples, self.length))
 
     def forget_cached(self) -> None:
-        """Let the system's cache of the vectors go."""
+        """Drop the vectors from the system's page cache."""
         file = os.open(self.folder / "originals", os.O_RDONLY)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(file)
@@ -111,7 +112,7 @@ def build(spread: Spread, folder: Path, samples: int) -> Built:
     for start, end in zip(starts, [*starts[1:], samples], strict=True):
         rows = np.arange(start, end)
         vectors = spread.walks(rows // PER_SUBJECT, 1)
-        if end == samples:  # the last sample takes over what is being trained
+        if end == samples:  # adding the last sample takes over the trained result
             seconds += worker.submit(time.thread_time).result()
         seconds += timed(lambda r=rows, v=vectors: index.add(r, v, r))
     seconds += timed(index.close)
@@ -119,7 +120,7 @@ def build(spread: Spread, folder: Path, samples: int) -> Built:
 
 
 def probes_of(spread: Spread, samples: int, count: int) -> Floats:
-    """Draw probes, half of enrolled subjects and half of strangers, mixed."""
+    """Draw probes, half of enrolled subjects and half of strangers, shuffled."""
     rng = np.random.default_rng(3)
     subjects = samples // PER_SUBJECT
     mated = spread.walks(rng.integers(0, subjects, count - count // 2), 2)
@@ -129,14 +130,14 @@ def probes_of(spread: Spread, samples: int, count: int) -> Floats:
 
 @dataclass
 class Plain:
-    """What FlatL2 and numpy take and find, block by block."""
+    """The times and results of FlatL2 and numpy, block by block."""
 
     truth: Floats
     """Squared distances of the ten nearest, float32 `[probes, 10]`, nearest first."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def take(self, block: Floats, probes: Floats, timings: int) -> None:
-        """Search one block by both."""
+        """Search one block with both."""
         flat = faiss.IndexFlatL2(block.shape[1])
         for start in range(0, len(block), BLOCK):
             flat.add(np.ascontiguousarray(block[start : start + BLOCK]))
@@ -160,14 +161,14 @@ class Plain:
 
 
 def blocks(vectors: Floats, memory: int) -> Iterator[Floats]:
-    """Cut vectors into blocks of so many bytes."""
+    """Split vectors into blocks of about `memory` bytes."""
     rows = max(BLOCK, memory // vectors[:1].nbytes)
     for start in range(0, len(vectors), rows):
         yield vectors[start : start + rows]
 
 
 def recall(index: VectorIndex, probes: Floats, truth: Floats) -> tuple[float, float]:
-    """Share of the nearest, and of the ten nearest, that an index finds as near as they are."""
+    """Return the shares of the nearest, and of the ten nearest, that an index finds."""
     one, ten = 0, 0
     for probe, squared in zip(probes, truth, strict=True):
         found = index.search(probe, 10)[0]
@@ -177,7 +178,7 @@ def recall(index: VectorIndex, probes: Floats, truth: Floats) -> tuple[float, fl
 
 
 def row(spread: Spread, folder: Path, samples: int, options: argparse.Namespace) -> list[str]:
-    """Measure one size: the cells of its row."""
+    """Measure one gallery size; return the cells of its row."""
     built = build(spread, folder, samples)
     index = CompactIndex(built.length, folder)
     start = timed(lambda: index.begin("benchmark"))
@@ -191,7 +192,7 @@ def row(spread: Spread, folder: Path, samples: int, options: argparse.Namespace)
         plain.take(block, probes, options.timings)
         for k, seconds in took.items():
             for probe in asked:
-                index.search(probe, k)  # so that what it reads is in the disk's cache
+                index.search(probe, k)  # brings what it reads into the page cache
                 seconds.append(timed(lambda p=probe, k=k: index.search(p, k)))
         batch = np.resize(probes, (MANY, built.length))
         many.append(timed(lambda b=batch: [index.search(p, 1) for p in b]))
@@ -227,7 +228,7 @@ def row(spread: Spread, folder: Path, samples: int, options: argparse.Namespace)
 def on_gpu(
     built: Built, probes: Floats, truth: Floats, make: Callable[[int], Any] = flat_on_gpu
 ) -> None:
-    """Print what the `gpu` kind takes, or why there is none."""
+    """Print the results of the `gpu` kind, or why it is not available."""
     try:
         index = GpuIndex(built.length, make)
     except EngineMissing as error:
@@ -251,7 +252,7 @@ def on_gpu(
 
 
 def main() -> None:
-    """Measure every size asked for."""
+    """Measure all requested sizes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--probes", type=int, default=1000, help="for the recall")

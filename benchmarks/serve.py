@@ -1,19 +1,19 @@
-"""The served path against the raw encoder, in one run on one machine.
+"""Compare the speed of the served path with the raw encoder, in one run on one machine.
 
     python benchmarks/serve.py [--seconds 4] [--rounds 5] [--frames 30] [--callers 1 4 16 64]
                                [--engine onnxruntime] [--mode latency] [--threads N]
                                [--provider cpu] [--model FILE]
                                [--stages] [--overload]
 
-Starts `metagait serve` on a free loopback port. Rounds with each form of body stand between two raw
-ones, in which the same engine in the same mode with the same threads embeds the same walk without
-any service, so that the ratios hold on a machine whose speed changes; the table shows the median
-ratio of the rounds. One caller is compared with single walks; several at once with calls as large,
-and as many at a time, as the engine gains from: on a CPU one walk in each. Then twice the
-throughput is offered to a service that promises to begin with a walk in half the time that its
-places would allow: nothing but 200 and 503 may come back (else status 1), and what is accepted
-should be done within the promise. All of it, and where the time of a request goes, is written to
-`docs/serve.md`; `--stages` and `--overload` print only the one or the other.
+Starts `metagait serve` on a free loopback port. Rounds with each form of body are run between two
+raw rounds, in which the same engine in the same mode with the same threads embeds the same walk
+without a service. So the ratios are valid even on a machine whose speed varies; the table shows the
+median ratio over the rounds. One caller is compared with single walks; several with the call size,
+and the number of concurrent calls, that suit the engine best: on a CPU, one walk per call. Then
+twice the throughput is offered to a service that promises to start on a walk within half the time
+that its places would allow. It may answer only 200 and 503 (otherwise the exit status is 1), and
+accepted walks should be done within the promise. All results, and where the time of a request goes,
+are written to `docs/serve.md`; `--stages` and `--overload` print only the one or the other.
 """
 
 import argparse
@@ -54,7 +54,7 @@ _WARM_UP = 3
 
 
 def served(server: Server, request: Request, callers: int, seconds: float) -> Timed:
-    """Let so many callers ask again and again, each as soon as it is answered."""
+    """Let this many callers repeat a request, each as soon as it is answered."""
     timed, started, spent = Timed(), time.perf_counter(), server.processor_s()
 
     def call(_number: int) -> None:
@@ -75,7 +75,7 @@ def served(server: Server, request: Request, callers: int, seconds: float) -> Ti
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, how often, and by how many callers at once."""
+    """How long and how often to measure, and with how many concurrent callers."""
 
     seconds: float
     rounds: int
@@ -84,7 +84,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Round:
-    """A served round, and the raw ones before and after it."""
+    """A served round, and the raw rounds before and after it."""
 
     served: Timed
     before: Timed
@@ -92,28 +92,28 @@ class Round:
 
     @property
     def throughput(self) -> float:
-        """Walks a second, as a share of the raw ones."""
+        """Return the walks per second, as a share of the raw rate."""
         return 2 * self.served.rate / (self.before.rate + self.after.rate)
 
     @property
     def latency(self) -> float:
-        """Median of a walk, as a multiple of the raw one."""
+        """Return the median time of a walk, as a multiple of the raw one."""
         return 2 * self.served.median / (self.before.median + self.after.median)
 
     @property
     def cost(self) -> float:
-        """Processor time of a walk, as a multiple of the raw one."""
+        """Return the processor time of a walk, as a multiple of the raw one."""
         return 2 * self.served.cost / (self.before.cost + self.after.cost)
 
 
 Cell = tuple[str, int]
-"""The form of a body, and how many callers send it at once."""
+"""The form of a body, and how many callers send it concurrently."""
 
 
 def measured(
     server: Server, raw: Raw, bodies: Mapping[str, bytes], plan: Plan
 ) -> dict[Cell, list[Round]]:
-    """Go round all forms and numbers of callers, again and again."""
+    """Measure all forms and numbers of callers, round after round."""
     rounds: dict[Cell, list[Round]] = {
         (body, callers): [] for body in bodies for callers in plan.callers
     }
@@ -135,7 +135,7 @@ def measured(
 
 
 def table(rounds: Mapping[Cell, Sequence[Round]], bodies: Mapping[str, bytes]) -> list[str]:
-    """Return the markdown table: medians of the rounds."""
+    """Return the table in Markdown, with medians over the rounds."""
     lines = [
         "| body | bytes | callers | walks/s | × raw | median ms | × raw | processor ms | × raw |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
@@ -145,7 +145,8 @@ def table(rounds: Mapping[Cell, Sequence[Round]], bodies: Mapping[str, bytes]) -
             statistics.median(figure(one.served) for one in some)
             for figure in (lambda t: t.rate, lambda t: t.median, lambda t: t.cost)
         )
-        # One caller leaves the encoder idle between calls; more than one wait for each other.
+        # A single caller leaves the encoder idle between calls; several callers wait for each
+        # other.
         throughput = "–" if callers == 1 else f"{_median(some, 'throughput'):.2f}"
         latency = f"{_median(some, 'latency'):.2f}" if callers == 1 else "–"
         lines.append(
@@ -165,7 +166,7 @@ def bodies_of(walk: NDArray[np.uint8]) -> dict[str, bytes]:
 
 
 def main() -> int:
-    """Write the page; 1 when an overload brought anything but 200 and 503."""
+    """Write the page; return 1 if an overload was answered with anything but 200 and 503."""
     arguments = _parser().parse_args()
     walk = shipped_walk(arguments.frames)
     settings = settings_of(arguments)
@@ -194,7 +195,7 @@ def main() -> int:
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """Settings of the service, and of the encoder beside it."""
+    """Return the settings for the service, and for the raw encoder."""
     return Settings(
         model=arguments.model,
         engine=arguments.engine,
@@ -207,26 +208,26 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 def overloaded(
     environment: Mapping[str, str], body: bytes, plan: Plan
 ) -> tuple[Overload, list[str]]:
-    """Offer twice what can be done to a service whose callers are told to have little patience."""
+    """Offer twice the capacity to a service that promises short waiting times."""
     request, places = identify(body), Settings().queue_walks
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environment) as server:
         _warm_up(server, {"": body})
         alone_s = served(server, request, 1, plan.seconds).median
         rate = served(server, request, max(plan.callers), plan.seconds).rate
         server.stop()
-        # Half of what the places allow, so that it is the promise that refuses.
+        # Half of what the places allow, so that the promise refuses walks, not the lack of places.
         patience_s = round(places / rate / 2, 1)
         server.environment = {**environment, "METAGAIT_QUEUE_TIMEOUT_S": str(patience_s)}
         server.start()
         _warm_up(server, {"": body})
-        # Long enough to fill the time that may be waited several times over.
+        # Long enough to exceed the permitted waiting time several times.
         seconds = max(4 * plan.seconds, 4 * patience_s)
         found = overload(server.port, request, 2 * rate, seconds)
     return found, told(found, patience_s, alone_s)
 
 
 def page(what: str, lines: Sequence[str], refused: Sequence[str], spent: Sequence[str]) -> str:
-    """Lay out what is written."""
+    """Return the text of the page."""
     parts = [
         "# Speed of the served path",
         what,
@@ -253,7 +254,7 @@ def _what(encoder: Encoder, arguments: argparse.Namespace) -> str:
 
 
 def _others(arguments: argparse.Namespace) -> str:
-    """Name what was asked for otherwise than by default, so that the page can be made again."""
+    """Return the options that differ from the defaults, so that the page can be reproduced."""
     usual = _parser().parse_args([])
     given = {
         name: getattr(arguments, name)
@@ -272,13 +273,13 @@ def _environment(settings: Settings) -> dict[str, str]:
         "METAGAIT_MODE": settings.mode,
         "METAGAIT_THREADS": str(settings.threads),
         "METAGAIT_PROVIDER": settings.provider,
-        # Many callers may wait long on a slow machine, and are to be timed all the same.
+        # Many callers may wait long on a slow machine, and must still be measured.
         "METAGAIT_QUEUE_TIMEOUT_S": "300",
     }
 
 
 def stages_of(server: Server, bodies: Mapping[str, bytes], plan: Plan) -> list[str]:
-    """Return a table for each form: one caller, and as many as there are at most."""
+    """Return a table for each form: one caller, and the maximum number of callers."""
     empty_ms = stages.empty_call_ms(server)
     lines = [f"An empty call takes {empty_ms:.2f} ms of the event loop's processor time.", ""]
     for body, content in bodies.items():

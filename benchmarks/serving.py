@@ -1,7 +1,7 @@
-"""What the benchmarks of the service share: a server process on loopback, walks, and callers.
+"""Shared by the service benchmarks: a server process on loopback, walks, and callers.
 
-Callers are kept as cheap as can be (prepared bytes over `http.client`), because they take their
-processor time from the service that they measure.
+Callers do as little work as possible (prepared bytes over `http.client`), because their processor
+time is taken from the service that they measure.
 """
 
 import http.client
@@ -31,7 +31,7 @@ STOP_S = 120
 
 
 def shipped_walk(frames: int, file: str = "ada-nm-01.npz") -> NDArray[np.uint8]:
-    """One of the page's sample walks as masks uint8 `[frames, H, W]`, repeated to the length."""
+    """Return a sample walk of the web page as masks uint8 `[frames, H, W]`, repeated to length."""
     with np.load(WEB / "samples" / file, allow_pickle=False) as held:
         walk = held["silhouettes"].astype(np.uint8) * np.uint8(255)
     return np.resize(walk, (frames, *walk.shape[1:]))
@@ -45,7 +45,7 @@ def as_npy(walk: NDArray[np.uint8]) -> bytes:
 
 
 def as_zip(walk: NDArray[np.uint8]) -> bytes:
-    """Return a walk as a zip of PNG frames."""
+    """Return a walk as a ZIP of PNG frames."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for position, frame in enumerate(walk):
@@ -55,7 +55,7 @@ def as_zip(walk: NDArray[np.uint8]) -> bytes:
 
 @dataclass(frozen=True)
 class Request:
-    """A request whose bytes are made before any clock runs."""
+    """A request whose bytes are prepared before any timing."""
 
     method: str
     path: str
@@ -81,32 +81,32 @@ class Request:
 
 
 def identify(walk: bytes) -> Request:
-    """Ask about a walk as a caller would: a packed one is the whole body, others go in a form."""
+    """Return the usual request to identify a walk: packed as the whole body, others in a form."""
     if walk.startswith(packed.MAGIC):
         return Request("POST", "/identify", walk, {"Content-Type": packed.MEDIA_TYPE})
     return Request.upload("/identify", walk)
 
 
 class Connection:
-    """One kept connection to a server on this machine."""
+    """One persistent connection to a server on this machine."""
 
     def __init__(self, port: int, timeout_s: float = 600) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
     def send(self, request: Request) -> tuple[int, bytes]:
-        """Send a request; its status and body."""
+        """Send a request; return its status and body."""
         self._http.request(request.method, request.path, request.body, dict(request.headers))
         answer = self._http.getresponse()
         return answer.status, answer.read()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._http.close()
 
 
 @dataclass
 class Server:
-    """A `metagait serve` of its own, on a free port of the loopback."""
+    """A separate `metagait serve` process, on a free loopback port."""
 
     data: Path
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -127,20 +127,20 @@ class Server:
         wait_until(self._is_ready, START_S, "a ready service")
 
     def stop(self) -> int:
-        """Stop it as an operator would; its exit status."""
+        """Stop it as an operator would; return its exit status."""
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(timeout=STOP_S)
 
     def memory_mib(self) -> float:
-        """Resident memory of the process, in MiB."""
+        """Return the resident memory of the process, in MiB."""
         assert self.process is not None
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
         return int(line.split()[1]) / 1024
 
     def processor_s(self) -> float:
-        """Processor time that the process has taken, in seconds."""
+        """Return the processor time used by the process, in seconds."""
         assert self.process is not None
         text = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
         user, system = text.rpartition(")")[2].split()[11:13]
@@ -169,7 +169,7 @@ def serving(data: Path, environment: Mapping[str, str] | None = None) -> Iterato
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait for something to become true; raises TimeoutError."""
+    """Wait for a condition; raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -178,7 +178,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
 
 
 def together(count: int, act: Callable[[int], None]) -> None:
-    """Run `act(0 .. count-1)` in as many threads; the first error of any is raised."""
+    """Run `act(0 .. count-1)` in as many threads; then raise the first error of any."""
     errors: list[BaseException] = []
 
     def run(number: int) -> None:

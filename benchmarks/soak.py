@@ -1,13 +1,13 @@
-"""Mixed load at a share of capacity, with erasures, a rebuild and a restart in between.
+"""Run mixed load at a share of capacity, with erasures, a rebuild and a restart.
 
     python benchmarks/soak.py [--minutes 20] [--share 0.9] [--subjects 16]
 
-Beside the service stands a model of what it should hold: who is enrolled, and by which walk. Every
-answer is compared with it: an enrolled person must be found at distance zero by the own walk, an
-erased one must never be named again. A third of the way in, the gallery is rebuilt with another
-model file (the shipped weights under another id, so that the answers stay the same) and the service
-is restarted with it, under load. Ends with status 1 after a wrong answer, a lost one, or when
-memory grows in the second half.
+Keeps a model of what the service should hold: who is enrolled, and with which walk. Every answer is
+compared with it: an enrolled person must be found at distance zero by their own walk, and an erased
+one must never be named again. After a third of the time, the gallery is rebuilt with another model
+file (the shipped weights under another id, so that the answers stay the same) and the service is
+restarted with it, under load. The exit status is 1 after a wrong or lost answer, or if memory grows
+in the second half.
 """
 
 import argparse
@@ -38,15 +38,15 @@ CAPACITY_S = 10
 FRAMES = 20
 FIRST_SUBJECT = 9201
 SAME = 0.02
-"""Distance within which two embeddings of one walk lie, whatever batch each was in."""
+"""Maximum distance between two embeddings of one walk, whatever batches they were in."""
 GROWTH = 1.05
-# A protobuf field that changes the file, and so the model's id, and nothing that is computed.
+# A protobuf field that changes the file, and so the model's id, but no computation.
 _ANOTHER_VERSION = b"\x1a\x04soak"
 
 
 @dataclass
 class Person:
-    """What the service should hold about one subject; its lock is held while it is asked."""
+    """What the service should hold about one subject; the lock is held during its requests."""
 
     name: str
     walk: bytes
@@ -56,7 +56,7 @@ class Person:
 
 @dataclass
 class Soak:
-    """The load, the model of what should be enrolled, and what was seen."""
+    """The load, the model of who should be enrolled, and what was observed."""
 
     server: Server
     people: list[Person]
@@ -71,7 +71,7 @@ class Soak:
     _pace: threading.Lock = field(default_factory=threading.Lock)
 
     def call(self, number: int) -> None:
-        """Do one thing after the other until the end, at the pace of all callers together."""
+        """Make one random request after another until the end, at the callers' common pace."""
         dice, connection = random.Random(number), Connection(self.server.port)
         while self._wait_for_turn():
             person = dice.choice(self.people)
@@ -143,7 +143,7 @@ class Soak:
     def _ask(
         self, what: str, connection: Connection, request: Request
     ) -> tuple[int | None, dict[str, Any]]:
-        """Ask; the status is None where the service refused for now, as it may."""
+        """Send a request; the status is None if the service refused it for now, as it may."""
         status, text = connection.send(request)
         body: dict[str, Any] = json.loads(text)
         code = body.get("code", "")
@@ -155,7 +155,7 @@ class Soak:
         return status, body
 
     def _reconnect(self, person: Person) -> Connection:
-        """Wait for the restarted service, and see what became of the request that broke off."""
+        """Wait for the restarted service, and find out what became of the interrupted request."""
         if not self.away.is_set():
             self._fault("the connection broke although nobody restarts")
         self.seen["not taken, while restarting"] += 1
@@ -167,7 +167,7 @@ class Soak:
                 time.sleep(0.5)
                 continue
             if status in (200, 404):
-                # Not acknowledged, so either is right; from here on it must stay so.
+                # It was not acknowledged, so both are right; from here on it must not change.
                 person.enrolled = status == 200
                 return connection
             time.sleep(0.5)
@@ -177,7 +177,7 @@ class Soak:
         print(f"WRONG: {words}", file=sys.stderr, flush=True)
 
     def watch_memory(self, stop: threading.Event) -> None:
-        """Note the service's memory once a second."""
+        """Record the service's memory once a second."""
         while not stop.wait(1):
             if not self.away.is_set():
                 try:
@@ -186,7 +186,7 @@ class Soak:
                     continue
 
     def rebuild_and_restart(self, model: Path) -> None:
-        """Rebuild beside the running service, then restart it with the new model."""
+        """Rebuild next to the running service, then restart it with the new model."""
         data = str(self.server.data)
         command = [sys.executable, "-m", "metagait", "rebuild", "--data", data]
         self.away.set()
@@ -196,11 +196,11 @@ class Soak:
             self._fault(f"expected status 0 at SIGTERM, got {status}")
         self.server.environment = {**self.server.environment, "METAGAIT_MODEL": str(model)}
         self.server.start()
-        # Callers that still wait for the old process see the new one within this time.
+        # Callers still waiting for the old process reach the new one within this time.
         threading.Timer(10, self.away.clear).start()
 
     def check_the_whole(self) -> None:
-        """Compare the list of everybody with the model."""
+        """Compare the service's list of subjects with the model."""
         status, body = Connection(self.server.port).send(Request("GET", "/subjects?limit=500"))
         kept = {one["subject"] for one in json.loads(body)["subjects"]}
         expected = {person.name for person in self.people if person.enrolled}
@@ -209,7 +209,7 @@ class Soak:
 
 
 def capacity(server: Server, people: list[Person]) -> float:
-    """Measure identifications a second, one after the other from all callers."""
+    """Measure identifications per second, with all callers sending one after the other."""
     done, started = Counter[int](), time.monotonic()
 
     def call(number: int) -> None:
@@ -224,14 +224,14 @@ def capacity(server: Server, people: list[Person]) -> float:
 
 
 def grown(memory: list[tuple[float, float]], since: float) -> tuple[float, float]:
-    """Median memory at the begin and at the end of the time since then, in MiB."""
+    """Return the median memory at the start and at the end of the time since then, in MiB."""
     later = [mib for at, mib in memory if at >= since]
     quarter = max(1, len(later) // 4)
     return statistics.median(later[:quarter]), statistics.median(later[-quarter:])
 
 
 def by_minute(memory: list[tuple[float, float]]) -> list[float]:
-    """Median memory of each minute in which it was looked at, in MiB."""
+    """Return the median memory of each minute that was observed, in MiB."""
     return [
         statistics.median(mib for _, mib in minute)
         for _, minute in groupby(memory, lambda seen: int(seen[0] - memory[0][0]) // 60)
@@ -239,7 +239,7 @@ def by_minute(memory: list[tuple[float, float]]) -> list[float]:
 
 
 def soak(server: Server, people: list[Person], minutes: float, share: float) -> Soak:
-    """Run the load with everything that happens in between."""
+    """Run the load with all events in between."""
     rate = share * capacity(server, people)
     begun = time.monotonic()
     made = Soak(server, people, rate, begun + 60 * minutes)
@@ -259,7 +259,7 @@ def soak(server: Server, people: list[Person], minutes: float, share: float) -> 
 
 
 def report(made: Soak, minutes: float) -> bool:
-    """Print what was seen; whether all of it was right."""
+    """Print what was observed; return whether all of it was right."""
     for what, count in sorted(made.seen.items()):
         print(f"{count:6d} {what}")
     before, after = grown(made.memory, made.ends_at - 60 * minutes / 2)
@@ -272,7 +272,7 @@ def report(made: Soak, minutes: float) -> bool:
 
 
 def main() -> int:
-    """Soak; 0 when every answer was right and memory stayed flat."""
+    """Run the soak test; return 0 if every answer was right and memory stayed flat."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--share", type=float, default=0.9, help="of the measured capacity")

@@ -1,8 +1,8 @@
-"""Embeddings without end, made up with the spread of a model's, the shipped one's by default.
+"""Generates any number of embeddings with the distribution of a model's, the shipped by default.
 
-Its embeddings of synthetic walkers are measured first: how subjects lie around their mean, and
-walks around their subject. Subjects and walks are then drawn from normal distributions of these
-covariances, and each part is scaled to unit length, as the model does.
+First the model's embeddings of synthetic walkers are measured: how subjects vary around their mean,
+and walks around their subject. Subjects and walks are then drawn from normal distributions with
+these covariances, and each part is scaled to unit length, as the model does.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from model.walkers.settings import WalkerSettings
 
 Floats = NDArray[np.float32]
 _SEEN_SUBJECTS = range(10_001, 10_151)
-# Share of the spread within subjects that is drawn from; the rest would double the time.
+# Share of the variance within subjects to draw from; the rest would double the time.
 _KEPT = 0.99
 
 
@@ -31,7 +31,7 @@ class Spread(NamedTuple):
     """Parts of an embedding, each of length 1."""
 
     def walks(self, subjects: NDArray[np.int64], seed: int) -> Floats:
-        """Draw a walk float32 `[N, L]` of each subject given; a subject is always the same one."""
+        """Draw a walk float32 `[N, L]` for each given subject; a subject is always the same."""
         rng = np.random.default_rng([seed, int(subjects[0])])
         own = {
             one: np.random.default_rng([7, one]).normal(size=len(self.between))
@@ -46,7 +46,7 @@ class Spread(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Embeddings float32 `[N, L]` of walkers, their subjects, and the parts of each."""
+    """Embeddings float32 `[N, L]` of walkers, their subjects, and the number of parts."""
 
     embeddings: Floats
     subjects: NDArray[np.int64]
@@ -54,7 +54,7 @@ class Seen(NamedTuple):
 
 
 def seen(path: Path | None, model: Path = SHIPPED_MODEL) -> Seen:
-    """Embed synthetic walkers, or read what an earlier run kept."""
+    """Embed synthetic walkers, or load what an earlier run kept."""
     if path is not None and path.exists():
         with np.load(path) as file:
             return Seen(file["embeddings"], file["subjects"], int(file["parts"]))
@@ -74,11 +74,11 @@ def seen(path: Path | None, model: Path = SHIPPED_MODEL) -> Seen:
 
 
 def measure(embeddings: Floats, subjects: NDArray[np.int64], parts: int) -> Spread:
-    """Find the covariances between and within subjects, as factors."""
+    """Estimate the covariances between and within subjects, as factors."""
     _, place = np.unique(subjects, return_inverse=True)
     means = np.stack([embeddings[place == one].mean(axis=0) for one in range(place.max() + 1)])
     mean, residuals = means.mean(axis=0), embeddings - means[place]
-    # Each mean took one walk's freedom away.
+    # Each subject's mean costs one degree of freedom.
     residuals /= np.sqrt(len(embeddings) - len(means))
     _, sizes, directions = np.linalg.svd(residuals, full_matrices=False)
     energy = np.cumsum(sizes**2)

@@ -1,10 +1,10 @@
-"""Where the time of a request goes, from what the service counts itself and what the system does.
+"""Break down the time of a request, from the metrics of the service and of the system.
 
-What a stage waited is the mean of `metagait_stage_seconds`, and its processor time is that of
+The waiting time of a stage is the mean of `metagait_stage_seconds`, its processor time that of
 `metagait_stage_processor_seconds`. The event loop is the process's first thread, whose processor
-time the system counts. What the process took besides is the encoder's. What the caller waited
-besides is the way: the connection, the event loop, and the hops between threads. How long the
-encoder stood idle for each walk says whether a service that is full keeps it busy.
+time the system reports. The rest of the process's time is attributed to the encoder. The rest of
+the caller's waiting time is the way: the connection, the event loop, and the hops between threads.
+The encoder's idle time per walk shows whether a service at full load keeps it busy.
 """
 
 import time
@@ -22,18 +22,18 @@ _EMPTY_CALLS = 300
 
 @dataclass(frozen=True)
 class Reading:
-    """What had been counted at a moment, in seconds."""
+    """The counters at one moment, in seconds."""
 
     stages: Mapping[str, float]
     processor: Mapping[str, float]
     """By stage, and of the event `loop`."""
     process: float
     callers: float
-    """Processor time of this process, which asks."""
+    """Processor time of this process, which sends the requests."""
 
     @classmethod
     def of(cls, server: Server) -> "Reading":
-        """Read everything now."""
+        """Read all counters now."""
         sums = _sums(Connection(server.port).send(Request("GET", "/metrics"))[1].decode())
         return cls(
             stages={stage: sums["metagait_stage_seconds_sum", stage] for stage in STAGES},
@@ -49,7 +49,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a walk took, in milliseconds: waiting, and of the processor."""
+    """The waiting and processor time of a walk, in milliseconds."""
 
     wall: Mapping[str, float]
     processor: Mapping[str, float]
@@ -58,9 +58,9 @@ class Spent:
     def between(
         cls, before: Reading, after: Reading, walks: int, waited_s: float, whole_s: float
     ) -> "Spent":
-        """Share what was counted among the walks of `whole_s`, whose callers waited `waited_s`.
+        """Average the counters over `walks` in `whole_s`, whose callers waited `waited_s`.
 
-        How long the encoder stood idle is right for one that makes calls of one walk, one at a
+        The encoder's idle time is correct for one that embeds one walk per call, one call at a
         time, as on a CPU in the mode `latency`.
         """
         wall = {
@@ -80,7 +80,7 @@ class Spent:
 
 
 def empty_call_ms(server: Server) -> float:
-    """Processor milliseconds of the event loop for a call that does nothing."""
+    """Return the event loop's processor milliseconds for a call that does nothing."""
     connection, before = Connection(server.port), loop_s(server)
     for _ in range(_EMPTY_CALLS):
         connection.send(EMPTY_CALL)
@@ -89,15 +89,15 @@ def empty_call_ms(server: Server) -> float:
 
 
 def loop_s(server: Server) -> float:
-    """Processor seconds of the thread that the event loop runs in."""
+    """Return the processor seconds of the thread that runs the event loop."""
     assert server.process is not None
     pid = server.process.pid
-    # Nanoseconds; `stat` counts in hundredths of a second.
+    # In nanoseconds; `stat` counts in hundredths of a second.
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text("ascii").split()[0]) / 1e9
 
 
 def table(columns: Mapping[str, Spent]) -> list[str]:
-    """Return a markdown table: a row a stage, two columns for each of `columns`."""
+    """Return a table in Markdown: a row per stage, two columns for each of `columns`."""
     heads = "".join(f" {name}, wall ms | processor ms |" for name in columns)
     lines = [f"| stage |{heads}", "| --- |" + " --: | --: |" * len(columns)]
     for stage, words in _WORDS.items():

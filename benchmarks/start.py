@@ -1,11 +1,11 @@
-"""How long a start takes: from the command to a ready service, and to the first answer.
+"""Measure the start-up time: from the command to a ready service, and to the first answer.
 
     python benchmarks/start.py [--rounds 5] [--model FILE] [--provider cpu] [--engine auto]
 
-Each round starts `metagait serve` with an empty gallery on a free loopback port, asks until it is
-ready, and lets it identify one packed walk, whose length the engine has not met. The first round
-reads libraries from the disk; the others find them in memory, as after a restart. The goal is an
-answer within ten seconds.
+Each round starts `metagait serve` with an empty gallery on a free loopback port, polls until it is
+ready, and lets it identify one packed walk of a length that the engine has not seen. The first
+round reads libraries from the disk; the others find them in memory, as after a restart. The goal is
+an answer within ten seconds.
 """
 
 import argparse
@@ -28,7 +28,7 @@ HEAD = ["start", "ready, s", "first answer, s", "goal"]
 
 
 class Start(NamedTuple):
-    """Seconds from the command on."""
+    """Seconds since the command was started."""
 
     ready: float
     answered: float
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=30)
@@ -62,7 +62,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def start(environment: dict[str, str], frames: int) -> Start:
-    """Start a service, ask it once, and stop it."""
+    """Start a service, send one request, and stop it."""
     request = identify(pack(shipped_walk(frames)))
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environment) as server:
@@ -75,7 +75,7 @@ def start(environment: dict[str, str], frames: int) -> Start:
 
 
 def rows(starts: Sequence[Start]) -> list[list[str]]:
-    """Lay out the first start, and the median of those after it."""
+    """Return a row for the first start, and one for the median of the others."""
     first, *others = starts
     found = {"the first": first}
     if others:

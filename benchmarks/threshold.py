@@ -1,13 +1,14 @@
-"""Would a threshold that depends on how many people are enrolled keep its promise?
+"""Evaluate whether a threshold that depends on the number of enrolled people keeps its promise.
 
     python benchmarks/threshold.py FOLDER [--model X.onnx] [--runs runs]
 
-The fewer people are enrolled, the wider a threshold may be for the same share of strangers named.
-Here the validation walkers say how wide: for galleries of N of them the largest distance at which
-no more of their walks are named than the bound of `model.threshold` allows, in the mean over all
-galleries of that size. Then strangers ask: benchmark walkers, and the people of CASIA-A, whose
-FOLDER is as `benchmarks/casia_a.py` takes it; beside it what the file's own threshold names. A row
-is as wide as the gallery may be, for nobody is a stranger to himself.
+The fewer people are enrolled, the larger a threshold may be for the same share of strangers named.
+How much larger is measured on the validation walkers: for galleries of N of them, the largest
+distance at which no more of their walks are named than the bound of `model.threshold` allows,
+averaged over all galleries of that size. Then it is tested with strangers: benchmark walkers, and
+the people of CASIA-A, whose FOLDER is as for `benchmarks/casia_a.py`; next to that is what the
+file's own threshold names. Rows end at the size the data allow, since nobody is a stranger to
+themselves.
 """
 
 import argparse
@@ -37,7 +38,7 @@ Distances = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Strangers:
-    """How near each walk comes to each of the others: `[walks, people]`, infinite to its own."""
+    """Distance of each walk to each other person: `[walks, people]`, infinite to its own."""
 
     distances: Distances
 
@@ -45,7 +46,7 @@ class Strangers:
     def of(
         cls, embeddings: NDArray[np.float32], subjects: Sequence[str], walks: Sequence[str]
     ) -> "Strangers":
-        """Measure every walk, from the camera that is nearest, against everybody else."""
+        """Measure every walk, by its nearest camera, against everybody else."""
         people, owners = np.unique(subjects, return_inverse=True)
         walked, numbers = np.unique(walks, return_inverse=True)
         nearest = np.full((len(walked), len(people)), np.inf)
@@ -57,18 +58,18 @@ class Strangers:
 
     @property
     def others(self) -> int:
-        """People that a walk can be searched among."""
+        """Return the number of people that a walk can be searched among."""
         return self.distances.shape[1] - 1
 
     def named(self, threshold: float, size: int) -> float:
-        """Share of walks named, in the mean over all galleries of `size` of the others."""
+        """Return the share of walks named, averaged over all galleries of `size` other people."""
         near = (self.distances <= threshold).sum(axis=1)
         far = self.others - near
         nobody = [_ways(int(one), size) - _ways(self.others, size) for one in far]
         return float(1 - np.exp(nobody).mean())
 
     def threshold(self, size: int, target: float) -> float:
-        """The largest distance at which no more walks are named than the bound allows."""
+        """Return the largest distance at which no more walks are named than the bound allows."""
         may = allowed(len(self.distances), target)
         distances = np.unique(self.distances[np.isfinite(self.distances)])
         low, high = 0, len(distances) - 1
@@ -80,14 +81,14 @@ class Strangers:
 
 
 def _ways(people: int, size: int) -> float:
-    """Logarithm of the number of galleries of `size` of so many people."""
+    """Return the logarithm of the number of galleries of `size` among this many people."""
     if people < size:
         return -np.inf
     return lgamma(people + 1) - lgamma(size + 1) - lgamma(people - size + 1)
 
 
 def strangers_of(dataset: Dataset, encoder: OnnxEncoder) -> Strangers:
-    """Embed a dataset; cameras of one walk count as one."""
+    """Embed a dataset; all cameras of one walk count as one walk."""
     embedded = embed(dataset, encoder.encode)
     labels = embedded.labels
     walked = [f"{s}/{c}" for s, c in zip(labels.subjects, labels.conditions, strict=True)]
@@ -95,14 +96,14 @@ def strangers_of(dataset: Dataset, encoder: OnnxEncoder) -> Strangers:
 
 
 def real_strangers(folder: Path, encoder: OnnxEncoder) -> Strangers:
-    """Embed CASIA-A; each recording is a walk of its own."""
+    """Embed CASIA-A; each recording counts as a walk."""
     embedded = {key: encoder.encode([walk])[0] for key, walk in walks(folder, encoder.facts.size)}
     names = ["/".join(map(str, key)) for key in embedded]
     return Strangers.of(np.stack(list(embedded.values())), [key[0] for key in embedded], names)
 
 
 def table(learnt: Strangers, judges: Sequence[tuple[str, Strangers]], shipped: float) -> str:
-    """Return as markdown, by gallery size, the threshold and what it and the shipped one name."""
+    """Return in Markdown, by gallery size, the threshold and what it and the shipped one name."""
     head = ["enrolled", f"threshold for {TARGET:.0%}"]
     head += [f"{name} named, %" for name, _ in judges]
     head += [f"{name} named at {shipped:.3f}, %" for name, _ in judges]

@@ -1,11 +1,11 @@
-"""Iterations a second of the training loop, beside a plain eager float32 loop of the same network.
+"""Compare the training loop's iterations per second with a plain eager float32 loop.
 
     python benchmarks/train.py --config model/configs/demo.yaml
 
-Both loops learn from the same batches, in turn, so that whatever else the machine does meets both.
-The batches come from random walks in memory. Ours draws and augments them in a thread meanwhile, so
-what data cost it is how long it waits for a batch: 5 % of an iteration or less is the goal. The
-plain loop draws them itself. A figure is the median of the iterations.
+Both loops train the same network on the same batches, in turn, so that other work on the machine
+affects both. The batches come from random walks in memory. Our loop draws and augments them in a
+background thread, so data cost it only the time that it waits for a batch; the goal is 5 % of an
+iteration or less. The plain loop draws them itself. A figure is the median over the iterations.
 """
 
 import argparse
@@ -35,7 +35,7 @@ GOAL_MET = {True: f"≤ {GOAL:.0%} met", False: f"≤ {GOAL:.0%} missed"}
 
 
 class RandomWalk:
-    """A source in memory, so that no disk is measured."""
+    """A source in memory, so that disk speed is not measured."""
 
     def __init__(self, seed: int, frames: int, size: tuple[int, int]) -> None:
         generator = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ class RandomWalk:
 
 
 class PlainLoop:
-    """What one would write first: float32, the default memory layout, the same losses."""
+    """The straightforward loop: float32, the default memory layout, the same losses."""
 
     def __init__(self, config: TrainConfig, ids: int) -> None:
         self.config = config
@@ -60,7 +60,7 @@ class PlainLoop:
         self.optimiser = torch.optim.Adam(parameters, lr=config.optimiser.learning_rate)
 
     def step(self, batch: Batch) -> None:
-        """Learn from one batch."""
+        """Train on one batch."""
         arrays = (batch.silhouettes, batch.lengths, batch.labels)
         silhouettes, lengths, labels = (torch.from_numpy(a).to(self.device) for a in arrays)
         embedding = self.network(silhouettes, lengths)
@@ -92,7 +92,7 @@ def main() -> None:
 def times(
     sampler: Sampler, ours: Training, plain: PlainLoop, iterations: int
 ) -> dict[str, list[float]]:
-    """Seconds of each step, in turn; the next batch is drawn while ours learns from this one."""
+    """Return the seconds of each step, in turn; ours trains while the next batch is drawn."""
     timed: dict[str, list[float]] = {"ours": [], "plain": [], "drawing": [], "waiting": []}
     batch = sampler.batch(0)
     with ThreadPoolExecutor(1) as thread:
@@ -108,7 +108,7 @@ def times(
 
 
 def table(timed: dict[str, list[float]], precision: str) -> list[list[str]]:
-    """Lay out a row for each loop; the plain one draws its batches itself."""
+    """Return a row for each loop; the plain one draws its batches itself."""
     drawing, plain = np.array(timed["drawing"]), np.array(timed["plain"])
     waiting, ours = np.array(timed["waiting"]), np.array(timed["ours"])
     rows = [
@@ -134,7 +134,7 @@ def table(timed: dict[str, list[float]], precision: str) -> list[list[str]]:
 
 
 def parsed() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("model/configs/demo.yaml"))
     parser.add_argument("--iterations", type=int, default=10)
@@ -156,7 +156,7 @@ def random_dataset(config: TrainConfig) -> Dataset:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time one call, to its end on a GPU as well."""
+    """Time one call to its end, also on a GPU."""
     started = time.perf_counter()
     work()
     if torch.cuda.is_available():
