@@ -46,13 +46,17 @@ class ApiKey:
     """Names of the galleries it may access; None for all."""
     per_minute: int | None
     """Requests allowed per minute; None for no limit."""
-    created_at: datetime
+    created_at: datetime | None
+    """None where it is damaged."""
     expires_at: datetime | None
     revoked_at: datetime | None
+    is_damaged: bool = False
+    """Something that it says cannot be read any more, so that it opens nothing."""
 
     def is_live(self, now: datetime) -> bool:
         """Tell whether it is valid at the moment `now`."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        ended = self.revoked_at is not None or self.is_damaged
+        return not ended and (self.expires_at is None or now < self.expires_at)
 
     def may_touch(self, gallery: str) -> bool:
         """Tell whether it grants access to a gallery."""
@@ -68,7 +72,8 @@ def parse_key(text: str) -> tuple[str, str] | None:
 def is_secret_of(secret: str, key: ApiKey | None) -> bool:
     """Compare a secret with a key's digest, in a time that depends on neither."""
     digest = hashlib.sha256(secret.encode()).hexdigest()
-    return hmac.compare_digest(digest, _NOBODY if key is None else key.digest)
+    # As bytes: a damaged digest may be any text, and only ASCII can be compared as text.
+    return hmac.compare_digest(digest.encode(), (_NOBODY if key is None else key.digest).encode())
 
 
 class KeyStore:
@@ -132,7 +137,7 @@ class KeyStore:
             TooManyKeys: the name has two live keys already.
 
         """
-        secret = secrets.token_hex(32)
+        secret, at = secrets.token_hex(32), datetime.now(UTC)
         key = ApiKey(
             key_id=secrets.token_hex(6),
             name=name,
@@ -140,15 +145,15 @@ class KeyStore:
             scopes=frozenset(scopes),
             galleries=None if galleries is None else frozenset(galleries),
             per_minute=per_minute,
-            created_at=datetime.now(UTC),
+            created_at=at,
             expires_at=expires_at,
             revoked_at=None,
         )
-        _check(key)
+        _check(key, at)
         with self._database.writing() as connection:
             self._database.make_keys_alone(connection)
-            _check_live(connection, key)
-            connection.execute(insert(api_keys).values(_values(key)))
+            _check_live(connection, key, at)
+            connection.execute(insert(api_keys).values(_values(key, at)))
             text = f"mg_{key.key_id}_{secret}"
             before_it_counts(text)
         return key, text
@@ -185,7 +190,7 @@ def _prepare(database: Database, *, make: bool) -> None:
         migrate(connection)
 
 
-def _check(key: ApiKey) -> None:
+def _check(key: ApiKey, at: datetime) -> None:
     if not 1 <= len(key.name) <= NAME_MAX_CHARACTERS or not key.name.isprintable():
         raise InvalidKey(
             f"expected a name of 1 to {NAME_MAX_CHARACTERS} printable characters, got {key.name!a}"
@@ -196,16 +201,12 @@ def _check(key: ApiKey) -> None:
         raise InvalidKey("expected at least one gallery, or every one by naming none")
     if key.per_minute is not None and key.per_minute < 1:
         raise InvalidKey(f"expected 1 or more requests a minute, got {key.per_minute}")
-    if key.expires_at is not None and key.expires_at <= key.created_at:
+    if key.expires_at is not None and key.expires_at <= at:
         raise InvalidKey(f"expected an end in the future, got {key.expires_at.isoformat()}")
 
 
-def _check_live(connection: Connection, key: ApiKey) -> None:
-    live = [
-        one.key_id
-        for one in _all(connection)
-        if one.name == key.name and one.is_live(key.created_at)
-    ]
+def _check_live(connection: Connection, key: ApiKey, at: datetime) -> None:
+    live = [one.key_id for one in _all(connection) if one.name == key.name and one.is_live(at)]
     if len(live) >= LIVE_PER_NAME:
         raise TooManyKeys(
             f"expected at most {LIVE_PER_NAME} live keys called {key.name!r}, got another beside "
@@ -218,7 +219,7 @@ def _all(connection: Connection) -> tuple[ApiKey, ...]:
     return tuple(_key(row) for row in connection.execute(query))
 
 
-def _values(key: ApiKey) -> dict[str, Any]:
+def _values(key: ApiKey, at: datetime) -> dict[str, Any]:
     return {
         "key_id": key.key_id,
         "name": key.name,
@@ -226,25 +227,47 @@ def _values(key: ApiKey) -> dict[str, Any]:
         "scopes": json.dumps(sorted(key.scopes)),
         "galleries": None if key.galleries is None else json.dumps(sorted(key.galleries)),
         "per_minute": key.per_minute,
-        "created_at": key.created_at.isoformat(),
+        "created_at": at.isoformat(),
         "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
         "revoked_at": None,
     }
 
 
 def _key(row: Row[Any]) -> ApiKey:
-    return ApiKey(
-        key_id=row.key_id,
-        name=row.name,
-        digest=row.digest,
-        scopes=frozenset(json.loads(row.scopes)),
-        galleries=None if row.galleries is None else frozenset(json.loads(row.galleries)),
-        per_minute=row.per_minute,
-        created_at=datetime.fromisoformat(row.created_at),
-        expires_at=_moment(row.expires_at),
-        revoked_at=_moment(row.revoked_at),
-    )
+    """Read a key; one that is damaged keeps nobody else out."""
+    try:
+        return ApiKey(
+            key_id=row.key_id,
+            name=row.name,
+            digest=row.digest,
+            scopes=_names(row.scopes),
+            galleries=None if row.galleries is None else _names(row.galleries),
+            per_minute=None if row.per_minute is None else int(row.per_minute),
+            created_at=_moment(row.created_at),
+            expires_at=None if row.expires_at is None else _moment(row.expires_at),
+            revoked_at=None if row.revoked_at is None else _moment(row.revoked_at),
+        )
+    except (ValueError, TypeError, RecursionError):
+        nothing: frozenset[str] = frozenset()
+        return ApiKey(
+            *(row.key_id, row.name, row.digest, nothing, nothing),
+            per_minute=None,
+            created_at=None,
+            expires_at=None,
+            revoked_at=None,
+            is_damaged=True,
+        )
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _names(text: str) -> frozenset[str]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"expected a list of names, got {text[:40]!r}")
+    return frozenset(names)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.utcoffset() is None:
+        raise ValueError(f"expected a moment with its time zone, got {text[:40]!r}")
+    return moment

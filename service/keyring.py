@@ -5,6 +5,7 @@ the database, and a key that is revoked by any process opens nothing two seconds
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ FRESH_S = 2.0
 """Seconds for which the keys that were read last are believed."""
 WAIT_S = 5.0
 """Seconds that a request waits for the keys; a store that hangs would hold every one of them."""
+_LOG = logging.getLogger("metagait.service")
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,14 @@ class KeyRing:
             keys = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
         finally:
             self._reading = None
-        self._keys = {key.key_id: key for key in keys}
+        before, self._keys = self._keys, {key.key_id: key for key in keys}
+        for key in keys:
+            if key.is_damaged and before.get(key.key_id) != key:
+                _LOG.warning(
+                    "the API key %s cannot be read any more, and opens nothing: make another one, "
+                    "and revoke it",
+                    key.key_id,
+                )
         kept = self._buckets.keys() & self._keys.keys()
         self._buckets = {key_id: self._buckets[key_id] for key_id in kept}
         self._read_at = began

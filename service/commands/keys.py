@@ -100,7 +100,8 @@ def _list(keys: KeyStore) -> None:
 
 
 def _line(key: ApiKey, now: datetime) -> str:
-    state = "live" if key.is_live(now) else "revoked" if key.revoked_at else "expired"
+    ended = "damaged" if key.is_damaged else "revoked" if key.revoked_at else "expired"
+    state = "live" if key.is_live(now) else ended
     end = f", until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else ""
     rate = f", {key.per_minute} a minute" if key.per_minute else ""
     where = "every gallery" if key.galleries is None else ",".join(sorted(key.galleries))
