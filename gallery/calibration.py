@@ -6,12 +6,15 @@ and an FPIR is promised only if there are at least 3 / FPIR subjects (rule of th
 """
 
 import json
+import logging
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
 from gallery.audit import LOCAL, Entry, append
 from gallery.errors import CalibrationRefused
+from gallery.finding import moment_from
 from gallery.generations import lock, now, read_head, record
 from gallery.open_set import (
     Interval,
@@ -28,6 +31,7 @@ from gallery.settings import read_settings
 from gallery.store import Store
 
 CALIBRATED = "calibrated"
+_LOG = logging.getLogger("metagait.gallery")
 # Distances from the threshold up to the threshold for this multiple of the target are inconclusive.
 _BAND = 3
 _MOST_FPIR = 0.5
@@ -154,12 +158,25 @@ def _require_enough(searches: Searches, target_fpir: float) -> None:
 
 
 def read_calibration(connection: Connection, generation: int) -> Calibration | None:
-    """Return the calibration of a generation; None if it was never calibrated."""
+    """Return the calibration of a generation; None if it has none, or none that can be read."""
     query = select(calibrations.c.body).where(calibrations.c.generation == generation)
     body = connection.scalar(query)
     if body is None:
         return None
-    values = json.loads(body)
+    try:
+        return _calibration(json.loads(body))
+    except (ValueError, TypeError, LookupError, RecursionError):
+        # No reason to answer nobody: the model's own threshold decides, as before a calibration.
+        _LOG.warning(
+            "the calibration of generation %d cannot be read, and does not count: calibrate again",
+            generation,
+        )
+        return None
+
+
+def _calibration(values: dict[str, Any]) -> Calibration:
+    if moment_from(values["created_at"]) is None:
+        raise ValueError("expected a moment, got other text")
     for name in ("threshold_interval", "fpir_interval", "fnir_interval"):
         values[name] = None if values[name] is None else Interval(*values[name])
     return Calibration(**values)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select
 
+from gallery.finding import moment_from
 from gallery.generations import now
 from gallery.records import Consent, ConsentEntry
 from gallery.schema import consents, samples, subjects
@@ -50,9 +51,7 @@ def list_consents(
     )
     rows = connection.execute(query.where(is_expired()) if expired else query)
     return tuple(
-        ConsentEntry(
-            row.name, row.sample_id, _consent(row), datetime.fromisoformat(row.recorded_at)
-        )
+        ConsentEntry(row.name, row.sample_id, _consent(row), moment_from(row.recorded_at))
         for row in rows
     )
 
@@ -69,5 +68,6 @@ def written(moment: datetime) -> str:
 
 
 def _consent(row: Row[Any]) -> Consent:
-    expires = None if row.expires is None else datetime.fromisoformat(row.expires)
-    return Consent(row.basis, row.reference, expires)
+    expires = moment_from(row.expires)
+    is_damaged = expires is None and row.expires is not None
+    return Consent(row.basis, row.reference, expires, is_damaged)

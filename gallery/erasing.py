@@ -30,8 +30,8 @@ from sqlalchemy import (
 from gallery import audit
 from gallery.contents import STORED_EMBEDDINGS, embeddings_from
 from gallery.current import Looked
-from gallery.errors import ReceiptNotFound, StoreUnavailable, WrongMasterKey
-from gallery.finding import find_sample, find_subject
+from gallery.errors import ReceiptDamaged, ReceiptNotFound, StoreUnavailable, WrongMasterKey
+from gallery.finding import find_sample, find_subject, moment_from
 from gallery.generations import Head, lock, now, read_head, record
 from gallery.records import Erasure, Proof, Receipt
 from gallery.schema import (
@@ -143,6 +143,7 @@ def read_receipt(store: Store, receipt_id: str) -> Receipt:
 
     Raises:
         ReceiptNotFound: the gallery has no receipt with this id.
+        ReceiptDamaged: it can no longer be read.
 
     """
     is_it = (receipts.c.gallery == store.gallery_id) & (receipts.c.id == receipt_id)
@@ -153,7 +154,10 @@ def read_receipt(store: Store, receipt_id: str) -> Receipt:
             f"expected a receipt of the gallery {store.name}, got {receipt_id!r}, which does not "
             "exist"
         )
-    return _receipt(json.loads(body))
+    try:
+        return _receipt(json.loads(body))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ReceiptDamaged(f"the receipt {receipt_id} cannot be read any more") from error
 
 
 def count_erasures(store: Store) -> int:
@@ -252,7 +256,14 @@ def _text(receipt: Receipt) -> str:
 def _receipt(body: dict[str, Any]) -> Receipt:
     proof = body.pop("proof")
     if proof is not None:
-        checked_at = datetime.fromisoformat(proof.pop("checked_at"))
+        checked_at = _moment(proof.pop("checked_at"))
         proof = Proof(checked_at=checked_at, **proof)
-    erased_at = datetime.fromisoformat(body.pop("erased_at"))
+    erased_at = _moment(body.pop("erased_at"))
     return Receipt(erased_at=erased_at, proof=proof, **body)
+
+
+def _moment(text: str) -> datetime:
+    moment = moment_from(text)
+    if moment is None:
+        raise ValueError("expected a moment, got other text")
+    return moment

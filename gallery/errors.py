@@ -36,7 +36,8 @@ GalleryError
 ├── BackupError              a backup cannot be made, read or restored
 └── StoreError               the database failed
     ├── StoreUnavailable     it cannot be opened, read or written at the moment
-    │   └── SampleDamaged    the stored data of one sample can no longer be read
+    │   ├── SampleDamaged    the stored data of one sample can no longer be read
+    │   └── ReceiptDamaged   a stored receipt can no longer be read
     ├── StoreFull            there is no space left
     ├── NotScrubbed          the work is done, but old bytes may be left in the write-ahead log
     ├── StoreTooNew          a newer version of metagait wrote it
@@ -194,6 +195,10 @@ class StoreUnavailable(StoreError):
 
 class SampleDamaged(StoreUnavailable):
     """The stored data of one sample, named by its id, can no longer be read."""
+
+
+class ReceiptDamaged(StoreUnavailable):
+    """What is stored of one receipt, which it names by its id, cannot be read any more."""
 
 
 class StoreFull(StoreError):

@@ -106,8 +106,9 @@ def sample_from(row: Row[Any], model: Model, consent: Consent | None) -> Sample:
         "created_at": created_at is None,
         "captured_at": captured_at is None and row.captured_at is not None,
         "metadata": metadata is None,
+        "consent": consent is not None and consent.is_damaged,
     }
-    for what in ("created_at", "captured_at"):
+    for what in ("created_at", "captured_at", "consent"):
         if lost[what]:
             _LOG.warning(
                 "%s of the sample %s cannot be read: expected a time; it is listed without it",

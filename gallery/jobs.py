@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, Update, insert, select, update
 
 from gallery.embedding import Progress, WalkEncoder
 from gallery.errors import JobNotFound, RebuildRefused
+from gallery.finding import moment_from
 from gallery.generations import now, read_head
 from gallery.rebuild import REBUILD, RebuildReport, rebuild
 from gallery.schema import audit, galleries, jobs
@@ -51,8 +52,9 @@ class Job:
     total: int
     message: str
     """A sentence on how it ended, or that it continued after a restart; else empty."""
-    created_at: datetime
-    updated_at: datetime
+    created_at: datetime | None
+    updated_at: datetime | None
+    """Both are None if they can no longer be read."""
 
 
 class JobLog:
@@ -257,6 +259,6 @@ def _job(row: Row[Any]) -> Job:
         done=row.done,
         total=row.total,
         message=row.message,
-        created_at=datetime.fromisoformat(row.created_at),
-        updated_at=datetime.fromisoformat(row.updated_at),
+        created_at=moment_from(row.created_at),
+        updated_at=moment_from(row.updated_at),
     )

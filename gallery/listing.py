@@ -55,10 +55,13 @@ def describe_subject(
         if after is not None:
             query = query.where(samples.c.id > find_sample(connection, store, after).id)
         rows = connection.execute(query).all()
+    created_at, consent = moment_from(found.created_at), consented.get(None)
+    lost = {"created_at": created_at is None, "consent": consent and consent.is_damaged}
     return SubjectDetail(
         subject=subject,
-        created_at=moment_from(found.created_at),
-        consent=consented.get(None),
+        created_at=created_at,
+        consent=consent,
+        damaged=tuple(what for what in lost if lost[what]),
         samples=tuple(sample_from(row, model, consented.get(row.id)) for row in rows),
     )
 

@@ -111,6 +111,7 @@ class People:
 
         Raises:
             ReceiptNotFound: there is none with this id.
+            ReceiptDamaged: it can no longer be read.
 
         """
         return erasing.read_receipt(self._store, receipt_id)

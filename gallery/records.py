@@ -16,6 +16,8 @@ class Consent:
     """Where the record itself is kept: a number, or the name of a document."""
     expires: datetime | None = None
     """The moment from which it is no longer valid; None if it does not expire."""
+    is_damaged: bool = False
+    """It has a moment that can no longer be read; `expires` is None then."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class ConsentEntry:
     subject: str
     sample_id: str | None
     consent: Consent
-    recorded_at: datetime
+    recorded_at: datetime | None
+    """None where it cannot be read any more."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Sample:
     """For this sample alone; the subject may have one as well."""
     damaged: tuple[str, ...] = ()
     """Those of `created_at`, `captured_at` and `metadata` that can no longer be read, and are
-    therefore None or empty.
+    therefore None or empty; `consent` if it is the moment at which the consent expires.
     """
 
 
@@ -107,6 +110,8 @@ class SubjectDetail:
     """None if it can no longer be read."""
     samples: tuple[Sample, ...]
     consent: Consent | None = None
+    damaged: tuple[str, ...] = ()
+    """Which of `created_at` and `consent` cannot be read any more, as of a sample."""
 
 
 @dataclass(frozen=True)

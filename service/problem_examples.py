@@ -77,6 +77,8 @@ DETAILS: Mapping[str, str] = {
     "sample_damaged": f"the silhouettes of the sample {_SAMPLE_ID} cannot be read: expected what "
     "was sealed, got other bytes: erase that sample by its id and enrol its walk again, or restore "
     "a backup",
+    "receipt_damaged": f"the receipt {_SAMPLE_ID} cannot be read any more: a backup has it, or "
+    "whoever asked for the erasure",
     "busy": "64 walks are in work already; try again in a moment",
     "deadline_passed": "the encoder was busy for 10 seconds; try again in a moment",
     "not_ready": "expected a running service, got one that is stopping",

@@ -41,7 +41,11 @@ _HEADERS: Mapping[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 0, "examples": [1]},
     },
 }
-_MEND = "erase that sample by its id and enrol its walk again, or restore a backup"
+_MEND: Mapping[type[Exception], str] = {
+    gallery.SampleDamaged: "erase that sample by its id and enrol its walk again, or restore a "
+    "backup",
+    gallery.ReceiptDamaged: "a backup has it, or whoever asked for the erasure",
+}
 _LOG = logging.getLogger("metagait.service")
 
 
@@ -114,6 +118,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     gallery.StoreUnavailable: Kind(503, "store_unavailable", "The store does not answer"),
     # No 503: who comes back later gets the same answer.
     gallery.SampleDamaged: Kind(500, "sample_damaged", "The stored sample is damaged"),
+    gallery.ReceiptDamaged: Kind(500, "receipt_damaged", "The stored receipt is damaged"),
     gallery.StoreFull: Kind(507, "store_full", "The store is full"),
     # The caller hung up while sending; nobody reads the answer, but it is no failure of ours.
     ClientDisconnect: Kind(400, "caller_gone", "The caller left"),
@@ -271,9 +276,9 @@ def _example(kind: Kind) -> dict[str, Any]:
 def answer_to(error: Exception) -> ProblemResponse:
     """Build the response to an error; what is our own fault is logged, and not told."""
     kind = kind_of(error)
-    if isinstance(error, gallery.SampleDamaged):
+    if (mend := _MEND.get(type(error))) is not None:
         _LOG.warning("%s: %s", kind.code, error)
-        return answer(kind, f"{error}: {_MEND}")
+        return answer(kind, f"{error}: {mend}")
     if isinstance(error, _INSIDE):
         _LOG.warning("%s: %s", kind.code, error)
         return answer(kind, f"{kind.title}; the service's log says why")

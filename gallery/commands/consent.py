@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _line(entry: ConsentEntry) -> str:
     consent = entry.consent
-    expires = "never" if consent.expires is None else consent.expires.isoformat()
+    unsaid = "damaged" if consent.is_damaged else "never"
+    expires = unsaid if consent.expires is None else consent.expires.isoformat()
     fields = (expires, entry.subject, entry.sample_id, consent.basis, consent.reference)
     return "\t".join(field or "-" for field in fields)

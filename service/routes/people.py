@@ -98,6 +98,7 @@ async def read_subject(
         subject=detail.subject,
         created_at=detail.created_at,
         consent=None if detail.consent is None else schemas.Consent.model_validate(detail.consent),
+        damaged=detail.damaged,
         samples=tuple(schemas.Sample.of(sample) for sample in page),
         next=page[-1].sample_id if len(detail.samples) > limit else None,
     )

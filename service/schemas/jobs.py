@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.jobs import Watched
 from service.schemas.body import Body
 
+_LOST = "Null if the store cannot read it any more."
+
 
 class RebuildWanted(BaseModel):
     """The model to rebuild with."""
@@ -43,8 +45,8 @@ class Job(Body):
         description="Seconds that embedding the rest will take. Null if that cannot be told.",
     )
     message: str = Field(examples=[""], description="How it ended, or why it stopped.")
-    created_at: datetime = Field(description="When it was asked for.")
-    updated_at: datetime = Field(description="When its progress was last noted.")
+    created_at: datetime | None = Field(description=f"When it was asked for. {_LOST}")
+    updated_at: datetime | None = Field(description=f"When its progress was last noted. {_LOST}")
 
     @classmethod
     def of(cls, watched: Watched) -> Self:

@@ -86,7 +86,7 @@ class Sample(Body):
     damaged: tuple[str, ...] = Field(
         (),
         description="Which of `created_at`, `captured_at` and `metadata` the store cannot read any "
-        "more. They are null or empty here.",
+        "more. They are null or empty here. `consent` if it is the consent's `expires`.",
     )
 
     @classmethod
@@ -110,6 +110,11 @@ class SubjectDetail(Body):
     subject: str = Field(examples=["p-017"], description=_SUBJECT)
     created_at: datetime | None = Field(examples=["2026-03-01T08:00:00Z"], description=_CREATED)
     consent: Consent | None = Field(None, description="Consent to all samples of this person.")
+    damaged: tuple[str, ...] = Field(
+        (),
+        description="Which of `created_at` and `consent` (its `expires`) the store cannot read any "
+        "more. They are null here.",
+    )
     samples: tuple[Sample, ...] = Field(description="Oldest first.")
     next: str | None = Field(None, description=_NEXT)
 
