@@ -192,7 +192,7 @@ def test_a_second_service_on_a_folder_is_refused_with_a_sentence(tmp_path):
     settings = Settings(data=tmp_path)
     with (
         only_service(settings),
-        pytest.raises(StartError, match=r"the only service on the folder .* METAGAIT_DATABASE"),
+        pytest.raises(StartError, match=r"the only service on the folder .*METAGAIT_DATABASE"),
         only_service(settings),
     ):
         pass
