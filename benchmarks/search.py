@@ -112,7 +112,7 @@ def build(spread: Spread, folder: Path, samples: int) -> Built:
     for start, end in zip(starts, [*starts[1:], samples], strict=True):
         rows = np.arange(start, end)
         vectors = spread.walks(rows // PER_SUBJECT, 1)
-        if end == samples:  # adding the last sample takes over the trained result
+        if end == samples:  # wait for training; the last sample takes over its result
             seconds += worker.submit(time.thread_time).result()
         seconds += timed(lambda r=rows, v=vectors: index.add(r, v, r))
     seconds += timed(index.close)

@@ -55,7 +55,7 @@ class Current:
         self._index = index
         self._owners = Owners()
         self._damaged: Damaged = {}
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
         self._seen: Head | None = None
         self._settings = GallerySettings()
         self._calibration: Calibration | None = None
@@ -240,13 +240,13 @@ class Current:
     def _tell_of_damaged(self) -> None:
         """Warn once about each sample that searches cannot find, and say what can be done."""
         for row, error in self._damaged.items():
-            if row not in self._told:
+            if row not in self._reported:
                 _LOG.warning(
                     "%s; no search finds it: erase that sample by its id and enrol its walk "
                     "again, or restore a backup",
                     error,
                 )
-        self._told = set(self._damaged)
+        self._reported = set(self._damaged)
 
 
 def opened_index(
@@ -264,15 +264,15 @@ def opened_index(
 
     """
     if not (index is None or isinstance(index, IndexChoice)):
-        return index, _nothing
+        return index, _nothing_left
     choice, encrypted = _chosen(index, store), store.database.vault.master is not None
     opened = open_index(choice, store.name, *model, encrypted=encrypted)
     if index is None:  # no folder was named that could hold index files
-        return opened, _nothing
+        return opened, _nothing_left
     return opened, partial(forget_others, choice, store.name, model.model_id)
 
 
-def _nothing() -> bool:
+def _nothing_left() -> bool:
     return True
 
 

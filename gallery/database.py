@@ -126,7 +126,7 @@ class Database:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise _is_done_already(work) from None
+                raise _already_running(work) from None
             yield
 
     @contextmanager
@@ -135,7 +135,7 @@ class Database:
         with _in_our_words(), self.engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
             if not connection.scalar(select(func.pg_try_advisory_lock(*key))):
-                raise _is_done_already(work)
+                raise _already_running(work)
             try:
                 yield
             finally:
@@ -240,7 +240,7 @@ def vault_of(connection: Connection) -> Vault:
     return vault
 
 
-def _is_done_already(work: str) -> RebuildRefused:
+def _already_running(work: str) -> RebuildRefused:
     return RebuildRefused(f"expected one {work} of a gallery at a time, got a second one")
 
 

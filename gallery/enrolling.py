@@ -154,7 +154,9 @@ def enroll(store: Store, new: NewSample, model: Model) -> Written:
         require_model(head, model)
         known = first_sample(connection, store, new.sample_id)
         if known is not None:
-            again = _again(connection, store, head, known, consent=new.consent, actor=new.actor)
+            again = _already_enrolled(
+                connection, store, head, known, consent=new.consent, actor=new.actor
+            )
             return Written(again, sealed=False)
         return _add(connection, store, head, new)
 
@@ -178,10 +180,10 @@ def enrolled_before(
             return None  # erased in between
         head = read_head(connection, store.gallery_id)
         require_model(head, model)
-        return _again(connection, store, head, known, consent=consent, actor=actor)
+        return _already_enrolled(connection, store, head, known, consent=consent, actor=actor)
 
 
-def _again(
+def _already_enrolled(
     connection: Connection,
     store: Store,
     head: Head,

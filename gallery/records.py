@@ -116,7 +116,7 @@ class SubjectDetail:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was checked after an erasure; a complete erasure leaves every count of finds at 0."""
+    """What was checked after an erasure: `rows`, `found` and `indexed` should all be 0."""
 
     checked_at: datetime
     rows: int

@@ -105,7 +105,7 @@ class Cascade:
 
     def _prove(self, chase: "_Chase") -> bool:
         """Compare all that may be nearer than the k-th so far; False if those are too many."""
-        bounds = self.table.first_bounds(chase.probe, self._room())
+        bounds = self.table.first_bounds(chase.probe, self._buffer())
         bounds[chase.compared()] = np.inf
         left = np.flatnonzero(bounds <= chase.reach)
         proven = len(left) <= _BOUNDED
@@ -113,7 +113,7 @@ class Cascade:
             left = left[np.argpartition(bounds[left], _BOUNDED)[:_BOUNDED]]
         return chase.follow(left, most=_LIMIT + _WHOLE_EACH * chase.nearest.k) and proven
 
-    def _room(self) -> Floats:
+    def _buffer(self) -> Floats:
         """Return a buffer for the bounds of all slots, one per searching thread."""
         room: Floats | None = getattr(self._scratch, "room", None)
         if room is None or len(room) < self.table.slots:

@@ -34,7 +34,7 @@ CHECKED_EVERY = 64
 """Beyond that, one in so many searches is proven, to know how often answers are right."""
 FIRST_AT = 4096
 """With fewer samples, every vector is compared, which is quick then."""
-# A search for this fraction of the gallery (1/4) or more compares every vector.
+# A search for more than one in so many of all samples compares every vector.
 _EVERYBODY = 4
 # Files are synced after this many additions, and on closing.
 _SYNC_EVERY = 16_384

@@ -86,7 +86,7 @@ class MilvusIndex:
             )
         self._length = length
         self._url = url
-        self._type = self._found = index_type
+        self._type = self._actual = index_type
         self._prefix = prefix
         self._patience_s = patience_s
         self._collection = ""
@@ -101,7 +101,7 @@ class MilvusIndex:
     def state(self) -> str:
         """Describe how it searches, and in which collection."""
         return (
-            f"{self._found} in the collection {self._collection or 'none'}; erased vectors leave "
+            f"{self._actual} in the collection {self._collection or 'none'}; erased vectors leave "
             "Milvus's own files when it compacts them"
         )
 
@@ -199,7 +199,7 @@ class MilvusIndex:
         """
         self._unless(self._is_there, self._make_collection)
         self._unless(self._indexed_by, self._make_index)
-        self._found = self._indexed_by()
+        self._actual = self._indexed_by()
 
     def _unless(self, done: Callable[[], object], do: Callable[[], None]) -> None:
         """Do what is not done yet; retry, as another replica may be in the middle of it."""
@@ -229,7 +229,9 @@ class MilvusIndex:
 
     def _make_index(self) -> None:
         index = self._client.prepare_index_params()
-        index.add_index("vector", index_type=self._type, metric_type="L2", params=self._built())
+        index.add_index(
+            "vector", index_type=self._type, metric_type="L2", params=self._build_params()
+        )
         self._client.create_index(self._collection, index, timeout=_WORK_S)
 
     def _indexed_by(self) -> str:
@@ -239,16 +241,16 @@ class MilvusIndex:
             return str(found["index_type"])
         return ""
 
-    def _built(self) -> dict[str, Any]:
+    def _build_params(self) -> dict[str, Any]:
         if self._type.startswith("HNSW"):
             extra = {"sq_type": "SQ8"} if self._type == "HNSW_SQ" else {}
             return {"M": 32, "efConstruction": 200, **extra}
         return {"nlist": _CLUSTERS} if self._type.startswith("IVF") else {}
 
-    def _searched(self, limit: int) -> dict[str, Any]:
-        if self._found.startswith("HNSW"):
+    def _search_params(self, limit: int) -> dict[str, Any]:
+        if self._actual.startswith("HNSW"):
             return {"ef": max(_NEIGHBOURS, 2 * limit)}
-        return {"nprobe": _PROBES} if self._found.startswith("IVF") else {}
+        return {"nprobe": _PROBES} if self._actual.startswith("IVF") else {}
 
     def _see_all_so_far(self) -> None:
         """Make this session see all that any process has written, by a write of our own after it.
@@ -286,7 +288,7 @@ class MilvusIndex:
                 data=[vector],
                 limit=limit,
                 output_fields=["row"],
-                search_params={"metric_type": "L2", "params": self._searched(limit)},
+                search_params={"metric_type": "L2", "params": self._search_params(limit)},
                 consistency_level=level,
                 timeout=self._patience_s,
             )

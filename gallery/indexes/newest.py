@@ -45,7 +45,7 @@ class Newest:
     def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         """Keep rows int64 `[N]` with vectors float32 `[N, L]`; if too many, forget everything."""
         now = self._clock()
-        self._leave((self._until <= now) | np.isin(self._rows, rows))
+        self._drop((self._until <= now) | np.isin(self._rows, rows))
         if len(self) + len(rows) > self._most:
             self.begin()
             return
@@ -55,7 +55,7 @@ class Newest:
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Forget rows int64 `[N]`; unknown rows are ignored."""
-        self._leave(np.isin(self._rows, rows))
+        self._drop(np.isin(self._rows, rows))
 
     def merged(
         self, vector: NDArray[np.float32], squared: Sequence[float], rows: Sequence[int]
@@ -75,7 +75,7 @@ class Newest:
         nearest = np.argsort(distances, kind="stable")
         return distances[nearest], np.concatenate([found[elsewhere], self._rows[new]])[nearest]
 
-    def _leave(self, gone: NDArray[np.bool_]) -> None:
+    def _drop(self, gone: NDArray[np.bool_]) -> None:
         if gone.any():
             self._rows, self._vectors = self._rows[~gone], self._vectors[~gone]
             self._until = self._until[~gone]

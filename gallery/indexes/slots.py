@@ -93,7 +93,7 @@ class SlotFiles:
             is_read = records["serial"] > self._manifest.synced
             is_read[again[(again >= start) & (again < start + count)] - start] = True
             for n in np.flatnonzero(is_used & is_read).tolist():
-                is_used[n] = self._is_true(records[n], start + n)
+                is_used[n] = self._vector_matches(records[n], start + n)
             used = np.flatnonzero(is_used)
             self._serial = max(self._serial, int(records["serial"][used].max(initial=0)))
             yield _stored(records[used], used + start)
@@ -175,7 +175,7 @@ class SlotFiles:
         self.sync()
         self._folder.forget(former)
 
-    def _is_true(self, record: np.void, slot: int) -> bool:
+    def _vector_matches(self, record: np.void, slot: int) -> bool:
         """Read a slot's vector, and tell whether it matches the record.
 
         Raises:
