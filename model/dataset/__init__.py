@@ -1,8 +1,8 @@
-"""Datasets: how they lie on disk, the packed cache that is read, and what they lack.
+"""Datasets: their layouts on disk, the packed cache for fast reading, and what they lack.
 
-A raw dataset has a layout (`layouts`), which cuts it into portions (`trees`, `archives`); `pack`
-aligns their walks and writes a packed cache, and `open_packed` opens that for training and
-evaluation. `opengait` brings in pickled trees, offline and for `metagait convert` alone.
+A raw dataset has a layout (`layouts`), which divides it into portions (`trees`, `archives`). `pack`
+aligns their walks and writes a packed cache, which `open_packed` opens for training and evaluation.
+`opengait` imports pickled trees, offline and only for `metagait convert`.
 """
 
 from model.dataset.layouts import LAYOUTS, Layout, layout_of

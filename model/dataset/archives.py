@@ -1,9 +1,10 @@
-"""CASIA-B as it is distributed: one tar archive a subject, read without unpacking anything.
+"""CASIA-B as distributed: one tar archive per subject, read without unpacking anything to disk.
 
 `001.tar.gz` holds `001/nm-01/000/001-nm-01-000-001.png` and so on. Each archive is read once from
-front to back and nothing is ever written, so a member can lead nowhere. Members that are no picture
-in its place (links, devices, absolute names, names with `..`, archives in the archive) are listed
-as ignored. A damaged archive is refused as a whole, for any of its walks may lack frames.
+front to back and nothing is ever written, so no member can write outside its place. Members that
+are not a picture in its place (links, devices, absolute names, names with `..`, nested archives)
+are listed as ignored. A damaged archive is refused as a whole, because any of its walks may lack
+frames.
 """
 
 import lzma
@@ -19,10 +20,10 @@ from model.errors import DatasetError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_ARCHIVE_BYTES = 2 * 1024**3
-"""Of one archive, unpacked; CASIA-B's hold some 20 MiB."""
+"""Maximum size of one archive, unpacked; CASIA-B's hold some 20 MiB."""
 MAX_NAME_BYTES = 64 * 1024
 
-# A ValueError is what tarfile makes of a list of holes that is none.
+# tarfile raises ValueError for a malformed list of holes (sparse files).
 _UNREADABLE = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 _NAMES = (
     tarfile.XHDTYPE,
@@ -35,7 +36,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class SubjectArchive:
-    """One tar archive."""
+    """One subject's tar archive, as a portion."""
 
     path: Path
 
@@ -45,12 +46,12 @@ class SubjectArchive:
         return self.path.name
 
     def stamp(self) -> str:
-        """Size and time of the file."""
+        """Return size and modification time of the file."""
         status = self.path.stat()
         return f"{self.name} {status.st_size} {status.st_mtime_ns}"
 
     def walks(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
-        """Read the whole archive, then align sample by sample.
+        """Read the whole archive, then align its samples one by one.
 
         Raises:
             DatasetError: the archive is damaged or too large.
@@ -87,7 +88,9 @@ class SubjectArchive:
         return samples
 
     def _place(self, folder: PurePosixPath) -> Place | None:
-        """Return whose pictures lie in a folder; the archive's own name may stand for the id."""
+        """Return whose pictures are in a folder; the archive's own name may stand for the subject's
+        id.
+        """
         if len(folder.parts) < 2:
             return None
         subject, condition, view = (self.name.partition(".")[0], *folder.parts)[-3:]
@@ -102,12 +105,12 @@ def scan_archives(root: Path) -> Scan:
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether the file is named like a tar archive."""
+    """Return whether the file is named like a tar archive."""
     return path.name.lower().endswith(SUFFIXES) and path.is_file()
 
 
 class _StrictMember(tarfile.TarInfo):
-    """A header; tarfile itself takes a damaged one for the end of the archive."""
+    """A header that must be valid; tarfile itself takes a damaged one for the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictMember":
@@ -115,7 +118,7 @@ class _StrictMember(tarfile.TarInfo):
             member = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if buf and not any(buf):
-                raise  # A block of zeros is the end.
+                raise  # a block of zeros is the end of the archive
             raise DatasetError(f"expected a whole tar archive, got: {error}") from error
         if member.type in _NAMES and member.size > MAX_NAME_BYTES:
             raise DatasetError(f"expected a name in the archive, got {member.size} bytes of it")
@@ -123,7 +126,7 @@ class _StrictMember(tarfile.TarInfo):
 
 
 def _trouble(member: tarfile.TarInfo) -> str:
-    """Say why a member is no picture; nothing where it is one."""
+    """Return why a member is not a picture; an empty string if it is one."""
     if member.issym() or member.islnk():
         return "a link"
     if not member.isreg():
@@ -145,7 +148,7 @@ def _check_end(position: int) -> None:
 
 
 def _read_to_the_end(archive: tarfile.TarFile) -> None:
-    """Read what follows the last member, so that the checksum of the compression is checked."""
+    """Read what follows the last member, so that the compression's checksum is verified."""
     if archive.fileobj is None:
         return
     position = archive.offset

@@ -1,4 +1,4 @@
-"""How datasets lie on disk, and how to tell which one a folder is."""
+"""Defines how datasets are laid out on disk, and recognises the layout of a folder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,23 +32,23 @@ OU_MVLP = Grid(
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a dataset lies on disk."""
+    """One way to lay out a dataset on disk."""
 
     name: str
     looks: str
-    """What is expected in the folder, for people."""
+    """What the folder is expected to contain, in words for the user."""
     fits: Callable[[Path], bool]
     scan: Callable[[Path], Scan]
     grid: Grid | None = None
-    """The samples that it promises."""
+    """The samples that the dataset should have."""
 
 
 def layout_of(root: Path, name: str | None = None) -> Layout:
-    """Return the layout of that name, or recognise the one of the folder.
+    """Return the named layout, or recognise the folder's layout.
 
     Raises:
-        DatasetError: the folder is not there, or is of none or several layouts, or not of the
-            one that was named.
+        DatasetError: the folder does not exist, fits no layout or several, or does not fit the
+            named one.
 
     """
     if not root.is_dir():
@@ -68,7 +68,7 @@ def layout_of(root: Path, name: str | None = None) -> Layout:
 
 
 def is_opengait(root: Path) -> bool:
-    """Say whether the folder is an OpenGait tree, `<id>/<type>/<view>/*.pkl`."""
+    """Return whether the folder is an OpenGait tree, `<id>/<type>/<view>/*.pkl`."""
     return any(root.glob("*/*/*/*.pkl"))
 
 
@@ -92,12 +92,12 @@ def _unrecognised(root: Path, wanted: list[Layout], found: list[Layout]) -> str:
 
 
 def near_by(root: Path, fits: Callable[[Path], bool], files: str) -> Path | None:
-    """Return the folder right below that fits, or the one above that a subject was taken from.
+    """Return a folder directly below that fits, or the parent if `root` is a subject's folder.
 
-    `files` is the pattern of a sample's files, as `*.png`.
+    `files` is the pattern of a sample's files, such as `*.png`.
     """
     inside = sorted(path for path in root.iterdir() if path.is_dir())
-    # One will do, and there may be thousands.
+    # One match is enough, and there may be thousands of folders.
     if found := next((folder for folder in inside[:10] if fits(folder)), None):
         return found
     too_deep = any(root.glob(f"*/*/{files}")) or OU_MVLP_FOLDER.fullmatch(root.name)
@@ -105,12 +105,12 @@ def near_by(root: Path, fits: Callable[[Path], bool], files: str) -> Path | None
 
 
 def grid_of_tree(root: Path) -> Grid | None:
-    """Return what a tree `<id>/<type>/<view>` promises, where it is named as a dataset we know."""
+    """Return the grid that a tree `<id>/<type>/<view>` should fill, if it is a known dataset's."""
     return next((grid for grid in (CASIA_B, OU_MVLP) if _is_named_as(grid, root)), None)
 
 
 def _is_named_as(grid: Grid, root: Path) -> bool:
-    """Say whether the folders with something in them have the grid's ids and conditions."""
+    """Return whether the non-empty folders have the grid's ids and conditions."""
     folders = (path for path in root.iterdir() if path.is_dir())
     held = {folder.name: {path.name for path in folder.iterdir()} for folder in folders}
     ids = {subject for subject, conditions in held.items() if conditions}
@@ -128,7 +128,7 @@ def _is_ou_mvlp_tree(root: Path) -> bool:
 
 def _is_tree(root: Path) -> bool:
     picture = next(root.glob("*/*/*/*.png"), None)
-    # The folder above OU-MVLP's would be a tree of one subject, whose conditions are its views.
+    # The folder above OU-MVLP's would look like a tree of one subject, its views as conditions.
     return picture is not None and not OU_MVLP_FOLDER.fullmatch(picture.parent.parent.name)
 
 
@@ -174,4 +174,4 @@ LAYOUTS = {
         Layout("tree", "folders <id>/<type>/<view>/ of PNG files", _is_tree, scan_tree),
     )
 }
-"""By name; `tree` is for every dataset without a name of its own."""
+"""Layouts by name; `tree` is for every dataset without a layout of its own."""

@@ -1,20 +1,21 @@
-"""OpenGait's trees: `<id>/<type>/<view>/<view>.pkl`, one pickled array uint8 `[T, S, S]` a sample.
+"""OpenGait's trees: `<id>/<type>/<view>/<view>.pkl`, a pickled array uint8 `[T, S, S]` per sample.
 
-The frames in them are cut out already: to the rows of the body, to a height of S (64 or 128) with
-the aspect kept, centred where the cumulative mass passes one half. That is what `align` does as
-well, so they are only cut to the width; a tree of 128 rows is aligned again where 64x44 is wanted.
-What still differs from `align`, about 4 grey levels in the mean, all of it at the outline:
+Their frames are already cropped to the rows of the body, scaled to a height of S (64 or 128) with
+the aspect ratio kept, and centred where the cumulative mass passes one half. `align` does the same,
+so the frames are only cropped to the width; a tree with 128 rows is aligned again if 64x44 is
+wanted. What still differs from `align`, about 4 grey levels on average, all at the outline:
 
-- OpenGait resizes the whole picture before it finds the body's middle, `align` the body alone: the
-  middle falls on another fraction of a pixel.
-- OpenGait resizes with bicubic interpolation, `align` by area when it shrinks: harder outlines.
-- OpenGait cuts to the rows of any pixel above 0, `align` of those above 127. With binary masks this
-  is the same.
-- `align` also drops frames in which a body is cut off by the picture's edge; here they cannot be
-  told from others.
-- Where somebody went is lost, so walks to the right are not mirrored. Name the views of such walks
-  with `rightward`, and they are.
-- A tree of 64 rows holds too little for 128x88 and is refused.
+- OpenGait resizes the whole picture before it finds the body's middle, `align` only the body, so
+  the middle falls on another fraction of a pixel.
+- OpenGait resizes with bicubic interpolation, `align` by area when shrinking, so outlines are
+  harder.
+- OpenGait crops to the rows with any pixel above 0, `align` to those above 127. With binary masks
+  this is the same.
+- `align` also drops frames in which the picture's edge cuts off the body; here they cannot be told
+  from others.
+- The direction of walking is lost, so walks to the right are mirrored only in the views listed in
+  `rightward`.
+- A tree with 64 rows has too little resolution for 128x88 and is refused.
 
 Offline only: nothing that serves may import this module.
 """
@@ -51,11 +52,11 @@ class SubjectPickles:
         return self.folders.name
 
     def stamp(self) -> str:
-        """Names and times of the folders."""
+        """Return names and modification times of the folders."""
         return self.folders.stamp()
 
     def walks(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
-        """Read and cut sample by sample."""
+        """Read and crop the samples one by one."""
         for condition, view, path in self.folders.samples:
             name = f"{self.name}/{condition}/{view}"
             file = _pickle_of(path, name, findings)
@@ -79,9 +80,9 @@ class SubjectPickles:
 
 
 def opengait(rightward: Collection[str] = (), grid: Grid | None = None) -> Layout:
-    """Return the layout; people in the views `rightward` walk to the right, and are mirrored.
+    """Return OpenGait's layout; walks in the views `rightward` go to the right and are mirrored.
 
-    `grid` is what the dataset promises, where it is a known one.
+    `grid` lists the samples the dataset should have, if it is a known one.
     """
 
     def scan(root: Path) -> Scan:
@@ -100,7 +101,7 @@ def opengait(rightward: Collection[str] = (), grid: Grid | None = None) -> Layou
 def cut(
     frames: NDArray[Any], size: tuple[int, int], *, mirrored: bool = False
 ) -> NDArray[np.uint8]:
-    """Cut frames uint8 or bool `[T, S, S]`, S 64 or 128, to a walk uint8 `[T, H, W]`.
+    """Crop frames uint8 or bool `[T, S, S]`, S 64 or 128, to a walk uint8 `[T, H, W]`.
 
     Raises:
         DatasetError: the array has another shape, or is smaller than `size`.
@@ -129,12 +130,12 @@ def cut(
 
 
 def _mirrored(frames: NDArray[Any]) -> NDArray[Any]:
-    """Mirror squares; one column more brings the body's middle back to where it was."""
+    """Mirror square frames, then shift by one column so that the body's middle stays in place."""
     return np.roll(frames[..., ::-1], 1, axis=-1)
 
 
 def _pickle_of(folder: Path, name: str, findings: Findings) -> Path | None:
-    """Choose the pickle of a sample, `<view>.pkl` where there are several; note all others."""
+    """Select the pickle of a sample, `<view>.pkl` if there are several, and record all others."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     pickles = [path for path in files if path.suffix == ".pkl"]
     chosen = next((p for p in pickles if p.stem == folder.name), None)

@@ -1,14 +1,14 @@
 """The packed cache: all aligned frames of all samples in one memory-mapped array.
 
-A folder of two files. `silhouettes.npy` is uint8 `[F, H, W]`, the frames of all samples one after
-the other; `index.json` says which frames belong to which sample:
+A folder with two files. `silhouettes.npy` is uint8 `[F, H, W]`, the frames of all samples one after
+another; `index.json` says which frames belong to which sample:
 
     {"format": "metagait-packed-1", "size": [64, 44], "preprocessing_id": "...",
      "samples": [{"subject": "001", "condition": "nm-01", "view": "090",
                   "start": 0, "length": 30}, ...],
      "layout": "casia-b", "report": {"missing": [...], ...}}
 
-What follows the samples is told by whoever wrote them: the layout and the report of a dataset, the
+What follows the samples comes from whoever wrote the cache: layout and report of a dataset, or the
 settings of synthetic walkers.
 """
 
@@ -33,14 +33,14 @@ INDEX = "index.json"
 SILHOUETTES = "silhouettes.npy"
 
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
-"""What JSON and NumPy raise at files that are cut short, empty or of something else."""
+"""What JSON and NumPy raise for files that are truncated, empty or of another kind."""
 
 
 class PackedWriter:
-    """Writes a cache sample by sample into `<name>.part`, which `finish` gives its name.
+    """Writes a cache sample by sample into `<name>.part`, which `finish` renames.
 
     Raises:
-        DatasetError: the folder exists, or the size is none of `SIZES`.
+        DatasetError: the folder exists, or the size is not in `SIZES`.
 
     """
 
@@ -69,15 +69,15 @@ class PackedWriter:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._file.close()  # on a full disk, what it still holds back cannot be written
+            self._file.close()  # may fail on a full disk, as it flushes buffered data
         finally:
             shutil.rmtree(self._part, ignore_errors=True)
 
     def add(self, place: Place, silhouettes: NDArray[np.uint8]) -> None:
-        """Write the aligned walk uint8 `[T, H, W]` of one sample.
+        """Write one sample's aligned walk, uint8 `[T, H, W]`.
 
         Raises:
-            DatasetError: the sample is there already, or the walk has another shape.
+            DatasetError: the sample was added before, or the walk has another shape.
 
         """
         if silhouettes.dtype != np.uint8 or silhouettes.shape[1:] != self._size:
@@ -95,7 +95,7 @@ class PackedWriter:
         self.lengths[place] = length
 
     def finish(self, **facts: Any) -> None:
-        """Complete the cache and give it its name; `facts` go into the index, as JSON.
+        """Complete the cache and rename it; `facts` are added to the index as JSON.
 
         Raises:
             DatasetError: no sample was added.
@@ -118,7 +118,7 @@ class PackedWriter:
 
 
 def is_packed(path: Path) -> bool:
-    """Say whether the folder holds a packed cache."""
+    """Return whether the folder is a packed cache."""
     return (path / INDEX).is_file()
 
 
@@ -126,7 +126,7 @@ def open_packed(path: Path) -> Dataset:
     """Open a packed cache; its frames stay on disk until they are read.
 
     Raises:
-        DatasetError: it is none, is damaged, or was made by another preprocessing.
+        DatasetError: it is not a packed cache, is damaged, or was made by another preprocessing.
 
     """
     try:
@@ -151,13 +151,13 @@ class _Frames:
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the header of the array; NumPy pads it so that a larger first axis fits as well."""
+    """Write the array's header, which NumPy pads so that a larger first axis will fit later."""
     description = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, description)
 
 
 def _checked_size(index: dict[str, Any], silhouettes: NDArray[Any]) -> tuple[int, int]:
-    """Return `(H, W)`, or raise ValueError when cache and index do not fit this program."""
+    """Return `(H, W)`, or raise ValueError if the cache does not fit its index or this program."""
     if index["format"] != FORMAT:
         raise ValueError(f"format {index['format']!r} where {FORMAT!r} was expected")
     if index["preprocessing_id"] != PREPROCESSING_ID:
@@ -182,7 +182,7 @@ def _sample(entry: dict[str, Any], silhouettes: NDArray[np.uint8]) -> Sample:
 
 
 def _report(index: dict[str, Any], samples: tuple[Sample, ...]) -> Report:
-    """Return the report that was written with the cache, or compare the samples themselves."""
+    """Return the report written with the cache, or derive one from the samples."""
     if "report" in index:
         return Report.from_json(index["report"])
     return Findings().report({(s.subject, s.condition, s.view): s.length for s in samples})

@@ -1,4 +1,4 @@
-"""A raw dataset -> a packed cache, portion by portion, in several processes."""
+"""Packs a raw dataset into a cache, portion by portion, in several processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from model.errors import DatasetError
 from model.parallel import mapped
 
 Progress = Callable[[str], None]
-"""Called with the name of a portion that is on the disk."""
+"""Called with the name of each portion once it is on disk."""
 
 
 def pack(
@@ -24,13 +24,13 @@ def pack(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Report:
-    """Write every walk that can be used as a packed cache, and report everything else.
+    """Write all usable walks as a packed cache, and return a report on everything else.
 
-    The cache appears under its name only when it is whole; its bytes do not depend on `workers`.
-    The report is written into its index too, so that it is told again at every opening.
+    The cache gets its name only when it is complete; its bytes do not depend on `workers`. The
+    report is also stored in the index, so that it is available whenever the cache is opened.
 
     Raises:
-        DatasetError: not one walk could be read, or `out` exists.
+        DatasetError: no walk could be read, or `out` exists.
 
     """
     if workers < 1:
@@ -70,7 +70,7 @@ def _read_portion(portion: Portion, size: tuple[int, int]) -> _Read:
 
 
 def _add(writer: PackedWriter, walk: AlignedWalk, findings: Findings) -> None:
-    """Write a walk; a second one of the same name is listed, not written."""
+    """Write a walk; a second one with the same name is reported instead of written."""
     place, silhouettes = walk
     if place in writer.lengths:
         findings.broken.append(f"{'/'.join(place)} (a second sample of this name)")

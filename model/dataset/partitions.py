@@ -1,4 +1,4 @@
-"""Which subjects train and which test: the field's partitions by name, a count, a list of ids."""
+"""Splits subjects into training and test: by a published partition, a count, or a list of ids."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -10,27 +10,27 @@ from model.errors import DatasetError
 
 @dataclass(frozen=True)
 class Partition:
-    """A split by subject; `chosen` picks those that train from all ids of a dataset, sorted."""
+    """A split by subject; `chosen` selects the training ids from a dataset's sorted ids."""
 
     name: str
     chosen: Callable[[tuple[str, ...]], Collection[str]]
     listed: tuple[str, ...] = ()
-    """Ids that the partition names one by one; those that are missing are reported."""
+    """Ids that the partition lists explicitly; missing ones are reported."""
 
     def train(self, dataset: Dataset) -> Dataset:
-        """Keep the subjects that train.
+        """Return the training subjects' part of a dataset.
 
         Raises:
-            DatasetError: there is none, or the ids do not fit the partition.
+            DatasetError: it is empty, or the ids do not fit the partition.
 
         """
         return self._half(dataset, set(self.chosen(dataset.subjects)), "train")
 
     def test(self, dataset: Dataset) -> Dataset:
-        """Keep the subjects that test.
+        """Return the test subjects' part of a dataset.
 
         Raises:
-            DatasetError: there is none, or the ids do not fit the partition.
+            DatasetError: it is empty, or the ids do not fit the partition.
 
         """
         return self._half(dataset, {*dataset.subjects} - {*self.chosen(dataset.subjects)}, "test")
@@ -61,12 +61,12 @@ def named_partition(name: str) -> Partition:
 
 
 def first_subjects(count: int) -> Partition:
-    """Train on the first `count` subjects in the order of their ids, whatever these are."""
+    """Train on the first `count` subjects by id, whatever the ids are."""
     return Partition(f"of the first {count} subjects", lambda ids: ids[:count])
 
 
 def listed_subjects(ids: Collection[str]) -> Partition:
-    """Train on the subjects of a list."""
+    """Train on the listed subjects."""
     return Partition(f"by a list of {len(ids)} ids", lambda _: frozenset(ids), tuple(ids))
 
 
@@ -88,8 +88,8 @@ PARTITIONS: dict[str, Partition] = {
     "lt": _numbered("lt", lambda number: number <= 74),
     "oumvlp": _numbered("oumvlp", lambda number: number % 2 == 1 and number < 10307),
 }
-"""`st`, `mt` and `lt`: CASIA-B's small, medium and large-sample training (Wu et al., TPAMI 2017),
-the ids up to 24, 62 and 74 of 124. A missing id is not replaced by the next one. `oumvlp`: that of
-OU-MVLP (Takemura et al., 2018), 5,153 odd ids train and 5,154 test, the even ones and the last,
-10307, which is odd.
+"""`st`, `mt` and `lt` are CASIA-B's small, medium and large-sample training (Wu et al., TPAMI
+2017): ids up to 24, 62 and 74 of 124 train. A missing id is not replaced by the next one. `oumvlp`
+is OU-MVLP's (Takemura et al., 2018): 5,153 odd ids train, and 5,154 test, the even ones and the
+last, 10307, which is odd.
 """

@@ -1,7 +1,7 @@
-"""Pictures on disk -> aligned walks, one portion of a source at a time.
+"""Reads pictures from disk into aligned walks, one portion of a source at a time.
 
-A layout cuts a source into portions, the pieces that one process reads at a time. Reading a portion
-yields the walks that can be used and writes down everything else.
+A layout divides a source into portions, the units that one process reads at a time. Reading a
+portion yields the usable walks and records everything else.
 """
 
 import re
@@ -25,7 +25,7 @@ MAX_PICTURE_PIXELS = 64 * 1024**2
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 AlignedWalk = tuple[Place, NDArray[np.uint8]]
-"""Whose walk it is, and its silhouettes, uint8 `[T, H, W]`."""
+"""A sample's subject, condition and view, and its silhouettes, uint8 `[T, H, W]`."""
 
 
 class Portion(Protocol):
@@ -33,15 +33,15 @@ class Portion(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in errors."""
+        """The portion's name in error messages."""
         ...
 
     def stamp(self) -> str:
-        """Return something that changes when files come or go; cheap, reads no picture."""
+        """Return text that changes when files are added or removed; cheap, reads no picture."""
         ...
 
     def walks(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
-        """Yield the aligned walks, and note what is wrong in `findings`.
+        """Yield the aligned walks, and record what is wrong in `findings`.
 
         Raises:
             DatasetError: the portion as a whole cannot be read.
@@ -52,7 +52,7 @@ class Portion(Protocol):
 
 @dataclass(frozen=True)
 class Scan:
-    """The portions of a source, in order, and what its layout has no place for."""
+    """The portions of a source, in order, and what does not fit its layout."""
 
     portions: tuple[Portion, ...]
     ignored: tuple[str, ...] = ()
@@ -60,13 +60,13 @@ class Scan:
 
 @dataclass
 class Pictures:
-    """The pictures of one sample as files: encoded bytes by name."""
+    """The pictures of one sample as files: encoded bytes by file name."""
 
     place: Place
     files: dict[str, bytes] = field(default_factory=dict)
 
     def aligned(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
-        """Yield the aligned walk, or nothing where no picture shows a body."""
+        """Yield the aligned walk, or nothing if no picture shows a body."""
         name = "/".join(self.place)
         if not self.files:
             findings.empty.append(f"{name} (no picture)")
@@ -89,14 +89,14 @@ class Pictures:
 
 
 def doubt(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> str:
-    """Say why most frames uint8 `[h, w]` do not look like silhouettes; nothing where they do."""
+    """Return why most frames uint8 `[h, w]` do not look like silhouettes; empty if they do."""
     if 2 * sum(_is_lit_around(frame) for frame in frames) > len(frames):
         return "black on white?"
     return "photographs?" if 2 * sum(_is_grey(frame) for frame in frames) > len(frames) else ""
 
 
 def _is_lit_around(frame: NDArray[np.uint8]) -> bool:
-    """Whether most of the edge is white; a body that was cut out touches it here and there."""
+    """Return whether most of the edge is white; a cropped body touches it only in places."""
     edge = np.concatenate([frame[0], frame[-1], frame[:, 0], frame[:, -1]])
     return bool(2 * np.count_nonzero(edge > (127 if frame.max() > 1 else 0)) > len(edge))
 
@@ -109,7 +109,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode a PNG file to grey uint8 `[h, w]`.
 
     Raises:
-        DatasetError: it is none, is damaged, or is larger than any silhouette.
+        DatasetError: it is not a PNG file, is damaged, or is larger than any silhouette.
 
     """
     if not data.startswith(_PNG_HEAD) or len(data) < len(_PNG_HEAD) + 8:
@@ -127,7 +127,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def in_order(name: str) -> tuple[tuple[bool, int, str], ...]:
-    """Sort key under which frame 10 comes after frame 9, with or without leading zeros."""
+    """Return a sort key that puts frame 10 after frame 9, with or without leading zeros."""
     pieces = re.split(r"([0-9]+)", name)
     return tuple((False, int(p), "") if p.isdecimal() else (True, 0, p) for p in pieces if p)
 

@@ -1,4 +1,4 @@
-"""What a dataset lacks and what had to be left out: counted, listed, never silently dropped."""
+"""Reports what a dataset lacks and what was left out: counted and listed, nothing lost silently."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 SHORT = 15
-"""A sample of fewer frames than this is listed as short; it is used all the same."""
+"""Samples with fewer frames are listed as short, but used all the same."""
 
 Place = tuple[str, str, str]
 """Subject, condition and view of one sample."""
@@ -14,7 +14,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Grid:
-    """The samples that a dataset promises: every subject in every condition from every view."""
+    """The samples a dataset should have: every subject in every condition from every view."""
 
     subjects: tuple[str, ...]
     conditions: tuple[str, ...]
@@ -23,16 +23,16 @@ class Grid:
 
 @dataclass(frozen=True)
 class Report:
-    """Names of subjects, samples and files, with the reason where there is one."""
+    """Names of subjects, samples and files, with reasons where there are any."""
 
     missing_subjects: tuple[str, ...] = ()
-    """Subjects that the dataset promises and of whom there is no sample."""
+    """Subjects that the dataset should have but that have no sample."""
     missing: tuple[str, ...] = ()
-    """Samples that are not there although their subject is."""
+    """Samples that do not exist although their subject does."""
     empty: tuple[str, ...] = ()
-    """Samples without a picture, or without a body in any of them; left out."""
+    """Samples without a picture, or without a body in any picture; left out."""
     short: tuple[str, ...] = ()
-    """Samples of fewer than `SHORT` frames; used."""
+    """Samples with fewer than `SHORT` frames; used."""
     broken: tuple[str, ...] = ()
     """Files and samples that could not be read; left out."""
     partial: tuple[str, ...] = ()
@@ -40,10 +40,10 @@ class Report:
     doubtful: tuple[str, ...] = ()
     """Samples that do not look like white bodies on black; used."""
     ignored: tuple[str, ...] = ()
-    """Files and folders that the layout has no place for."""
+    """Files and folders that do not fit the layout."""
 
     def lines(self, shown: int = 5) -> list[str]:
-        """One line for each kind of trouble there is, naming the first few."""
+        """Return one line per kind of problem found, naming the first few."""
         found = [(kind, names) for kind, names in asdict(self).items() if names]
         return [
             f"{len(names)} {_WORDS.get(kind, kind)}: "
@@ -52,18 +52,18 @@ class Report:
         ]
 
     def as_json(self) -> dict[str, list[str]]:
-        """Return the whole lists as plain values, which `from_json` takes back."""
+        """Return the full lists as plain values, which `from_json` accepts."""
         return {kind: list(names) for kind, names in asdict(self).items()}
 
     @classmethod
     def of(cls, reports: Iterable["Report"]) -> "Report":
-        """Put several reports together."""
+        """Combine several reports."""
         contents = [report.as_json() for report in reports]
         return cls(**{f.name: tuple(n for c in contents for n in c[f.name]) for f in fields(cls)})
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Report":
-        """Read back what `as_json` gave.
+        """Restore a report from the output of `as_json`.
 
         Raises:
             TypeError: it is something else.
@@ -83,7 +83,7 @@ _WORDS = {
 
 @dataclass
 class Findings:
-    """Collects trouble while a source is read; `report` closes it."""
+    """Collects problems while a source is read; `report` turns them into a report."""
 
     empty: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Findings:
     ignored: list[str] = field(default_factory=list)
 
     def add(self, other: "Findings") -> None:
-        """Take in what another reader found."""
+        """Merge what another reader found."""
         self.empty += other.empty
         self.broken += other.broken
         self.partial += other.partial
@@ -100,11 +100,11 @@ class Findings:
         self.ignored += other.ignored
 
     def report(self, lengths: Mapping[Place, int], grid: Grid | None = None) -> Report:
-        """Compare the samples (their frames by place) with the grid that was promised.
+        """Compare the samples (frame counts by place) with the expected grid, and return a report.
 
-        Without a grid it is that of the samples' own subjects, conditions and views, as long as
-        at least half of it is filled: a tree in which every subject has conditions of its own
-        promises nothing.
+        Without a grid, that of the samples' own subjects, conditions and views is expected, if at
+        least half of it is filled; a tree in which every subject has its own conditions sets no
+        expectation.
         """
         own = _own_grid(lengths)
         wanted = grid or (own if 2 * len(lengths) >= _cells(own) else Grid((), (), ()))

@@ -1,4 +1,4 @@
-"""What training and evaluation work on: samples, and datasets of them."""
+"""The data that training and evaluation use: samples, and datasets of samples."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -32,7 +32,7 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """The sample's place in the CASIA-B layout: `001/nm-01/090`."""
+        """The sample's path in the CASIA-B layout: `001/nm-01/090`."""
         return f"{self.subject}/{self.condition}/{self.view}"
 
     def silhouettes(self) -> NDArray[np.uint8]:
@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples of one size and one preprocessing, and the report on what they were made from."""
+    """Samples of one size and one preprocessing, with the report on their source."""
 
     samples: tuple[Sample, ...]
     size: tuple[int, int] = (64, 44)
@@ -59,10 +59,10 @@ class Dataset:
         return tuple(sorted({sample.subject for sample in self.samples}))
 
     def of(self, subjects: Collection[str]) -> "Dataset":
-        """Keep the samples of these subjects; the report stays that of the whole dataset.
+        """Return the samples of these subjects; the report stays that of the whole dataset.
 
         Raises:
-            DatasetError: none of them is here.
+            DatasetError: there is no sample of any of them.
 
         """
         wanted = frozenset(subjects)
@@ -76,7 +76,7 @@ class Dataset:
 
 
 def joined(datasets: Sequence[Dataset]) -> Dataset:
-    """Put datasets of different subjects together, and their reports.
+    """Merge datasets of different subjects, and their reports.
 
     Raises:
         DatasetError: none was given, their sizes differ, or a subject is in several.

@@ -25,11 +25,11 @@ class SubjectFolders:
         return self.subject
 
     def stamp(self) -> str:
-        """Names and times of the folders; a folder's time changes when a file comes or goes."""
+        """Return names and times of the folders; the times change when files come or go."""
         return " ".join(f"{c}/{v} {path.stat().st_mtime_ns}" for c, v, path in self.samples)
 
     def walks(self, size: tuple[int, int], findings: Findings) -> Iterator[AlignedWalk]:
-        """Read and align sample by sample."""
+        """Read and align the samples one by one."""
         for condition, view, path in self.samples:
             pictures = Pictures((self.subject, condition, view))
             for entry in _entries(path):
@@ -80,7 +80,7 @@ def scan_ou_mvlp(root: Path) -> Scan:
 
 
 def _folders(folder: Path, root: Path, ignored: list[str]) -> Iterator[Path]:
-    """Yield the folders in a folder, in order, and note everything else."""
+    """Yield the folders in a folder, in order, and record everything else as ignored."""
     for entry in _entries(folder):
         path = Path(entry.path)
         if entry.is_dir():

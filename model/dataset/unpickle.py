@@ -1,13 +1,13 @@
-"""A pickle of one NumPy array of bytes, read without running anything in it.
+"""Reads a pickle of one NumPy array of bytes without running any code in it.
 
-Three walls, each of which would do alone:
+There are three barriers, each of which would suffice on its own:
 
-1. Before anything is loaded, every opcode is looked at: only those that NumPy's arrays consist of
-   may occur, only so many of them, and none may ask for a large memo.
-2. The only names that a pickle can refer to are the few in `_STAND_INS`, and what it gets for them
-   is not NumPy's but an immutable object of this module that can be called and nothing else.
-3. What comes out must be the description of an array of uint8 or bool whose bytes are all there;
-   the array itself is made from them by `np.frombuffer`.
+1. Before anything is loaded, every opcode is checked: only those that NumPy arrays consist of may
+occur, in limited number, and none may ask for a large memo.
+2. A pickle can refer only to the few names in `_STAND_INS`. What it gets for them is not NumPy's
+but an immutable object of this module that can be called and nothing else.
+3. The result must describe an array of uint8 or bool whose bytes are all present; the array itself
+is made from them by `np.frombuffer`.
 
 Written for OpenGait's silhouette files. Offline only: nothing that serves may import this module.
 """
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from model.errors import DatasetError
 
 MAX_BYTES = 512 * 1024**2
-"""Of one file: a walk of 128x128 pixels and half an hour."""
+"""Maximum size of one file: half an hour of 128x128 pixels."""
 MAX_OPCODES = 200
-"""An array takes some forty."""
+"""An array takes about forty."""
 
 _OPCODES = frozenset(
     [
@@ -44,10 +44,10 @@ _DTYPES = ("u1", "b1")
 
 
 def load_array(data: bytes) -> NDArray[np.uint8] | NDArray[np.bool_]:
-    """Return the array of uint8 or bool that was pickled, of any shape.
+    """Return the pickled array of uint8 or bool, of any shape.
 
     Raises:
-        DatasetError: the pickle is damaged, too large, or holds anything else.
+        DatasetError: the pickle is damaged, too large, or contains anything else.
 
     """
     if len(data) > MAX_BYTES:
@@ -57,7 +57,7 @@ def load_array(data: bytes) -> NDArray[np.uint8] | NDArray[np.bool_]:
         loaded = _ArrayUnpickler(io.BytesIO(data)).load()
     except DatasetError:
         raise
-    # A hostile stack can make the unpickler stumble in any way; none of them runs foreign code.
+    # A hostile stack can make the unpickler fail in any way, but never runs foreign code.
     except Exception as error:
         raise DatasetError(f"expected a pickled array, got: {type(error).__name__}") from error
     if not isinstance(loaded, _Array) or loaded.made is None:
@@ -91,7 +91,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 class _StandIn:
-    """What a pickle gets for a name: it can be called, and holds nothing that could be changed."""
+    """What a pickle gets for a name: it can be called, and has no state that could be changed."""
 
     __slots__ = ("_make",)
     _make: Callable[..., Any]
@@ -110,7 +110,7 @@ class _StandIn:
 
 
 class _Dtype:
-    """A dtype by its name; its state only repeats what the name says of a single byte."""
+    """A dtype by name; its state only repeats what the name says about a single byte."""
 
     __slots__ = ("kind",)
 
@@ -124,7 +124,7 @@ class _Dtype:
 
 
 class _Array:
-    """An array that is waiting for its state, or has it."""
+    """An array before or after it receives its state."""
 
     __slots__ = ("made",)
 
@@ -155,7 +155,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Return the bytes that protocol 2 writes as text."""
+    """Return the bytes that protocol 2 stores as text."""
     if not isinstance(text, str) or encoding != "latin1":
         raise DatasetError("expected bytes as text in latin1, got something else")
     return text.encode("latin1")
@@ -165,9 +165,9 @@ _STAND_INS = {
     ("numpy._core.multiarray", "_reconstruct"): _StandIn(_Array),
     ("numpy._core.numeric", "_frombuffer"): _StandIn(_from_buffer),
     ("numpy", "dtype"): _StandIn(_Dtype),
-    # Only ever named, as an argument of _reconstruct.
+    # Only ever named as an argument of _reconstruct.
     ("numpy", "ndarray"): _StandIn(_Array),
     ("_codecs", "encode"): _StandIn(_encode),
-    # Protocol 2 has no other way to write no bytes.
+    # Protocol 2 has no other way to store empty bytes.
     ("__builtin__", "bytes"): _StandIn(lambda: b""),
 }

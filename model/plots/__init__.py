@@ -1,1 +1,1 @@
-"""Pictures of models and trainings, drawn without a display (`metagait plot`)."""
+"""Plots of models and trainings, drawn without a display (`metagait plot`)."""

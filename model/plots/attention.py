@@ -1,4 +1,4 @@
-"""Where Meta Triple Attention looks: its maps on a strip of silhouettes (paper, Fig. 7)."""
+"""Draws where Meta Triple Attention looks: its maps on a strip of silhouettes (paper, Fig. 7)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ Walk = NDArray[np.uint8]
 Values = NDArray[np.float32]
 
 COLUMNS = 10
-"""Silhouettes of the strip."""
-# The compression before the first attention reads three frames a step.
+"""Number of silhouettes in the strip."""
+# The compression before the first attention merges three frames into a step.
 _FRAMES_A_STEP = 3
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Attention of one walk at one stage, each in (0, 1); none where a dimension is off."""
+    """One walk's attention at one stage, values in (0, 1); None for a dimension that is off."""
 
     channel: NDArray[np.float32] | None
     """Mean over the steps, `[C]`."""
@@ -37,7 +37,7 @@ class Maps:
 
 
 def attention_maps(network: Network, walk: Walk, stage: str) -> Maps:
-    """Embed an aligned walk uint8 `[T, H, W]` and keep the maps of one stage.
+    """Embed an aligned walk uint8 `[T, H, W]` and return the attention maps of one stage.
 
     Raises:
         DatasetError: the network has no attention at that stage, or the walk has too few frames.
@@ -70,7 +70,7 @@ def attention_maps(network: Network, walk: Walk, stage: str) -> Maps:
 
 
 def draw_attention(walks: Mapping[str, Walk], network: Network, stage: str) -> Figure:
-    """Draw, for the first walk, time and plane on its silhouettes; for all, the channels."""
+    """Draw the first walk's temporal and spatial attention, and all walks' channel attention."""
     maps = {name: attention_maps(network, walk, stage) for name, walk in walks.items()}
     name, first = next(iter(maps.items()))
     where = f"{name}, stage {stage}"
@@ -89,7 +89,7 @@ def draw_attention(walks: Mapping[str, Walk], network: Network, stage: str) -> F
 
 
 def _draw_time(part: SubFigure, walk: Walk, values: Values, where: str) -> None:
-    """Silhouettes along the walk, the darker the more they are attended."""
+    """Draw silhouettes along the walk, darker with more attention."""
     low, high = float(values.min()), float(values.max())
     part.suptitle(f"temporal attention, {low:.3f} to {high:.3f} ({where})", fontsize=10.5)
     for panel, step in _strip(part, len(values)):
@@ -100,7 +100,7 @@ def _draw_time(part: SubFigure, walk: Walk, values: Values, where: str) -> None:
 
 
 def _draw_plane(part: SubFigure, walk: Walk, values: Values, where: str) -> None:
-    """Each step's map, bright where it is attended, under the outline of its middle frame."""
+    """Draw each step's map, bright where attention is high, under its middle frame's outline."""
     low, high = float(values.min()), float(values.max())
     part.suptitle(f"spatial attention, {low:.3f} to {high:.3f} ({where})", fontsize=10.5)
     for panel, step in _strip(part, len(values)):
@@ -129,7 +129,7 @@ def _draw_channels(part: SubFigure, channels: Mapping[str, Values], stage: str) 
 
 
 def _strip(part: SubFigure, steps: int) -> list[tuple[Axes, int]]:
-    """Return panels side by side and the steps, evenly along the walk, that they show."""
+    """Return adjacent panels and the steps they show, evenly spaced along the walk."""
     picked = np.linspace(0, steps - 1, min(COLUMNS, steps)).round().astype(int)
     panels = part.subplots(1, len(picked), squeeze=False)[0]
     for panel in panels:
@@ -138,7 +138,7 @@ def _strip(part: SubFigure, steps: int) -> list[tuple[Axes, int]]:
 
 
 def _frame(walk: Walk, step: int) -> NDArray[np.float32]:
-    """Return the middle one of the frames that a step reads, 0 to 1."""
+    """Return the middle frame of those that a step reads, 0 to 1."""
     frame: NDArray[np.float32] = walk[_FRAMES_A_STEP * step + 1].astype(np.float32) / 255
     return frame
 

@@ -1,10 +1,10 @@
-"""`metagait plot`: pictures of models and trainings.
+"""`metagait plot`: draws pictures of models and trainings.
 
     metagait plot cmc det tsne --model model/weights/metagait.onnx --output pictures
     metagait plot attention curves --model runs/walkers/checkpoint.pt --output pictures
 
-Every picture is named after what it shows. The samples of cmc, det and tsne are embedded once a
-call, those of `metagait evaluate`: the benchmark walkers where there is no `--data`.
+Every picture is named after what it shows. The samples for cmc, det and tsne are embedded once per
+call; they are those of `metagait evaluate`, so without `--data` the benchmark walkers.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from model.walkers import render_walk
 
 KINDS = ("cmc", "det", "tsne", "attention", "curves")
 _OF_EMBEDDINGS = ("cmc", "det", "tsne")
-# One person three ways, from the side.
+# One person in three conditions, seen from the side.
 _SHOWN = {"normal": "nm-01", "with a bag": "bg-01", "in a coat": "cl-01"}
 
 
@@ -75,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw what was asked for, and say where it is."""
+    """Draw the requested pictures, and print where they are."""
     wanted = tuple(dict.fromkeys(arguments.what))
     logs = arguments.log or _logs_beside(arguments.model) if "curves" in wanted else []
     if "attention" in wanted and arguments.model[0].suffix == ".onnx":
@@ -110,7 +110,7 @@ def _logs_beside(models: Sequence[Path]) -> list[Path]:
 
 
 def shown_walks(size: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
-    """Walks of one benchmark walker, aligned, by what to call them."""
+    """Return aligned walks of one benchmark walker, keyed by their captions."""
     return {
         name: align(render_walk(BENCHMARK.first, condition, 90), size).silhouettes
         for name, condition in _SHOWN.items()
@@ -118,7 +118,7 @@ def shown_walks(size: tuple[int, int]) -> dict[str, NDArray[np.uint8]]:
 
 
 def _of_embeddings(arguments: argparse.Namespace, wanted: Sequence[str]) -> dict[str, Figure]:
-    """Draw what is drawn from embeddings; nothing is embedded when none of it is wanted."""
+    """Draw the pictures that need embeddings; embed nothing if none is wanted."""
     if not wanted:
         return {}
     embedders = open_embedders(arguments.model)
@@ -146,7 +146,7 @@ def _of_embeddings(arguments: argparse.Namespace, wanted: Sequence[str]) -> dict
 
 
 def _identified(embedder: Embedder, embedded: Embedded, protocol: Protocol) -> Identified:
-    """Search closed and open set by the flattened distance, as the gallery does."""
+    """Search the closed and the open set by flattened distance, as the gallery does."""
     embeddings, labels = embedded.embeddings, embedded.labels
     first, second = (search(flat_distances, half) for half in splits(embeddings, labels, protocol))
     closed = closed_set(flat_distances, embeddings, labels, protocol)
@@ -160,5 +160,5 @@ def _cloud(embedder: Embedder, embedded: Embedded, people: Sequence[str]) -> Clo
 
 
 def _run_name(log: Path) -> str:
-    """Name a training after its folder."""
+    """Return a training's name, that of its folder."""
     return log.resolve().parent.name

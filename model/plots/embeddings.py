@@ -1,4 +1,4 @@
-"""The space of the embeddings, brought to two dimensions by t-SNE (paper, Fig. 6)."""
+"""Draws the embedding space in two dimensions by t-SNE (paper, Fig. 6)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from model.plots.style import colour, drawing, without_frame
 from model.protocols import Embeddings, Labels
 
 SUBJECTS = 10
-"""People in the picture, as in the paper."""
+"""Number of people in the picture, as in the paper."""
 
 _FEW = 200
-# Ten people: eight colours and a second round, told apart by the shape.
+# The marker of each kind of walk, by the start of its condition.
 _MARKERS = {"nm": "o", "bg": "s", "cl": "^"}
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """Embeddings `[N, L]` of one method, and whose they are."""
+    """Embeddings `[N, L]` of one method, with their labels."""
 
     name: str
     embeddings: Embeddings
@@ -31,7 +31,7 @@ class Cloud:
 
 
 def draw_tsne(clouds: Sequence[Cloud]) -> Figure:
-    """Draw each method's embeddings: colour says who, shape whether with a bag or in a coat.
+    """Draw each method's embeddings: colour shows the person, shape the kind of walk.
 
     Raises:
         DatasetError: there are too few samples for a picture.
@@ -69,7 +69,7 @@ _NAMES = {"nm": "normal", "bg": "with a bag", "cl": "in a coat", "": "any"}
 
 
 def _markers(conditions: NDArray[np.str_]) -> dict[str, str]:
-    """Marker by the start of a condition; one for all where they are not CASIA-B's."""
+    """Return the marker for each start of a condition; a single one if they are not CASIA-B's."""
     there = {str(condition)[:2] for condition in conditions}
     return {p: m for p, m in _MARKERS.items() if p in there} if there <= {*_MARKERS} else {"": "o"}
 
@@ -80,7 +80,7 @@ def _person(place: int) -> str:
 
 
 def _flat(embeddings: Embeddings) -> NDArray[np.float64]:
-    """Bring `[N, L]` to `[N, 2]`, the same at every call."""
+    """Reduce `[N, L]` to `[N, 2]`, with the same result on every call."""
     count = len(embeddings)
     if count < 8:
         raise DatasetError(f"expected 8 samples or more for a t-SNE picture, got {count}")
@@ -88,7 +88,7 @@ def _flat(embeddings: Embeddings) -> NDArray[np.float64]:
     tsne = TSNE(
         perplexity=min(30.0, (count - 1) / 3),
         init="pca",
-        # The approximation pays for many points only, and for few its threads cost more.
+        # The approximation pays off only for many points; for few, its threads cost more.
         method="exact" if count <= _FEW else "barnes_hut",
         random_state=0,
     )

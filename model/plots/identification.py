@@ -1,4 +1,4 @@
-"""How often the right subject is found: CMC of the closed set, DET of the open set."""
+"""Draws how often the right subject is found: CMC for the closed set, DET for the open set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from model.open_set import Searches, det
 from model.plots.style import colour, drawing
 
 RANKS = 20
-# The smallest rate on the logarithmic axes; zero has no place on them.
+# The smallest rate on the logarithmic axes, which cannot show zero.
 _LEAST = 1e-4
 
 
 @dataclass(frozen=True)
 class Identified:
-    """What one method did on one dataset."""
+    """Results of one method on one dataset."""
 
     name: str
     closed: Mapping[str, CrossView]
@@ -26,7 +26,7 @@ class Identified:
 
 
 def draw_cmc(methods: Sequence[Identified]) -> Figure:
-    """Cumulative match characteristic, a panel for each kind of probe."""
+    """Draw the cumulative match characteristic, one panel per kind of probe."""
     kinds = list(methods[0].closed)
     places = np.arange(1, RANKS + 1)
     with drawing(1, len(kinds), 3.4, sharey=True) as (figure, panels):
@@ -43,9 +43,9 @@ def draw_cmc(methods: Sequence[Identified]) -> Figure:
 
 
 def draw_det(methods: Sequence[Identified]) -> Figure:
-    """Detection error trade-off: FNIR at rank 1 against FPIR, both axes logarithmic.
+    """Draw the detection error trade-off: FNIR at rank 1 against FPIR, both axes logarithmic.
 
-    Where fewer than three strangers' walks of all would be named, the curve shows nothing: that
+    Where fewer than three of all strangers' walks would be named, the curve is meaningless, so that
     part is shaded (rule of three).
     """
     with drawing(1, 1, 4.2) as (figure, panels):

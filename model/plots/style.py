@@ -1,4 +1,4 @@
-"""One look for all pictures: light, readable at the width of a README, no state left behind."""
+"""A common style for all plots: light, readable at README width, without leaving state behind."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from model.errors import DatasetError
 
 WIDTH = 7.5
-"""Inches; with `DPI` about the pixels of a README's column, so that text keeps its size."""
+"""In inches; with `DPI` about the pixel width of a README column, so that text keeps its size."""
 DPI = 130
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#000000")
 
 
@@ -24,9 +24,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#9
 def drawing(
     rows: int, columns: int, height: float, *, sharex: bool = False, sharey: bool = False
 ) -> Iterator[tuple[Figure, NDArray[Any]]]:
-    """Give a figure of `height` inches and its axes `[rows, columns]`, in the common look.
+    """Yield a figure of `height` inches and its axes `[rows, columns]`, in the common style.
 
-    matplotlib's settings are as before afterwards.
+    matplotlib's settings are restored afterwards.
     """
     with rc_context(
         {
@@ -68,12 +68,12 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def colour(place: int) -> str:
-    """Return the colour of the method, run or subject at a place; they repeat after eight."""
+    """Return the colour for the method, run or subject at an index; they repeat after eight."""
     return COLOURS[place % len(COLOURS)]
 
 
 def without_frame(axes: Axes) -> None:
-    """Leave a picture or a cloud of points without ticks and lines around it."""
+    """Remove ticks and borders, for a picture or a cloud of points."""
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -1,4 +1,4 @@
-"""Training curves from the `log.jsonl` that a training writes."""
+"""Draws training curves from the `log.jsonl` that a training writes."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from model.errors import DatasetError
 from model.plots.style import colour, drawing
 
-# Key of a log line, title with its unit, factor.
+# Key in a log line, title with unit, factor.
 _PANELS = (
     ("triplet", "triplet loss", 1.0),
     ("cross_entropy", "cross-entropy, nats", 1.0),
@@ -23,10 +23,10 @@ Log = Mapping[str, list[float]]
 
 
 def read_log(path: Path) -> Log:
-    """Read a training's log as columns; a line that a crash cut off is left out.
+    """Read a training's log as columns, skipping a line that was cut off by a crash.
 
     Raises:
-        DatasetError: there is no such file, or no line of a training in it.
+        DatasetError: the file does not exist or has no line of a training.
 
     """
     try:
@@ -41,8 +41,8 @@ def read_log(path: Path) -> Log:
 
 
 def draw_curves(logs: Mapping[str, Log]) -> Figure:
-    """Draw losses, hard triplets and distances over the iterations, a colour for each training."""
-    # A training without a contrastive loss, or of before it was logged, has no curve of it.
+    """Draw losses, hard triplets and distances over the iterations, one colour per training."""
+    # A training without a contrastive loss, or from before it was logged, gets no curve for it.
     has_one = any(np.nan_to_num(log["contrastive"]).any() for log in logs.values())
     shown = [panel for panel in _PANELS if has_one or panel[0] != "contrastive"]
     rows = (len(shown) + 1) // 2
@@ -54,7 +54,7 @@ def draw_curves(logs: Mapping[str, Log]) -> Figure:
                 values = factor * np.array(log[key])
                 axes.plot(log["iteration"], values, color=colour(place), label=name, linewidth=1.3)
             axes.set(ylabel=title)
-            # Room above, so that a line that never falls does not lie on the frame.
+            # Leave room at the top, so that a line that never falls does not lie on the frame.
             axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
         for axes in panels.flat[len(shown) - 2 : len(shown)]:
             axes.set_xlabel("iteration")
