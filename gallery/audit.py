@@ -7,7 +7,7 @@ holds counts and words, never a distance or anything derived from a walk.
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -52,6 +52,8 @@ _ADVANCE = (
     .values(audit_number=bindparam("number"), audit_hash=bindparam("hash"))
 )
 
+_EXPORTED = {column.name for column in audit.columns} | {"gallery_number"}
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -88,32 +90,65 @@ def verify(connection: Connection, name: str) -> Verified:
     """
     known = select(galleries).where(galleries.c.name == name)
     gallery = connection.execute(known).one()
-    number, previous = 0, ""
+    verified = Verified(name, 0, "")
     # Close the cursor even if a broken row raises: a server-side cursor must not stay open.
     with closing(_rows(connection, gallery.id)) as rows:
-        for row in rows:
-            number += 1
-            if row.number != number:
-                raise AuditBroken(
-                    f"expected row {number} of the log of {name}, got row {row.number}"
-                )
-            if row.previous != previous:
-                raise AuditBroken(
-                    f"expected row {number} of the log of {name} to follow the row before it, "
-                    "got one that follows another"
-                )
-            if row.hash != _hash(row._asdict()):
-                raise AuditBroken(
-                    f"expected row {number} of the log of {name} as it was written, got one that "
-                    "was altered"
-                )
-            previous = row.hash
-    if (number, previous) != (gallery.audit_number, gallery.audit_hash):
+        for number, last in enumerate(_chain(name, (row._asdict() for row in rows)), start=1):
+            verified = Verified(name, number, last)
+    if (verified.rows, verified.head) != (gallery.audit_number, gallery.audit_hash):
         raise AuditBroken(
             f"expected a log of {name} of {gallery.audit_number} rows, got one that ends with "
-            f"row {number}"
+            f"row {verified.rows}"
         )
-    return Verified(name, number, previous)
+    return verified
+
+
+def verify_export(rows: Iterable[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """Follow the chain of rows that `export` gave; returns the gallery's name and each row's hash.
+
+    Raises:
+        AuditBroken: as for `verify`, or these are not such rows, or of several galleries.
+
+    """
+    name, hashes = "", list[str]()
+    for row in rows:
+        if not isinstance(row, Mapping) or not row.keys() >= _EXPORTED:
+            raise AuditBroken(
+                f"expected row {len(hashes) + 1} to have {', '.join(sorted(_EXPORTED))}: export "
+                "the log again"
+            )
+        name = name or row["gallery"]
+        if row["gallery"] != name:
+            raise AuditBroken(f"expected the log of {name} alone, got a row of {row['gallery']}")
+        counts = json.dumps(row["counts"], sort_keys=True)
+        hashed = {**row, "gallery": row["gallery_number"], "counts": counts}
+        hashes += _chain(name, [hashed], after=hashes)
+    return name, hashes
+
+
+def _chain(
+    name: str, rows: Iterable[Mapping[str, Any]], after: Sequence[str] = ()
+) -> Iterator[str]:
+    """Give the hash of each row that follows the one before it and is as it was written."""
+    number, previous = len(after), after[-1] if after else ""
+    for row in rows:
+        number += 1
+        if row["number"] != number:
+            raise AuditBroken(
+                f"expected row {number} of the log of {name}, got row {row['number']}"
+            )
+        if row["previous"] != previous:
+            raise AuditBroken(
+                f"expected row {number} of the log of {name} to follow the row before it, "
+                "got one that follows another"
+            )
+        if row["hash"] != _hash(row):
+            raise AuditBroken(
+                f"expected row {number} of the log of {name} as it was written, got one that was "
+                "altered"
+            )
+        previous = row["hash"]
+        yield previous
 
 
 def hash_at(connection: Connection, name: str, number: int) -> str | None:
@@ -128,7 +163,8 @@ def export(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
         select(galleries.c.id).where(galleries.c.name == name)
     ).scalar_one()
     for row in _rows(connection, gallery):
-        yield {**row._mapping, "gallery": name, "counts": json.loads(row.counts)}
+        said = {**row._mapping, "gallery": name, "counts": json.loads(row.counts)}
+        yield said | {"gallery_number": gallery}  # which is hashed in the place of the name
 
 
 def _rows(connection: Connection, gallery: int) -> Generator[Row[Any]]:

@@ -104,6 +104,30 @@ def calibrate(store: Store, target_fpir: float, actor: str = LOCAL) -> Calibrati
     return measured
 
 
+def forget_calibration(store: Store, actor: str = LOCAL) -> bool:
+    """Let the model's default decide again; False where the live generation was not calibrated."""
+    with store.database.writing() as connection:
+        lock(connection, store.gallery_id)
+        head = read_head(connection, store.gallery_id)
+        of_head = calibrations.c.generation == head.generation
+        if not connection.execute(delete(calibrations).where(of_head)).rowcount:
+            return False
+        record(connection, store.gallery_id, CALIBRATED, [])
+        append(
+            connection,
+            store.gallery_id,
+            [Entry("calibrate", "forgotten", actor, head.generation)],
+        )
+    return True
+
+
+def is_calibrated(store: Store) -> bool:
+    """Tell whether the live generation has a threshold of its own."""
+    with store.database.reading() as connection:
+        head = read_head(connection, store.gallery_id)
+        return read_calibration(connection, head.generation) is not None
+
+
 def measure(searches: Searches, target_fpir: float, aggregation: str) -> Calibration:
     """Compute thresholds and error rates from a set of searches.
 

@@ -10,6 +10,7 @@ from functools import partial
 
 from gallery import next_generation
 from gallery.audit import LOCAL
+from gallery.calibration import is_calibrated
 from gallery.checks import check_limit
 from gallery.embedding import (
     Progress,
@@ -38,6 +39,8 @@ class RebuildReport:
     """Samples that were looked up in the new generation before the switch."""
     switched: bool
     """False if the model was live already."""
+    leaves_calibration: bool = False
+    """Whether the old generation was calibrated and the new one is not."""
 
 
 def silent(_done: int, _total: int) -> None:
@@ -91,6 +94,7 @@ def rebuild(
         generation = next_generation.begin(store, model, sha256)
         if next_generation.is_live(store, model):
             return RebuildReport(generation, model.model_id, 0, 0, switched=False)
+        was_calibrated = is_calibrated(store)
         embedded = embed_missing(store, generation, encoder, batch, progress, spread=spread)
         checked = check_self_search(store, Head(generation, model, 0), checking)
         before_switch()
@@ -101,4 +105,5 @@ def rebuild(
             embedded += embed_missing(store, generation, encoder, batch, progress, spread=spread)
             most *= 2  # so that it ends, however fast people enrol
         embedded += last
-    return RebuildReport(generation, model.model_id, embedded, checked, switched=True)
+    left = was_calibrated and not is_calibrated(store)
+    return RebuildReport(generation, model.model_id, embedded, checked, True, left)

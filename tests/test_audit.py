@@ -181,7 +181,7 @@ def test_the_command_compares_what_was_kept_of_every_gallery(tmp_path, capsys):
             log.append(connection, store.gallery_id, [log.Entry("enrol", "enrolled")] * rows)
     verify = ["audit", "verify", "--data", str(tmp_path)]
     assert main(verify) == 0
-    heads = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
+    heads = capsys.readouterr().out.split()
     assert [head.split(":")[:2] for head in heads] == [["empty", "0"], ["lab", "1"], ["main", "2"]]
     kept = [word for head in heads for word in ("--head", head)]
     assert main([*verify, *kept]) == 0
@@ -192,3 +192,39 @@ def test_the_command_compares_what_was_kept_of_every_gallery(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*verify, "--head", "9f3a"])
     assert "expected GALLERY:ROWS:HASH" in capsys.readouterr().err
+
+
+def test_an_exported_log_is_verified_without_the_store(tmp_path, capsys):
+    filled(tmp_path, 3).close()
+    assert main(["audit", "export", "--data", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    file = tmp_path / "audit.jsonl"
+
+    def verified(content, *head):
+        file.write_text(content)
+        status = main(["audit", "verify", "--file", str(file), *head])
+        return status, "".join(capsys.readouterr())
+
+    assert main(["audit", "verify", "--data", str(tmp_path)]) == 0
+    head = capsys.readouterr().out.strip()
+    assert verified(text, "--head", head)[0] == 0
+    assert head in verified(text)[1]
+    lines = text.splitlines(keepends=True)
+    # Rows that were cut off at the end leave a whole chain: only a head that was kept shows it.
+    assert verified("".join(lines[:2]))[0] == 0
+    for content, told in (
+        ("".join(lines[:2]), "no such row"),
+        (text.replace("enrolled", "searched", 1), "row 1 of the log of main as it was written"),
+        ("".join(lines[1:]), "expected row 1 of the log of main, got row 2"),
+        (lines[0] + lines[0].replace('"number": 1', '"number": 2'), "to follow the row before it"),
+        (lines[0] + lines[1].replace('"main"', '"lab"'), "got a row of lab"),
+        (lines[0] + "{}\n", "expected row 2 to have"),
+        (lines[0] + "[]\n", "expected row 2 to have"),
+        (text + "{", "after 3 rows"),
+        ("", "got no rows"),
+    ):
+        status, said = verified(content, "--head", head)
+        assert (status, told in said) == (2, True), said
+    assert "which" in verified(text, "--head", "lab:1:00")[1]
+    assert main(["audit", "export", "--file", str(file), "--data", str(tmp_path)]) == 2
+    assert main(["audit", "verify", "--file", str(tmp_path / "none")]) == 2

@@ -1,6 +1,7 @@
 """Calibration against loops and the model room's rule, on galleries small enough to work out."""
 
 import argparse
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -174,6 +175,20 @@ def test_the_command_says_what_the_threshold_promises(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Match at a distance up to" in printed
     assert "Strangers named: 25.00% of 36 searches of 12 subjects" in printed
+
+
+def test_a_calibration_is_forgotten_also_in_a_running_service(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    forget = parser.parse_args(["--data", str(tmp_path), "--forget"])
+    with closing(filled(tmp_path, *people(12))) as gallery:
+        assert run(parser.parse_args(["--data", str(tmp_path), "--fpir", "0.25"])) == 0
+        assert gallery.calibration() is not None
+        assert run(forget) == 0
+        assert "main decides by its model's default again" in capsys.readouterr().out
+        assert gallery.calibration() is None
+        assert run(forget) == 0
+        assert "Nothing to do" in capsys.readouterr().out
 
 
 def test_no_subject_is_split_between_two_chunks():

@@ -14,7 +14,8 @@ from gallery import (
     StoreUnavailable,
     WrongMasterKey,
 )
-from gallery.commands.rebuild import configure, run
+from gallery.calibration import calibrate, is_calibrated
+from gallery.commands.rebuild import configure, run, sentence
 from gallery.index import ExactIndex
 from gallery.master_keys import write_master_key
 from gallery.next_generation import drop_others, roll_back
@@ -63,6 +64,17 @@ def test_dropping_frees_the_old_generation_and_its_bytes(tmp_path, store):
     assert not any(needle in path.read_bytes() for path in tmp_path.iterdir())
     with pytest.raises(RebuildRefused):
         roll_back(store)
+
+
+def test_a_rebuild_says_that_it_leaves_the_calibration_behind(store):
+    encoder = new_encoder()
+    assert not rebuild(store, encoder).leaves_calibration, "there was none"
+    calibrate(store, 0.45)
+    report = rebuild(store, OLD)
+    assert report.leaves_calibration
+    assert "`metagait calibrate` is run again" in sentence(report, "onnxruntime", "cpu")
+    roll_back(store)
+    assert is_calibrated(store), "a rollback brings it back"
 
 
 class Keeping(ExactIndex):

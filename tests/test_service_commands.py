@@ -185,6 +185,17 @@ def test_a_walk_that_cannot_be_read_is_told_and_the_rest_goes_on(
         assert "002/00_0: expected" in printed.err
 
 
+def test_a_walk_of_poor_quality_is_enrolled_where_that_is_asked_for(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "walk.zip"
+    file.write_bytes(zipped_walk(walker(10, 8)))
+    given = (str(file), "--url", url, "--subject", "short")
+    assert enroll.run(arguments(enroll, *given)) == 1
+    assert "TOO_FEW_FRAMES" in capsys.readouterr().err
+    assert enroll.run(arguments(enroll, *given, "--force")) == 0
+
+
 def test_pictures_older_than_zip_are_sent(url: str, tmp_path: Path) -> None:
     root = write_casia_b(tmp_path)
     for picture in root.rglob("*.png"):

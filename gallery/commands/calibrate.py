@@ -3,10 +3,11 @@
 import argparse
 from contextlib import closing
 
-from gallery.calibration import Calibration, calibrate
+from gallery.calibration import Calibration, calibrate, forget_calibration
 from gallery.commands.place import configure_place, place_of
 from gallery.errors import CalibrationRefused
 from gallery.open_set import LEAST_FPIR, searches_needed
+from gallery.store import Store
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +17,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "service. It takes at least 3 / FPIR subjects. docs/decision.md explains what it promises."
     )
     configure_place(parser)
-    parser.add_argument(
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
         "--fpir",
         type=_rate,
         default=0.01,
         help="largest share of searches by strangers that may name somebody (default: 0.01, which "
         "takes 300 subjects)",
+    )
+    action.add_argument(
+        "--forget",
+        action="store_true",
+        help="measure nothing: drop what was measured, so that the model's default decides again",
     )
 
 
@@ -38,8 +45,14 @@ def _rate(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate, and print what the threshold promises."""
     with closing(place_of(arguments).open_existing()) as store:
-        print(sentence(calibrate(store, arguments.fpir)))
+        print(_forgotten(store) if arguments.forget else sentence(calibrate(store, arguments.fpir)))
     return 0
+
+
+def _forgotten(store: Store) -> str:
+    if forget_calibration(store):
+        return f"The gallery {store.name} decides by its model's default again."
+    return f"Nothing to do: the gallery {store.name} is not calibrated."
 
 
 def sentence(measured: Calibration) -> str:

@@ -26,6 +26,11 @@ _BATCH = 16
 _OF_MODEL = ("batch", "threads", "engine", "provider", "precision", "ray", "workers")
 """Options of --model only; they have no defaults, to tell whether one was given."""
 
+_LEFT_BEHIND = (
+    "\nThe calibration stays with the generation before. Until `metagait calibrate` is run again, "
+    "the model's default threshold is used."
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -167,7 +172,7 @@ def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> 
             progress=progress,
             spread=spread,
         )
-        return _sentence(report, encoder.runtime.engine, encoder.runtime.provider)
+        return sentence(report, encoder.runtime.engine, encoder.runtime.provider)
 
 
 @contextmanager
@@ -183,11 +188,13 @@ def _bar() -> Iterator[Progress]:
         yield progress
 
 
-def _sentence(report: RebuildReport, engine: str, provider: str) -> str:
+def sentence(report: RebuildReport, engine: str, provider: str) -> str:
+    """Describe what a rebuild did."""
     if not report.switched:
         return f"Nothing to do: {report.model_id} is live already."
     return (
         f"Embedded {report.embedded} samples with {engine} on {provider}, searched for "
         f"{report.checked} of them as a check, and switched to generation "
         f"{report.generation} of {report.model_id}."
+        + (_LEFT_BEHIND if report.leaves_calibration else "")
     )

@@ -34,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--at-once", type=whole(1, _MOST_AT_ONCE), default=AT_ONCE, metavar="N",
         help=f"walks to send at a time, 1 to {_MOST_AT_ONCE} (default: {AT_ONCE})",
     )  # fmt: skip
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="also enrol walks of poor quality, which takes a key with the scope `review`",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,7 +62,7 @@ def _enroll_all(
     together = Together(arguments.at_once)
 
     def enroll(one: tuple[str, FoundWalk]) -> str:
-        outcome, sentence = _enroll(client, *one)
+        outcome, sentence = _enroll(client, *one, force=arguments.force)
         done.append(outcome)
         return sentence
 
@@ -78,16 +83,18 @@ def _enroll_all(
 def _subject(walk: FoundWalk, given: str | None) -> str:
     subject = given or walk.subject
     if subject is None:
-        raise NoWalksError(f"expected --subject for the single walk {walk.path}, got none")
+        raise NoWalksError(
+            f"expected --subject for {walk.path}, which is in no folder of a subject, got none"
+        )
     return subject
 
 
-def _enroll(client: Client, subject: str, walk: FoundWalk) -> tuple[str, str]:
+def _enroll(client: Client, subject: str, walk: FoundWalk, *, force: bool) -> tuple[str, str]:
     """Enrol one walk; returns what became of it, and a sentence where that needs one."""
     if not _is_text(subject):
         return "refused", f"{walk}: expected a subject in UTF-8, got a name of other bytes"
     try:
-        answer = client.enroll(subject, walk.path, metadata=walk.metadata)
+        answer = client.enroll(subject, walk.path, metadata=walk.metadata, force=force)
     except (RefusedError, NoWalksError) as error:
         return "refused", f"{walk}: {error}"
     return "enrolled before" if answer.duplicate else "enrolled", ""
