@@ -19,7 +19,8 @@ _PAGE = """<!doctype html>
 <body>
   <header><h1>The API</h1>
   <nav><a href="/">page</a> <a href="/openapi.json">openapi.json</a></nav></header>
-  <main>{operations}</main>
+  <main class="api">{introduction}
+{operations}</main>
 </body>
 </html>
 """
@@ -33,7 +34,8 @@ def api_page(document: dict[str, Any]) -> str:
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     ]
-    return _PAGE.format(operations="\n".join(parts))
+    introduction = f"<section><h2>Introduction</h2>{_paragraphs(document['info'])}</section>"
+    return _PAGE.format(introduction=introduction, operations="\n".join(parts))
 
 
 def _operation(
@@ -41,7 +43,8 @@ def _operation(
 ) -> str:
     lines = "".join(f"<li>{line}</li>" for line in _lines(operation, shared))
     return (
-        f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
+        f"<section><h2>{escape(operation['summary'])}</h2>"
+        f"<p><strong><code>{method.upper()} {escape(path)}</code></strong></p>"
         f"{_paragraphs(operation)}<ul>{lines}</ul></section>"
     )
 
@@ -75,12 +78,13 @@ def _example(response: dict[str, Any]) -> str:
     if body is None:
         return ""
     text = escape(json.dumps(body, indent=2, ensure_ascii=False))
-    return f"<details><summary>an answer</summary><pre>{text}</pre></details>"
+    return f"<details><summary>example</summary><pre>{text}</pre></details>"
 
 
 def _paragraphs(described: dict[str, Any]) -> str:
-    return "".join(f"<p>{part}</p>" for part in _words(described).split("\n\n"))
+    return "".join(f"<p>{part}</p>" for part in _words(described).strip().split("\n\n"))
 
 
 def _words(described: dict[str, Any]) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(described.get("description", "")))
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(described.get("description", "")))
+    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)

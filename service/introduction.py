@@ -11,9 +11,12 @@ with the threshold that decided.
 **Galleries.** One service may hold several galleries of people. Name one in the query
 (`?gallery=lab`). Without it, the service's own gallery is used.
 
-**Errors** are problems as in RFC 9457 (`application/problem+json`) with a stable `code`. After a
-429, a 503, or a 409 `request_in_work`, wait for the seconds in `Retry-After` and send the same
-request again.
+**Keys.** If the service has API keys, send yours as `Authorization: Bearer mg_…`. Each operation
+names the scope that the key needs.
+
+**Errors** are problems as in RFC 9457 (`application/problem+json`) with a stable `code`. Each
+status lists its codes for all operations together. After a 429, a 503, or a 409 `request_in_work`,
+wait for the seconds in `Retry-After` and send the same request again.
 
 **Sending twice.** A POST with an `Idempotency-Key` is worked on once: sent again, it gets the first
 answer.

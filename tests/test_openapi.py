@@ -146,5 +146,6 @@ def test_the_page_for_people_names_every_operation_and_loads_nothing(client: Cal
     for name, _ in operations():
         method, path = name.split()
         assert f"<code>{method.upper()} {path}</code>" in page.text
+    assert "<strong>Distances</strong> are Euclidean" in page.text
     assert page.text.count("<pre>{") == len(list(answers_in_json()))
     assert json.loads(client.get("/openapi.json").text) == DOCUMENT
