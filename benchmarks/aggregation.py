@@ -5,8 +5,7 @@
 Uses benchmark walkers, which no training and no threshold ever saw. Every other subject is enrolled
 with nm-01 and nm-02 at three views. The probes are nm-05 and bg-01 at the same views, searched once
 with all samples enrolled and once without those of the probe's own view. Then the halves are
-swapped, so that everybody is once enrolled and once a stranger. FNIR is at the threshold for the
-given FPIR.
+swapped, so that everybody is once enrolled and once a stranger. FNIR is at the threshold for FPIR.
 """
 
 import argparse

@@ -101,8 +101,7 @@ def _on_every_engine(
 def _onnxruntime(graph: bytes, given: NDArray[np.float32], threads: int) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # As in the service's encoder: threads that spin after a run would slow down the next
-    # measurement.
+    # As in the service's encoder: threads that spin after a run would slow down what follows.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {"x": given})

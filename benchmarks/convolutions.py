@@ -7,8 +7,7 @@ the operations actually done (fewer than the network's, in Winograd form) are co
 shapes, and their rate is compared with the ceiling of the same precision (benchmarks/ceilings.py).
 Files and ceilings take turns; every kernel counts by its quickest run and a ceiling by its best, so
 that other work on the machine affects neither. The goals are 85 % in float32 and 75 % in 8-bit
-integers, for the precision in which a file does most operations. `benchmarks/encode.py` includes
-this table.
+integers, for the precision in which a file does most operations. `encode.py` has this table too.
 """
 
 import argparse
@@ -56,8 +55,7 @@ class Profiled:
         optimised = folder / f"{path.stem}-{threads}.onnx"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # As in the service's encoder: threads that spin after a run would slow down the next
-        # measurement.
+        # As in the service's encoder: threads that spin after a run would slow down what follows.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         options.enable_profiling = True

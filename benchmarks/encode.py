@@ -17,8 +17,7 @@ rank-1 the worst of NM, BG and CL (between different views) loses against that r
 within 1e-4 of the reference is not evaluated and counts as losing none. `--clock processor` counts
 processor time instead, for one thread on a machine that is not quiet. `--provider cuda --batch 64`
 measures on a GPU, and adds what torch can do there. Compiling takes torch minutes; `--without
-compiled` leaves out every row with that word in its name, except the two rows that the ratios refer
-to.
+compiled` leaves out every row with that word in its name, except the two that ratios refer to.
 """
 
 import argparse
@@ -65,8 +64,7 @@ def main() -> None:
         if given.provider == "cpu":
             heats[-1].convolutions = convolutions.measure(given.models, threads, given.rounds)
     reference = given.models[0]
-    # Uses most threads, to finish soonest; with one call at a time the result does not depend on
-    # it.
+    # Uses most threads, to finish soonest; with one call at a time the result is the same.
     lost = dict(losses(heats[-1], reference, given.evaluate))
     text = section(given, command(given), heats, flops, lost)
     print(text)
@@ -110,8 +108,7 @@ def shipped() -> list[Path]:
 def check_config(config: NetworkConfig, model: Path) -> None:
     """Refuse to compare a model file with a network of a different shape.
 
-    A file whose last layer is a projection has a single part, so only its input size can be
-    checked.
+    A file whose last layer is a projection has a single part, so only its input size is checked.
     """
     facts = open_encoder(model, EngineChoice(engine="onnxruntime", provider="cpu")).facts
     mine = (config.size, config.parts, config.dimensions)

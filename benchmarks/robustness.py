@@ -6,8 +6,7 @@ FOLDER is CASIA-A as for `benchmarks/casia_a.py`. Passes 1 and 2 are the gallery
 the same view the probes. Each row applies one damage to every probe (`benchmarks/damages.py`).
 "clean gallery" enrols people as they were recorded, and "match" is the share of these searches that
 the file's own threshold answers with the right name. "damaged gallery" applies the same damage to
-the gallery, as one camera for both would. "distance" is the median to the nearest walk of the clean
-gallery.
+the gallery, as one camera for both would. "distance" is the median to the nearest clean walk.
 """
 
 import argparse

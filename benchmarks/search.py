@@ -6,8 +6,7 @@ A million samples take 17 GiB of disk under `--folder` (by default a temporary f
 afterwards) and less than 7 GiB of memory. `--seen` keeps the measured embeddings for the next run.
 
 The embeddings are random, with the distribution of the shipped model's (see `spread.py`). Each
-subject has five samples. Half of the probes are other walks of enrolled subjects, half are of
-strangers.
+subject has five samples. Half of the probes are other walks of enrolled subjects, half strangers.
 
 All times are processor time of one thread, for all candidates, so that other work on the machine
 does not count. FlatL2 and numpy read every number of every sample, so memory bandwidth, measured in

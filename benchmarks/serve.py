@@ -145,8 +145,7 @@ def table(rounds: Mapping[Cell, Sequence[Round]], bodies: Mapping[str, bytes]) -
             statistics.median(figure(one.served) for one in some)
             for figure in (lambda t: t.rate, lambda t: t.median, lambda t: t.cost)
         )
-        # A single caller leaves the encoder idle between calls; several callers wait for each
-        # other.
+        # A single caller leaves the encoder idle between calls; several wait for each other.
         throughput = "–" if callers == 1 else f"{_median(some, 'throughput'):.2f}"
         latency = f"{_median(some, 'latency'):.2f}" if callers == 1 else "–"
         lines.append(

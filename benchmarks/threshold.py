@@ -7,8 +7,7 @@ How much larger is measured on the validation walkers: for galleries of N of the
 distance at which no more of their walks are named than the bound of `model.threshold` allows,
 averaged over all galleries of that size. Then it is tested with strangers: benchmark walkers, and
 the people of CASIA-A, whose FOLDER is as for `benchmarks/casia_a.py`; next to that is what the
-file's own threshold names. Rows end at the size the data allow, since nobody is a stranger to
-themselves.
+file's own threshold names. Sizes end with the data, since nobody is a stranger to themselves.
 """
 
 import argparse

@@ -15,8 +15,7 @@ from gallery.schema import master_keys
 def check_master_key(connection: Connection, *, adopt: bool = False) -> None:
     """Compare the connection's master key with the one that the store is encrypted under.
 
-    With `adopt`, a store that has no key yet adopts this one; the caller's transaction must be a
-    writing one then.
+    With `adopt`, a store without a key adopts this one; the caller's transaction must be writing.
 
     Raises:
         WrongMasterKey: the store requires a different key, or requires one and none was given.

@@ -84,8 +84,7 @@ def verify(connection: Connection, name: str) -> Verified:
     """Follow the chain of a gallery's log from its first row to its last.
 
     Raises:
-        AuditBroken: a row was altered, removed, added or moved; the message names the first such
-            row.
+        AuditBroken: a row was altered, removed, added or moved; the message names the first one.
 
     """
     known = select(galleries).where(galleries.c.name == name)

@@ -3,8 +3,7 @@
 The archive is a compressed tar of the tables as JSON lines, in pieces of a few megabytes, followed
 by a manifest with the SHA-256 of each piece. Everything is read in one transaction, so the backup
 is the store at a single moment. SQLite and PostgreSQL write the same format and can restore each
-other's archives. Encrypted data stays encrypted: a restored store requires the master key that it
-was encrypted under.
+other's archives. Encrypted data stays encrypted: a restored store needs the same master key.
 """
 
 import base64
@@ -124,8 +123,7 @@ def _name(
 
     This is a single step, so that being killed leaves either a whole backup of that name or none: a
     rename, or a hard link (as on NFS). Some USB sticks and network shares support neither; there an
-    empty file reserves the name first, and a kill between the two steps leaves just this empty
-    file.
+    empty file reserves the name first, and a kill between the two steps leaves just that.
 
     Raises:
         FileExistsError: the name was taken.
@@ -170,8 +168,7 @@ def restore(path: Path, database: Database, *, takes_over: bool = False) -> Mani
     """Fill an empty database from an archive, all or nothing, and verify the result.
 
     With `takes_over`, the restored store replaces the one that was backed up, including the data
-    that an external index keeps for it. Otherwise it is a new store, and both may be used from then
-    on.
+    that an external index keeps for it. Otherwise it is a new store, and both may stay in use.
 
     Raises:
         BackupError: the archive is damaged or from a newer version, or the database is not empty.

@@ -81,8 +81,7 @@ def nearest_subjects(
 
     A subject's distance is the mean over its `samples_of_a_subject` nearest samples, or over all of
     them if it has fewer. The search is widened until no subject whose samples were not all seen
-    could be nearer than those found; fewer than `limit` are returned only if the index holds no
-    more.
+    could be nearer than those found; fewer than `limit` mean that the index holds no more.
     """
     wanted = min(limit, owners.subjects)
     if wanted == 0:

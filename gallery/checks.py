@@ -24,8 +24,7 @@ SUBJECT_MAX_CHARACTERS = 128
 EMBEDDING_LARGEST = 65_504.0
 """Largest absolute value allowed in an embedding: the limit of half precision, in which the index
 kind `gpu` stores it. Squared distances then stay far below the limit of float32, and below the
-value by which `compact` marks an empty slot.
-"""
+value by which `compact` marks an empty slot."""
 METADATA_MAX_BYTES = 16 * 1024
 METADATA_MAX_DEPTH = 64
 """How deeply objects and lists may be nested; JSON readers give up at some depth of their own."""
@@ -81,8 +80,7 @@ def check_embedding(embedding: NDArray[np.float32], length: int) -> None:
     """Refuse an embedding that cannot be compared with the gallery's.
 
     Raises:
-        InvalidEmbedding: not float32 `[length]`, or it contains a number that is too large or not
-            finite.
+        InvalidEmbedding: not float32 `[length]`, or with a number that is too large or not finite.
 
     """
     if embedding.dtype != np.float32 or embedding.shape != (length,):

@@ -213,8 +213,7 @@ class Current:
         calibration = read_calibration(connection, update.head.generation)
         with self._searching.alone():
             self._settings, self._calibration = settings, calibration
-            # On a failure half-way the index counts as having seen nothing, and is rebuilt next
-            # time.
+            # On a failure half-way the index counts as having seen nothing, and starts over.
             self._seen = None
             if update.starts_over:
                 start_over(
@@ -255,8 +254,7 @@ def opened_index(
     """Return the given index, or open one of the chosen kind; the default is exact search by FAISS.
 
     The gallery's own setting `index_kind` takes precedence over the choice. Also returns a function
-    that deletes the files which indexes of other kinds and models left behind, if an index was
-    chosen here.
+    that deletes what indexes of other kinds and models left behind, if an index was chosen here.
 
     Raises:
         EngineMissing: this kind of index cannot run here.

@@ -82,8 +82,7 @@ def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
     """Return a row's metadata; None, with a warning, if it can no longer be read."""
     try:
         metadata = json.loads(row.metadata)
-        # Python reads more than JSON allows, such as NaN or lone surrogates, which no answer could
-        # contain.
+        # Python also reads what JSON cannot hold, such as NaN or lone surrogates; no answer could.
         json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         metadata = None

@@ -73,8 +73,7 @@ class Gallery(People):
         """Open a gallery for a model, creating it if it is missing, and fill the index.
 
         A gallery that was embedded by another model still opens: its people can be listed and
-        erased, but not compared until the gallery is rebuilt. An empty gallery is assigned to this
-        model.
+        erased, but not compared until the gallery is rebuilt. An empty gallery adopts this model.
 
         Args:
             database: a folder (its file `metagait.db` is used) or a SQLAlchemy URL.
@@ -146,8 +145,7 @@ class Gallery(People):
         Raises:
             InvalidInput: an argument does not meet the description above.
             ModelMismatch: the gallery was embedded by another model.
-            EnrolmentConflict: the sample is nearer to another subject, and the gallery refuses such
-                enrolments.
+            EnrolmentConflict: the sample is nearer to another subject, which the gallery refuses.
 
         """
         new = new_sample(
@@ -208,8 +206,7 @@ class Gallery(People):
 
     def identify(self, embedding: NDArray[np.float32], *, limit: int = 5) -> tuple[Candidate, ...]:
         """Return the nearest subjects at this moment; see `Moment.identify`."""
-        # Checked before the gallery's state: an invalid probe is the caller's error whatever is
-        # enrolled.
+        # Checked before the gallery's state: an invalid probe is always the caller's error.
         check_embedding(embedding, self._model.embedding_length)
         check_limit(limit)
         with self.moment() as moment:
@@ -247,8 +244,7 @@ class Gallery(People):
     def status(self) -> GalleryStatus:
         """Compare the index with the store, both as of the same moment.
 
-        After another generation went live, this describes the one that still answers in this
-        process.
+        After another generation went live, this describes the one that still answers here.
         """
         return self._current.status()
 
@@ -282,8 +278,7 @@ class Gallery(People):
         """Measure and store the threshold at which strangers are named at a rate of `target_fpir`.
 
         Raises:
-            CalibrationRefused: the target is not a valid rate, or the gallery has too few subjects
-                for it.
+            CalibrationRefused: the target is not a valid rate, or there are too few subjects.
 
         """
         return calibrate(self._store, target_fpir, actor)

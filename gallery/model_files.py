@@ -1,8 +1,7 @@
 """The files of the models that a gallery's generations were made with, kept in the data folder.
 
 A generation names its model, and a running service must be able to open that model when the
-generation goes live. So whoever makes a generation first copies the file here, under the model's
-id.
+generation goes live. So whoever makes a generation first copies the file here, under that id.
 """
 
 import hashlib

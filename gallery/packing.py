@@ -63,8 +63,7 @@ def unpack_embeddings(
     """Unpack embeddings to float32 `[N, length]`, all at once, as a start reads every one.
 
     Returns:
-        The embeddings, and errors by position for those that do not hold `length` comparable
-        numbers.
+        The embeddings, and errors by position for those without `length` comparable numbers.
 
     """
     wrong = {
@@ -93,8 +92,7 @@ def sample_id(subject: str, walk: NDArray[np.uint8] | NDArray[np.float32]) -> st
     is_silhouettes = walk.dtype == np.uint8
     content = walk if is_silhouettes else walk.astype(_FLOAT32, copy=False)
     kind = "silhouettes" if is_silhouettes else "embedding"
-    # The subject comes before the walk, preceded by its length, so that no two inputs can be
-    # confused.
+    # The subject comes before the walk, preceded by its length, so that no two inputs collide.
     name = subject.encode()
     digest = hashlib.sha256(f"{kind} {content.shape} {len(name)} ".encode())
     digest.update(name)

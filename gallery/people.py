@@ -31,8 +31,7 @@ class People:
     ) -> tuple[SubjectSummary, ...]:
         """Return a page of up to `limit` subjects ordered by id, starting behind `after`.
 
-        With `expired`, only subjects with an expired consent, their own or one for a sample of
-        theirs.
+        With `expired`, only subjects with an expired consent, their own or one for a sample.
 
         Raises:
             InvalidLimit: `limit` is below 1.

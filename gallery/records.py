@@ -51,8 +51,7 @@ class Sample:
     """For this sample alone; the subject may have one as well."""
     damaged: tuple[str, ...] = ()
     """Those of `created_at`, `captured_at` and `metadata` that can no longer be read, and are
-    therefore None or empty; `consent` if it is the moment at which the consent expires.
-    """
+    therefore None or empty; `consent` if it is the moment at which the consent expires."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,7 @@ class Proof:
     files: str
     """`overwritten`: with zeros, in the database file and its log. `vacuumed`: freed by the
     database server, whose own log and backups are up to its operator. `pending`: somebody still
-    reads the log, which will be truncated with the next write or start.
-    """
+    reads the log, which will be truncated with the next write or start."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +152,7 @@ class Receipt:
     """The subject's encryption key was destroyed; false if there was none."""
     proof: Proof | None
     """None if the check after the erasure was not possible: the service was stopped before it, or
-    the index or the store did not answer.
-    """
+    the index or the store did not answer."""
 
 
 @dataclass(frozen=True)
@@ -210,5 +207,4 @@ class GalleryStatus:
     """Human-readable description of how it currently searches."""
     in_sync: bool
     """The index agrees with the store: same generation, same last change, and, apart from damaged
-    samples, same counts.
-    """
+    samples, same counts."""

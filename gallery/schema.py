@@ -115,8 +115,7 @@ samples = Table(
     Column("metadata", Text, nullable=False),
     Column("captured_at", String(32)),
     UniqueConstraint("gallery", "sample_id"),
-    # Never reuse a number: an index that still holds an erased row would return another sample for
-    # it.
+    # Never reuse a number: an index that still holds an erased row would return another sample.
     sqlite_autoincrement=True,
 )
 

@@ -37,13 +37,10 @@ class GallerySettings:
     conflict: str = REPORT
     """How to treat a new sample that is nearer to another subject than to its own."""
     retention: str = KEEP
-    """Whether to keep silhouettes, so that another model can embed them; `embeddings-only` deletes
-    existing ones.
-    """
+    """`keep` keeps silhouettes, for other models to embed; `embeddings-only` deletes them."""
     index_kind: str = BY_SERVICE
     """The kind of index, or `service` for the service's own setting. A process applies a change the
-    next time it opens the gallery.
-    """
+    next time it opens the gallery."""
 
     @property
     def samples_of_a_subject(self) -> int:

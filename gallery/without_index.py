@@ -33,8 +33,7 @@ class NoIndex:
 def people_of(store: Store, choice: IndexChoice) -> People:
     """Return the people of a gallery; `choice` is how a service would search it.
 
-    If that kind of index keeps files, receipts say `pending`: only the index itself can remove
-    vectors.
+    If that kind of index keeps files, receipts say `pending`: only the index can remove vectors.
     """
     with store.database.reading() as connection:
         kind = read_settings(connection, store.gallery_id).index_kind

@@ -21,8 +21,7 @@ from gallery.indexes.slots import PAGE, DamagedError, SlotFiles
 
 # Slots examined more closely: a fixed number, plus so many for each of the k nearest.
 _PROMISING, _PROMISING_EACH = 1000, 100
-# Maximum number of whole vectors compared in a normal search: fixed, plus for each of the k
-# nearest.
+# Maximum number of whole vectors compared in a normal search: fixed, plus for each of the k.
 _WHOLE, _WHOLE_EACH = 64, 4
 # Whole vectors compared at a time, and the maximum in a proof, beyond 4 for each of the k nearest.
 _STEP, _LIMIT = 32, 2000

@@ -14,8 +14,7 @@ from gallery.indexes.projection import Codes, Floats, Projection, squared_length
 from gallery.indexes.sketch import Sketches
 
 HEAD = 46
-"""Numbers in a head; with left-out and squared length they fill three cache lines.
-"""
+"""Numbers in a head; with left-out and squared length they fill three cache lines."""
 BLOCK = 16_384
 """Slots reserved at a time, so that a growing gallery is never copied."""
 # Squared length assigned to an empty slot, so that no probe is near it.

@@ -40,7 +40,7 @@ _PATIENCE_S = 10.0
 # Milvus Lite tells the second one "File exists", and does not show the collection yet.
 _TRY_AGAIN_S, _TRIES = 0.25, 8
 # Seconds during which a failed connection is retried: all clients of a process share one, and if
-# the server ends it, the requests being made on it fail too. pymilvus itself retries everything but
+# the server ends it, the requests being made on it fail too. pymilvus itself retries all but
 # the connecting.
 _SOON_S = 1.0
 _WIDEN = 8

@@ -27,8 +27,7 @@ class Sketches:
         faiss.copy_array_to_vector(levels.ravel(), self._index.pq.centroids)
         self._index.is_trained = True
         self._packer = self._index.get_CodePacker()
-        # Below the lowest level of each number, so it is rounded to that level: far from every
-        # sample.
+        # Below the lowest level of each number, so rounded to that level: far from every sample.
         self._corner = 2 * levels.min(axis=1) - levels.max(axis=1) - 1
 
     def __len__(self) -> int:
@@ -59,8 +58,7 @@ class Sketches:
     def nearest(self, projected: Codes, count: int) -> NDArray[np.int64]:
         """Return the `count` slots, or all, whose sketches are nearest to a probe `[1, D]`."""
         numbers = _cut(projected, self._index.d)
-        # The left-out parts of probe and sample are nearly orthogonal, so its length only adds a
-        # constant.
+        # The left-out parts of probe and sample are nearly orthogonal: its length adds a constant.
         numbers[:, -1] = 0
         slots: NDArray[np.int64] = self._index.search(numbers, min(count, len(self)))[1][0]
         return slots[slots >= 0]

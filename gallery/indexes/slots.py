@@ -112,8 +112,7 @@ class SlotFiles:
         records["row"], records["mark"], records["serial"] = rows, marks, self._serial
         records["code"], records["norm"] = projected
         records["vector"] = [zlib.crc32(vector.data) for vector in np.ascontiguousarray(vectors)]
-        # The record goes after its vector, so that a vector left half-written by a kill is not
-        # used.
+        # The record goes after its vector, so that a vector left half-written is not used.
         _write(self._originals, slots, np.ascontiguousarray(vectors, "<f4"))
         _write(self._codes, slots, sealed(records))
 
