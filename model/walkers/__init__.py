@@ -1,4 +1,4 @@
-"""Synthetic walkers: people who never lived, walking past cameras that never were."""
+"""Synthetic walkers: people who never existed, walking past cameras that never existed."""
 
 from model.walkers.generate import packed_walk, render_walk, render_walks
 from model.walkers.packed import write_casia_b, write_packed

@@ -1,8 +1,8 @@
-"""The body of a subject: what stays the same on every day.
+"""The body of a subject, which stays the same in all sessions.
 
 Ratios to stature and their spreads are those of ANSUR II (4,082 men, 1,986 women; public US Army
 survey). Lengths follow stature; breadths and girths follow stature and the body mass index. The
-index is drawn lower than the soldiers' own, as that of students is.
+index is drawn lower than the soldiers' own, as students' is.
 """
 
 from dataclasses import dataclass
@@ -44,19 +44,20 @@ _GIRTHS = {
     "forearm": (0.177, 0.012, 0.162, 0.011),
     "wrist": (0.100, 0.005, 0.095, 0.004),
 }
-# Stature (m) and body mass index of the subjects, and the survey's own index that ratios refer to.
+# Stature (m) and body mass index of the subjects, and the survey's own index, which ratios refer
+# to.
 _STATURE = ((1.74, 0.062), (1.615, 0.058))
 _BMI = ((22.5, 2.7), (21.0, 2.3))
 _SURVEY_BMI = ((27.7, 4.0), (25.5, 3.5))
-# A breadth follows the body mass index this much, and itself for the rest.
+# How much a breadth follows the body mass index; the rest is its own variation.
 _BMI_SHARE = 0.8
-# Bodies differ a little more than the survey says, which stands for what a survey does not measure.
+# Bodies vary somewhat more than in the survey, to stand for what a survey does not measure.
 _RESIDUAL_SCALE = 1.5
 
 
 @dataclass(frozen=True)
 class Body:
-    """A subject's shape: metres, `*_radius` from girths, angles in degrees."""
+    """A subject's shape: sizes in metres, `*_radius` from girths, angles in degrees."""
 
     female: bool
     stature: float
@@ -93,7 +94,7 @@ class Body:
     hair: float
     """Thickness of the hair around the skull."""
     hair_length: float
-    """How far the hair falls below the crown; 0 is short hair."""
+    """How far the hair falls below the crown; 0 for short hair."""
     ponytail: bool
     bust: float
     belly: float
@@ -139,7 +140,7 @@ def draw_body(rng: np.random.Generator) -> Body:
             sizes[name.replace("_girth", "_radius")] = size / (2 * np.pi)
         else:
             sizes[name] = size
-    # Of women 55 % wear their hair long, 27 % as a ponytail.
+    # 55 % of the women have long hair, 27 % a ponytail.
     hair = rng.random() if sex else 1.0
     return Body(
         female=bool(sex),

@@ -1,4 +1,4 @@
-"""A pinhole camera beside the path of the walkers."""
+"""A pinhole camera beside the walkers' path."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from model.walkers.settings import WalkerSettings
 
 Floats = NDArray[np.float64]
 
-# The benchmark's camera: metres and pixels (at 240 rows) that look like CASIA-B's.
+# The benchmark's camera, in metres and pixels (at 240 rows), chosen to resemble CASIA-B's.
 _DISTANCE, _HEIGHT, _AIM, _FOCAL, _ROWS = 5.2, 1.45, 0.78, 365.0, 240
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a camera stands and looks: `axes` are its right, down and ahead, unit rows `[3, 3]`."""
+    """A camera's position and orientation: `axes` are right, down and ahead, unit rows `[3, 3]`."""
 
     position: Floats
     axes: Floats
@@ -33,7 +33,7 @@ class Camera:
 
 
 def place_camera(view: int, settings: WalkerSettings, rng: np.random.Generator) -> Camera:
-    """Place the camera of a nominal view in degrees; `rng` decides only what varies."""
+    """Place the camera for a nominal view in degrees; `rng` only affects what varies."""
     spread = settings.camera_variety
     height, width = settings.image_size
     distance = _DISTANCE + spread * (rng.uniform(3.5, 8.0) - _DISTANCE)
@@ -42,7 +42,8 @@ def place_camera(view: int, settings: WalkerSettings, rng: np.random.Generator) 
     )
     focal = _FOCAL * height / _ROWS
     if spread > 0:
-        # A focal length of its own would only push the walker out of the picture: draw the size.
+        # Drawing the focal length itself could push the walker out of the picture, so draw its
+        # size.
         rows = rng.uniform(0.28, 0.60) * height * distance / 1.7
         focal += spread * (rows - focal)
     yaw = np.radians(view + settings.view_jitter * rng.uniform(-1, 1))

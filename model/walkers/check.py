@@ -1,7 +1,7 @@
-"""`metagait walkers --check`: are the walkers as hard as they should be, and does nothing leak?
+"""`metagait walkers --check`: checks that the walkers are as hard as intended and leak nothing.
 
-A change of the generator that shifts the benchmark shows here first. The levels are those of the
-calibration: for 50 subjects and the default settings.
+A change to the generator that shifts the benchmark shows here first. The expected levels come from
+the calibration, with 50 subjects and default settings.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ Rates = Mapping[str, Mapping[int, float]]
 
 
 def print_check(subjects: range, settings: WalkerSettings, *, workers: int = 1) -> bool:
-    """Measure, print one table, and return whether everything is as it should be."""
+    """Run all checks, print a table, and return whether all passed."""
     walks = features_of(subjects, settings, conditions=CONDITIONS, views=VIEWS, workers=workers)
     rates = rates_by_gap(walks)
     _print_rates(rates, len(subjects))
@@ -64,13 +64,13 @@ def print_check(subjects: range, settings: WalkerSettings, *, workers: int = 1) 
 
 
 def gei_rates(subjects: range, settings: WalkerSettings, *, workers: int = 1) -> Rates:
-    """Return rank-1 rates (%) as `[condition][view gap]`, gallery nm-01..04, CASIA-B's views."""
+    """Return rank-1 rates (%) as `[condition][view gap]`; gallery nm-01..04, CASIA-B's views."""
     walks = features_of(subjects, settings, conditions=CONDITIONS, views=VIEWS, workers=workers)
     return rates_by_gap(walks)
 
 
 def rates_by_gap(walks: Walks) -> Rates:
-    """Return the rates of walks in every condition and view."""
+    """Return the rates for walks in every condition and view."""
     subjects = sorted({subject for subject, _, _ in walks})
     rates: dict[str, dict[int, float]] = {}
     for condition, searched in PROBES.items():

@@ -1,4 +1,4 @@
-"""`metagait walkers`: make synthetic walkers, look at them, check them."""
+"""`metagait walkers`: generates synthetic walkers, draws them, and checks them."""
 
 import argparse
 from pathlib import Path
@@ -96,7 +96,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked for; 1 where a check failed."""
+    """Do what was requested; return 1 if a check failed."""
     if not (arguments.output or arguments.sheet or arguments.check):
         raise ConfigError("expected --output, --sheet or --check, got none of them")
     settings = WalkerSettings(
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def subject_range(text: str) -> range:
-    """Read `A:B` or `A` as the numbers from A to B, both included."""
+    """Parse `A:B` or `A` as the numbers from A to B inclusive."""
     first, _, last = text.partition(":")
     if not first.isdigit() or not (last or first).isdigit():
         raise argparse.ArgumentTypeError(f"expected A:B with two numbers, got {text!r}")

@@ -1,4 +1,4 @@
-"""What hangs on the body: the lower end of tops and coats, collars, hoods and bags."""
+"""What hangs on the body: lower ends of tops and coats, collars, hoods and bags."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def skirt(body: Body, outfit: Outfit, pose: Pose) -> Floats:
-    """Return the lower end of the top or coat `[T, 3, n, 3]`: its depth follows both thighs."""
+    """Return the lower end of the top or coat `[T, 3, n, 3]`, whose depth follows both thighs."""
     shares = np.array([-0.15 * body.hip_breadth, 0.5 * outfit.hem, outfit.hem]) / body.thigh
     bones = pose.knees - pose.hips
     points = pose.hips[:, :, None] + shares[:, None] * bones[:, :, None]  # [2, T, R, 3]
@@ -27,7 +27,7 @@ def skirt(body: Body, outfit: Outfit, pose: Pose) -> Floats:
 
 
 def collar(body: Body, coat: Coat, pose: Pose) -> Floats:
-    """Return a coat's collar around the neck, with the hood on the back."""
+    """Return a coat's collar around the neck, with the hood at the back."""
     trunk = pose.trunk
     heights = trunk.neck_height + np.array([-0.05, 0.4 * coat.collar, coat.collar])
     radius = body.neck_radius + np.array([0.035, 0.028, 0.018])
@@ -39,7 +39,7 @@ def collar(body: Body, coat: Coat, pose: Pose) -> Floats:
 
 
 def add_bag(builder: SurfaceBuilder, body: Body, outfit: Outfit, bag: Bag, pose: Pose) -> None:
-    """Add the bag, and the strap where there is one."""
+    """Add the bag, and its strap if it has one."""
     if bag.kind is BagKind.BACKPACK:
         builder.add(_backpack(body, outfit, bag, pose))
     elif bag.kind is BagKind.HAND:
@@ -69,7 +69,7 @@ def _backpack(body: Body, outfit: Outfit, bag: Bag, pose: Pose) -> Floats:
 
 
 def _hanging(top: Floats, bag: Bag, pose: Pose) -> Floats:
-    """A bag that hangs down from `top [T, 3]`, its width along the way."""
+    """Return a bag that hangs down from `top [T, 3]`, its width along the walking direction."""
     down = np.zeros((3, 3))
     down[:, 2] = np.array([0.0, -0.35, -1.0]) * bag.height
     side = pose.trunk.pelvis_side

@@ -1,8 +1,8 @@
-"""What the checks know of a walk: its gait energy image, its bytes' digest, and how it was made.
+"""What the checks need of a walk: its gait energy image, a digest, and scalars such as its length.
 
-A gait energy image is the mean of a walk's aligned silhouettes. Compared by Euclidean distance it
-is the field's oldest baseline, needs no training, and moves as soon as bodies, movements, clothes
-or noise do.
+A gait energy image is the mean of a walk's aligned silhouettes. Compared by Euclidean distance, it
+is the oldest baseline of the field. It needs no training, and changes as soon as bodies, movements,
+clothes or noise change.
 """
 
 import hashlib
@@ -23,21 +23,21 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Features:
-    """One walk."""
+    """The features of one walk."""
 
     energy: Vector
     """Mean aligned silhouette, 0 to 1, `[H*W]`."""
     digest: str
-    """Of the masks as they were rendered."""
+    """Digest of the masks as rendered."""
     frames: int
     height: float
-    """Mean height of the body in the picture, in pixels: what a crop would tell."""
+    """Mean height of the body in the picture, in pixels: what a crop would reveal."""
     phase: float
     """Where in its cycle the walk begins, in cycles, from the opening of the legs."""
 
 
 Walks = Mapping[tuple[int, str, int], Features]
-"""By subject, condition and view."""
+"""Features by subject, condition and view."""
 
 
 def features_of(
@@ -49,7 +49,7 @@ def features_of(
     workers: int = 1,
     casting: Casting = OWN,
 ) -> Walks:
-    """Render walks and keep their features; the walks themselves are too many to keep."""
+    """Render walks and return their features; the walks themselves would be too many to keep."""
     make = partial(
         _subject,
         settings=settings,
@@ -65,7 +65,7 @@ def features_of(
 
 
 def energy_distances(probes: Sequence[Features], gallery: Sequence[Features]) -> Vector:
-    """Squared Euclidean distances of gait energy images: `[n, m]`."""
+    """Return squared Euclidean distances between gait energy images: `[n, m]`."""
     a, b = (np.stack([walk.energy for walk in walks]) for walks in (probes, gallery))
     distances: Vector = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     return distances
@@ -74,7 +74,7 @@ def energy_distances(probes: Sequence[Features], gallery: Sequence[Features]) ->
 def scalar_distances(
     value: Callable[[Features], float], cycle: float = 0.0
 ) -> Callable[[Sequence[Features], Sequence[Features]], Vector]:
-    """Return the distance of one number of each walk; around the circle where it has a `cycle`."""
+    """Return the distance function for a number per walk; circular if a `cycle` is given."""
 
     def distances(probes: Sequence[Features], gallery: Sequence[Features]) -> Vector:
         a, b = (
@@ -87,10 +87,10 @@ def scalar_distances(
 
 
 def found(distances: Vector, probes: Sequence[int], gallery: Sequence[int]) -> float:
-    """Share (%) of probes whose nearest sample is of their own subject.
+    """Return the share (%) of probes whose nearest sample is of their own subject.
 
-    A tie is worth the share of own samples in it, as if one of them were drawn: leaving ties to the
-    order would hide a leak, or make one up.
+    A tie counts as the share of own samples in it, as if one were drawn. Leaving ties to the order
+    of samples could hide a leak, or invent one.
     """
     own = np.asarray(probes)[:, None] == np.asarray(gallery)[None]
     nearest = distances == distances.min(axis=1, keepdims=True)
@@ -131,7 +131,7 @@ def _features(masks: NDArray[np.uint8]) -> Features:
 
 
 def _phase(silhouettes: NDArray[np.uint8]) -> float:
-    """Phase of the strongest oscillation of how wide the lower quarter is: 0 to 1."""
+    """Return the phase, 0 to 1, of the strongest oscillation in the width of the lower quarter."""
     legs = silhouettes[:, silhouettes.shape[1] * 3 // 4 :]
     seen: NDArray[np.bool_] = np.any(legs > 127, axis=1)
     width = seen.sum(axis=1).astype(np.float64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """What was measured, and where it must lie."""
+    """A measured value and its expected range."""
 
     what: str
     measured: float
@@ -14,11 +14,11 @@ class Finding:
 
     @property
     def good(self) -> bool:
-        """Whether it lies there."""
+        """Whether the value lies within the range."""
         return self.low <= self.measured <= self.high
 
     def line(self, width: int) -> str:
-        """Lay it out, `width` characters for what it is."""
+        """Format the finding, with `width` characters for its description."""
         verdict = "ok  " if self.good else "FAIL"
         expected = f"{self.low:g}" if self.low == self.high else f"{self.low:g} to {self.high:g}"
         return f"{verdict}  {self.what:{width}s}  {self.measured:8.2f}  expected {expected}"

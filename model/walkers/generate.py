@@ -1,8 +1,8 @@
-"""From a subject's number to the silhouettes of its walks.
+"""Generates the silhouettes of walks from a subject's number.
 
-Every number is drawn from a stream that is named by the seed, the subject, the condition and where
-it matters the view. A walk is therefore the same whatever else is made, in whatever order and by
-however many workers; its body moves once, and every camera looks at the same movement.
+Every number is drawn from a random stream identified by the seed, the subject, the condition and,
+where relevant, the view. A walk is therefore the same whatever else is generated, in any order and
+with any number of workers. Its body moves only once, and all cameras see the same movement.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ from model.walkers.segmentation import draw_segmenter, segment
 from model.walkers.settings import CONDITIONS, VIEWS, WalkerSettings
 from model.walkers.surface import build_surface
 
-# A whole walk goes this far on both sides of the middle, so that the body stays in the picture.
+# A whole walk extends this far (m) on both sides of the middle, so the body stays in the picture.
 _HALF_PATH = 1.75
-# How much more the sessions in a coat differ.
+# Factor by which sessions in a coat differ more.
 _COAT_SESSION = 1.5
 _DROPPED_FRAMES = 0.02
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A walker: its body and its way of walking."""
+    """A walker: body and gait style."""
 
     body: Body
     style: Style
@@ -42,9 +42,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Casting:
-    """Whose body and clothes, and whose way of walking, a walk is made with; none: its subject's.
+    """Whose body and clothes, and whose gait style, a walk uses; None means the subject's own.
 
-    For ablations: with one body for all, only the motion tells who walks.
+    For ablations: with one body for all, only the motion tells who is walking.
     """
 
     body_of: int | None = None
@@ -52,11 +52,11 @@ class Casting:
 
 
 OWN = Casting()
-"""Everybody as they are."""
+"""Everybody as themselves."""
 
 
 def draw_subject(subject: int, settings: WalkerSettings, casting: Casting = OWN) -> Subject:
-    """Return the walker of a number, 1 or more."""
+    """Return the walker with a number of 1 or more."""
     if subject < 1:
         raise ConfigError(f"expected a subject number of 1 or more, got {subject}")
     return Subject(
@@ -86,15 +86,15 @@ def render_walks(
         subject: number of the subject, from 1.
         condition: one of `CONDITIONS`.
         views: degrees from 0 (towards the camera) to 180 (away); `VIEWS` are CASIA-B's.
-        settings: None is the calibrated benchmark.
-        casting: whose body and way of walking, where not the subject's own.
+        settings: None for the calibrated benchmark.
+        casting: whose body and gait style to use instead of the subject's own.
 
     Returns:
-        for every view masks uint8 `[T, H, W]`, 0 background and 255 body. Frames of different
-        views with the same position belong to the same instant.
+        masks uint8 `[T, H, W]` for every view, 0 background and 255 body. Frames of different views
+        at the same position show the same instant.
 
     Raises:
-        ConfigError: a subject, condition or view that does not exist.
+        ConfigError: the subject, condition or a view does not exist.
 
     """
     settings = settings or WalkerSettings()
@@ -116,7 +116,7 @@ def packed_walk(
 
 
 def check_walk(condition: str, views: Sequence[int]) -> None:
-    """Raise ConfigError where the condition or one of the views does not exist."""
+    """Raise ConfigError if the condition or a view does not exist."""
     if condition not in CONDITIONS:
         raise ConfigError(f"expected a condition of {', '.join(CONDITIONS)}; got {condition!r}")
     for view in views:
@@ -130,11 +130,11 @@ def _walk_surface(
     walker = draw_subject(subject, settings, casting)
     outfit = draw_outfit(settings.seed, casting.body_of or subject, condition)
     rng = stream(settings.seed, Stream.SESSION, subject, CONDITIONS.index(condition))
-    # Sessions in coats differ more than others, for a coat hangs differently every day.
+    # Sessions in coats differ more than others, as a coat hangs differently every day.
     scale = settings.session_scale * (_COAT_SESSION if outfit.coat is not None else 1.0)
     session = draw_session(rng, walker.style, scale=scale, pace_variety=settings.pace_variety)
     times = _times(session.speed, settings, rng)
-    # Stride length grows with speed to the power 0.59 (69 walks of the CMU set).
+    # Stride length grows with speed to the power of 0.59 (69 walks of the CMU set).
     stride = session.stride * walker.body.stature * (session.speed / MEAN_SPEED) ** 0.59
     angles = joint_angles(session, times, stride / session.speed, rng)
     pose = pose_walk(walker.body, outfit, session, times, angles)
@@ -142,7 +142,7 @@ def _walk_surface(
 
 
 def _times(speed: float, settings: WalkerSettings, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Seconds of the frames, around the middle of the path; a few frames were dropped."""
+    """Return frame times in seconds around the middle of the path, with a few frames dropped."""
     fps = settings.fps + settings.pace_variety * (rng.uniform(15, 30) - settings.fps)
     middle = rng.normal(0.0, 0.15)
     if settings.frames is None:
@@ -163,7 +163,7 @@ def _look(
     polygons = hulls(camera.project(surface.rings), surface.pairs)
     masks = fill(polygons, settings.image_size)
     rng = stream(settings.seed, Stream.SEGMENTATION, *keys)
-    # Fixed cameras stand before the same background on every day; varied ones nowhere twice.
+    # Fixed cameras see the same background every day; varied ones never see one twice.
     place = keys if settings.camera_variety > 0 else (view,)
     background = stream(settings.seed, Stream.BACKGROUND, *place)
     segmenter = draw_segmenter(

@@ -1,4 +1,4 @@
-"""Neck, head and hair."""
+"""Builds neck, head and hair."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Head:
-    """Where the head is: points and unit vectors `[T, 3]`, sizes in metres."""
+    """The position of the head: points and unit vectors `[T, 3]`, sizes in metres."""
 
     base: Floats
     up: Floats
@@ -24,10 +24,12 @@ class _Head:
     """From the neck's base to the crown."""
 
     def rings(self, rows: list[tuple[float, float, float, float, float]]) -> Floats:
-        """Rings from rows of (share of `size` above the base, shift ahead, front, back, half)."""
+        """Return rings from rows of (share of `size` above the base, shift ahead, front, back,
+        half).
+        """
         table = np.array(rows)
         shares = table[:, 0]
-        # The neck leans forward up to the jaw; above it the head is upright.
+        # The neck leans forward up to the jaw; above that the head is upright.
         ahead = 0.11 * self.size * np.minimum(1.0, shares / 0.45) + table[:, 1]
         centres = self.base[:, None] + (shares * self.size)[:, None] * self.up[:, None]
         centres = centres + ahead[:, None] * self.ahead[:, None]
@@ -39,7 +41,7 @@ class _Head:
 def add_head(builder: SurfaceBuilder, body: Body, pose: Pose) -> None:
     """Add neck, face, skull and hair."""
     head = _place(body, pose)
-    # Collars and hair at the nape make necks thicker than skin is.
+    # Collars, and hair at the nape, make necks appear thicker than their skin.
     neck = 1.12 * body.neck_radius
     builder.add(head.rings([(-0.1, 0, neck, 1.05 * neck, 1.02 * neck), (0.4, 0, neck, neck, neck)]))
     builder.add(head.rings(_face(body)))
@@ -52,7 +54,7 @@ def add_head(builder: SurfaceBuilder, body: Body, pose: Pose) -> None:
 
 def _place(body: Body, pose: Pose) -> _Head:
     trunk = pose.trunk
-    # People look where they go: the head follows little of the shoulders' turning.
+    # People look where they are going: the head turns only a little with the shoulders.
     side = unit(0.3 * trunk.chest_side + 0.7 * np.array([0.0, 1.0, 0.0]))
     tilt = (0.4 * trunk.lean + pose.head_pitch)[:, None]
     ahead = level_ahead(side) * np.cos(tilt) - UP * np.sin(tilt)
@@ -62,7 +64,7 @@ def _place(body: Body, pose: Pose) -> _Head:
 
 
 def _face(body: Body) -> list[tuple[float, float, float, float, float]]:
-    """Chin, mouth, cheek bones, brow, crown and top."""
+    """Return rows for chin, mouth, cheek bones, brow, crown and top."""
     long, half, hair = 0.5 * body.head_length, 0.5 * body.head_breadth, body.hair
     return [
         (0.13, 0.012, 0.70 * long, 0.0, 0.42 * half),

@@ -1,12 +1,12 @@
 """How a subject moves: joint angles as Fourier series over the stride.
 
-The mean curves were fitted to 69 straight walks of 14 people of the CMU motion capture set; pelvic
-obliquity follows the clinical literature, where the set is known to be biased. A subject departs
-from the mean by an offset, a gain and random harmonics for every angle, partly different on the
-left and the right; a session departs from its subject in the same way, only less.
+The mean curves were fitted to 69 straight walks of 14 people in the CMU motion capture set; pelvic
+obliquity follows the clinical literature, as the set is known to be biased there. A subject
+deviates from the mean by an offset, a gain and random harmonics for every angle, partly different
+on the left and the right. A session deviates from its subject in the same way, only less.
 
-An angle is `Re Σ c_k exp(2πi k t)`, with t from 0 to 1 over a stride of the own leg and t = 0 where
-the own foot is furthest ahead. The right side is half a stride behind the left.
+An angle is `Re Σ c_k exp(2πi k t)`, where t goes from 0 to 1 over a stride of the leg on that side,
+and t = 0 when that foot is furthest ahead. The right side is half a stride behind the left.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 
 _HARMONICS = 3
 _Wave = tuple[float, float]
-# angle: mean, (amplitude, phase in degrees) of harmonics 1.., SDs of offset, gain and harmonic,
-# and how much the gain grows with every m/s above the mean speed. Degrees; sway in centimetres.
+# angle: mean, (amplitude, phase in degrees) of harmonics 1.., SDs of offset, gain and harmonic, and
+# how much the gain grows per m/s above the mean speed. Degrees, but sway in centimetres.
 _CURVES: dict[str, tuple[float, tuple[_Wave, ...], tuple[float, float, float], float]] = {
     "thigh": (11.5, ((21.8, -7), (5.5, 126), (2.2, -100)), (2.5, 0.10, 1.2), 0.43),
     "knee": (24.0, ((16.3, 67), (17.7, 168), (6.0, -107)), (3.0, 0.08, 1.6), 0.15),
@@ -37,16 +37,16 @@ _CURVES: dict[str, tuple[float, tuple[_Wave, ...], tuple[float, float, float], f
 }
 ANGLES = tuple(_CURVES)
 MEAN_SPEED = 1.22
-"""m/s, the speed to which the mean curves belong."""
-# Beyond these a walk is a march or a shuffle.
+"""The speed that the mean curves belong to, in m/s."""
+# Beyond these, a walk turns into a march or a shuffle.
 _GAIN_LIMITS = (0.15, 1.6)
-# Slow wandering within a walk, as a share of the subjects' offset SD.
+# Slow drift within a walk, as a share of the subjects' offset SD.
 _WANDER = 0.2
 
 
 @dataclass(frozen=True)
 class Departure:
-    """How something departs from the mean curves: arrays over (side, angle[, harmonic])."""
+    """Deviation from the mean curves: arrays over (side, angle[, harmonic])."""
 
     offset: Floats
     gain: Floats
@@ -60,29 +60,29 @@ class Departure:
 
 @dataclass(frozen=True)
 class Style:
-    """A subject's way of walking."""
+    """A subject's gait style."""
 
     departure: Departure
     speed: float
-    """m/s."""
+    """In m/s."""
     stride: float
     """Length of a stride at the mean speed, as a share of stature."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """One walk: everything that all cameras see alike."""
+    """One walk: everything that is the same for all cameras."""
 
     departure: Departure
     speed: float
     stride: float
     phase: float
     lateral: float
-    """Metres beside the path."""
+    """Distance from the path to the left, in metres."""
 
 
 def draw_style(rng: np.random.Generator) -> Style:
-    """Draw a subject's way of walking."""
+    """Draw a subject's gait style."""
     return Style(
         departure=_draw_departure(rng, 1.0, asymmetry=rng.uniform(0.25, 0.5)),
         speed=float(np.clip(rng.normal(MEAN_SPEED, 0.12), 0.85, 1.65)),
@@ -93,7 +93,7 @@ def draw_style(rng: np.random.Generator) -> Style:
 def draw_session(
     rng: np.random.Generator, style: Style, *, scale: float, pace_variety: float = 0.0
 ) -> Session:
-    """Draw one walk of a subject; `scale` is how far sessions differ, 1 as far as subjects do."""
+    """Draw one walk of a subject; at `scale` 1, sessions differ as much as subjects do."""
     hurry = np.exp(pace_variety * rng.normal(0.0, 0.12))
     return Session(
         departure=style.departure + _draw_departure(rng, scale, asymmetry=0.5),
@@ -122,9 +122,9 @@ def _draw_departure(rng: np.random.Generator, scale: float, asymmetry: float) ->
 def joint_angles(
     session: Session, times: Floats, stride_time: float, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Return every angle as `[2, T]`, left and right, at `times [T]`; both times in seconds."""
+    """Return every angle as `[2, T]`, left and right, at `times [T]`; all times in seconds."""
     cycles = session.phase + times / stride_time
-    # The pace itself wanders a little within the walk (stride time varies by 1.5 %).
+    # The pace itself drifts a little within the walk (stride time varies by 1.5 %).
     cycles = cycles + 0.006 * np.sin(2 * np.pi * (0.31 * cycles + rng.random()))
     speed_change = session.speed - MEAN_SPEED
     angles: dict[str, Floats] = {}

@@ -1,8 +1,8 @@
-"""Do the walkers tell who they are by anything but body and gait, and are both really told?
+"""Checks that only body and gait identify a walker, and that each of them does.
 
-A leak is a number that names the subject although no camera would see it in a person: the length
-of a file, the instant at which a recording begins, the size of a crop. Chance is one in the number
-of subjects.
+A leak is a number that identifies the subject although no camera would see it in a person: the
+length of a file, the instant at which a recording begins, the size of a crop. Chance is one in the
+number of subjects.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,10 +37,10 @@ Distance = Callable[[Sequence[Features], Sequence[Features]], Vector]
 def leak_findings(
     walks: Walks, subjects: range, settings: WalkerSettings, *, workers: int = 1
 ) -> list[Finding]:
-    """Look for what must not name a subject; the levels are % above chance.
+    """Test quantities that must not identify a subject; the limits are in % above chance.
 
-    A body's height in pixels tells something at a fixed distance, as in every recording of this
-    kind. Paths beside the middle blur it and the alignment takes it away; its level is the highest.
+    A body's height in pixels reveals something at a fixed distance, as in every recording of this
+    kind. Paths off the middle blur it and alignment removes it; its limit is the highest.
     """
     chance = 100 / len(subjects)
     whole = features_of(
@@ -77,7 +77,7 @@ def leak_findings(
 def ablation_findings(
     subjects: range, settings: WalkerSettings, *, workers: int = 1
 ) -> list[Finding]:
-    """Shape alone and motion alone must each name people at more than five times chance."""
+    """Check that shape alone and motion alone each identify people at over five times chance."""
     chance = 100 / len(subjects)
     castings = {
         "motion alone, one body for all (%)": Casting(body_of=subjects[0]),
@@ -99,7 +99,7 @@ def ablation_findings(
 
 
 def repetition_findings(walks: Walks, subjects: range, settings: WalkerSettings) -> list[Finding]:
-    """The same seed repeats every bit of a walk, and no walk is there twice."""
+    """Check that the same seed reproduces every bit of a walk, and that no walk occurs twice."""
     again = features_of(subjects[:2], settings, conditions=("nm-01", "cl-01"), views=(0, _SIDE))
     changed = sum(walks[key].digest != features.digest for key, features in again.items())
     twice = len(walks) - len({features.digest for features in walks.values()})
@@ -110,7 +110,7 @@ def repetition_findings(walks: Walks, subjects: range, settings: WalkerSettings)
 
 
 def worker_findings(subjects: range, settings: WalkerSettings) -> list[Finding]:
-    """One and two worker processes write the same bytes."""
+    """Check that one and two worker processes write the same bytes."""
     with TemporaryDirectory() as folder:
         written = []
         for workers in (1, 2):
@@ -139,7 +139,7 @@ def _rate(
 
 
 def _shuffled(walks: Walks, subjects: range) -> float:
-    """Rank-1 when each probe claims to be somebody drawn at random; mean over the views."""
+    """Return rank-1 with each probe's identity drawn at random, averaged over the views."""
     generator = np.random.default_rng(0)
     rates = []
     for view in sorted({view for _, _, view in walks}):

@@ -1,7 +1,7 @@
 """What a subject wears and carries: the covariates of CASIA-B.
 
-The clothes of the nm walks are one set a subject; bg adds one bag to them; cl puts one coat over
-the same trousers and shoes.
+Each subject wears one set of clothes in the nm walks; bg adds one bag; cl puts one coat over the
+same trousers and shoes.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ import numpy as np
 
 from model.walkers.seeds import Stream, stream
 
-# How much of a coat's thickness shows on each side: it is pressed between the body and the arms.
+# Share of a coat's thickness that shows on each side, as it is pressed between body and arms.
 _COAT_SIDE = 0.65
 
 
@@ -36,7 +36,7 @@ class Bag:
 
 @dataclass(frozen=True)
 class Coat:
-    """What a coat adds beside its thickness: collar, hood, and what it does to the arms."""
+    """What a coat adds besides thickness: collar, hood, and its effect on the arms."""
 
     collar: float
     hood: bool
@@ -51,20 +51,20 @@ class Outfit:
 
     trousers: float
     flare: float
-    """More at the trousers' lower end."""
+    """Extra width at the lower end of the trousers."""
     sole: float
     top: float
     sleeve: float
     hem: float
-    """Lower end of the top, below the hip joint."""
+    """Lower end of the top, measured down from the hip joint."""
     skirt_flare: float
-    """More at the hem."""
+    """Extra width at the hem."""
     bag: Bag | None = None
     coat: Coat | None = None
 
 
 def draw_outfit(seed: int, subject: int, condition: str) -> Outfit:
-    """Return what the subject wears in a condition; the number after the dash changes nothing."""
+    """Return a subject's outfit in a condition; the number after the dash makes no difference."""
     clothes = _draw_clothes(stream(seed, Stream.CLOTHES, subject))
     if condition.startswith("bg"):
         return replace(clothes, bag=_draw_bag(stream(seed, Stream.BAG, subject)))

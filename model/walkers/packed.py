@@ -1,8 +1,8 @@
-"""Walkers on disk: a packed cache for training, or a tree of PNG files like CASIA-B's.
+"""Writes walkers to disk: as a packed cache for training, or as a tree of PNG files like CASIA-B's.
 
-The cache's index also holds the walkers' settings. Both writers work subject by subject, in the
-order of their numbers, so that the bytes do not depend on the number of workers; nothing has its
-final name before it is whole.
+The cache's index also contains the walkers' settings. Both writers work through the subjects in
+numerical order, so the bytes do not depend on the number of workers. Nothing gets its final name
+before it is complete.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from model.walkers.png import write_png
 from model.walkers.settings import CONDITIONS, VIEWS, WalkerSettings
 
 Progress = Callable[[int], None]
-"""Called with the number of a subject whose walks are on the disk."""
+"""Called with the number of each subject once its walks are on disk."""
 
 
 def write_packed(
@@ -38,11 +38,11 @@ def write_packed(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Write the walks of `subjects`, aligned to a size, as a cache folder `path`.
+    """Write the walks of `subjects`, aligned to `size`, as a cache folder `path`.
 
     Raises:
-        ConfigError: a subject, condition or view that does not exist, or no worker.
-        DatasetError: `path` exists, or the size is none of `SIZES`.
+        ConfigError: a subject, condition or view does not exist, or there is no worker.
+        DatasetError: `path` exists, or the size is not in `SIZES`.
 
     """
     _check(subjects, conditions, views, workers)
@@ -75,8 +75,8 @@ def write_casia_b(
     """Write raw masks as `root/<id>/<condition>/<view>/<id>-<condition>-<view>-<frame>.png`.
 
     Raises:
-        ConfigError: a subject, condition or view that does not exist, or no worker.
-        DatasetError: `root` holds one of the subjects.
+        ConfigError: a subject, condition or view does not exist, or there is no worker.
+        DatasetError: `root` already contains one of the subjects.
 
     """
     _check(subjects, conditions, views, workers)
@@ -130,7 +130,7 @@ def _write_subject(
     views: Sequence[int],
     settings: WalkerSettings,
 ) -> int:
-    """Write one subject's folder under a temporary name, then give it its own."""
+    """Write one subject's folder under a temporary name, then rename it; return the subject."""
     name = f"{subject:04d}"
     part = root / f".{name}.part"
     shutil.rmtree(part, ignore_errors=True)

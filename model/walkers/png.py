@@ -1,4 +1,4 @@
-"""Pictures on disk, or an error: OpenCV's own `imwrite` says that all is well on a full disk."""
+"""Writes PNG files or raises an error; OpenCV's own `imwrite` reports success on a full disk."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""Joint angles -> where every joint of the body is, all frames at once.
+"""Computes the position of every joint of the body from the joint angles, for all frames at once.
 
-Coordinates are metres: x ahead of the walker, y to the left, z up from the floor. Arrays of both
-sides are `[2, T, 3]`, left first.
+Coordinates are in metres: x ahead of the walker, y to the left, z up from the floor. Arrays for
+both sides are `[2, T, 3]`, left first.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from model.walkers.outfits import BagKind, Outfit
 Floats = NDArray[np.float64]
 
 _SIDES = np.array([1.0, -1.0])[:, None]
-# Toes stay on the floor for most of a push-off.
+# Toes stay on the floor for most of the push-off.
 _TOE_SHARE = 0.3
-# The shoulder joint lies below the acromion, as a share of stature: else shoulders are epaulettes.
+# How far the shoulder joint lies below the acromion, as a share of stature; otherwise the shoulders
+# would look like epaulettes.
 _SHOULDER_DROP = 0.026
-# Smoothing over three frames keeps the pelvis from jerking when the lowest point changes foot.
+# Smoothing over three frames keeps the pelvis from jerking when the lowest point switches feet.
 _SMOOTHING = (0.25, 0.5, 0.25)
 
 
@@ -34,12 +35,12 @@ class Trunk:
     lean: Floats
     """Radians `[T]`, forward positive."""
     stoop: float
-    """Radians by which the neck leans more than the pelvis."""
+    """How much more the neck leans than the pelvis, in radians."""
     neck_height: float
-    """Of the neck's base above the hip joints, along the spine."""
+    """Height of the base of the neck above the hip joints, along the spine."""
 
     def spine(self, heights: Floats) -> Floats:
-        """Return points `[T, R, 3]` of the trunk's axis, `heights [R]` above the hip joints."""
+        """Return points `[T, R, 3]` on the trunk's axis, at `heights [R]` above the hip joints."""
         bend = np.clip(heights / self.neck_height, 0, 1.2) ** 1.5 * self.stoop
         angle = self.lean[:, None] + bend
         step = np.stack([np.sin(angle), np.zeros_like(angle), np.cos(angle)], axis=-1)
@@ -49,7 +50,7 @@ class Trunk:
 
 @dataclass(frozen=True)
 class Feet:
-    """Unit vectors `[2, T, 3]`: along the foot, up from its sole, along its toes."""
+    """Unit vectors `[2, T, 3]`: along the foot, up from its sole, and along its toes."""
 
     forward: Floats
     up: Floats
@@ -58,7 +59,7 @@ class Feet:
 
 @dataclass(frozen=True)
 class Pose:
-    """The whole body: joints `[2, T, 3]`."""
+    """The pose of the whole body: joints `[2, T, 3]`."""
 
     trunk: Trunk
     feet: Feet
@@ -76,12 +77,12 @@ class Pose:
 def pose_walk(
     body: Body, outfit: Outfit, session: Session, times: Floats, angles: dict[str, Floats]
 ) -> Pose:
-    """Place the joints at every one of `times [T]`; the lower foot stands on the floor z = 0."""
+    """Place the joints at all `times [T]`, with the lower foot on the floor z = 0."""
     degrees = _restrained(angles, outfit)
     radians = {name: np.radians(values) for name, values in degrees.items()}
     pelvis_side = _leftward(radians["pelvis_rotation"][0], radians["pelvis_obliquity"][0])
     feet = _feet(body, radians)
-    # The legs hang from a pelvis at height 0; then the lowest sole tells how high it really is.
+    # The legs first hang from a pelvis at height 0; the lowest sole then gives its true height.
     pelvis = _path(session, times, sway_cm=degrees["sway"])
     hips, knees, ankles = _legs(body, pelvis, pelvis_side, radians, lateral=session.lateral)
     rise = np.zeros_like(pelvis)
@@ -119,7 +120,7 @@ def sole_points(
 
 
 def _restrained(angles: dict[str, Floats], outfit: Outfit) -> dict[str, Floats]:
-    """Let bags and coats act on the arms and the trunk; angles in degrees."""
+    """Apply the effect of bags and coats on arms and trunk; angles in degrees."""
     angles = dict(angles)
     bag, coat = outfit.bag, outfit.coat
     if bag is not None and bag.kind is BagKind.BACKPACK:
@@ -141,7 +142,7 @@ def _restrained(angles: dict[str, Floats], outfit: Outfit) -> dict[str, Floats]:
 
 
 def _path(session: Session, times: Floats, sway_cm: Floats) -> Floats:
-    """The pelvis `[T, 3]` on its way, at height 0."""
+    """Return the pelvis `[T, 3]` along the path, at height 0."""
     pelvis = np.zeros((len(times), 3))
     pelvis[:, 0] = session.speed * times
     pelvis[:, 1] = session.lateral + 0.005 * (sway_cm[0] - sway_cm[1])
@@ -149,12 +150,12 @@ def _path(session: Session, times: Floats, sway_cm: Floats) -> Floats:
 
 
 def _leftward(yaw: Floats, roll: Floats) -> Floats:
-    """Unit vectors to the left `[T, 3]`: `yaw` brings the left forward, `roll` lifts it."""
+    """Return unit vectors to the left `[T, 3]`: `yaw` turns the left forward, `roll` lifts it."""
     return np.stack([np.sin(yaw) * np.cos(roll), np.cos(yaw) * np.cos(roll), np.sin(roll)], axis=-1)
 
 
 def _limb(sagittal: Floats, outward: Floats) -> Floats:
-    """Unit vectors `[2, T, 3]` of limbs that hang straight down where both angles are 0."""
+    """Return unit vectors `[2, T, 3]` of limbs, which hang straight down if both angles are 0."""
     return np.stack(
         [
             np.sin(sagittal) * np.cos(outward),
@@ -168,9 +169,9 @@ def _limb(sagittal: Floats, outward: Floats) -> Floats:
 def _legs(
     body: Body, pelvis: Floats, side: Floats, radians: dict[str, Floats], *, lateral: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Hips, knees and ankles."""
+    """Return hips, knees and ankles."""
     hips = pelvis + _SIDES[..., None] * body.hip_half * side
-    # Feet keep to two lines on the floor, whatever the pelvis does above them.
+    # Feet keep to two lines on the floor, whatever the pelvis does above.
     reach = 0.5 * body.step_width - _SIDES * (hips[..., 1] - lateral)
     outward = np.arcsin(np.clip(reach / (body.thigh + body.shank), -0.3, 0.3))
     outward = outward + 0.4 * radians["adduction"]
@@ -193,7 +194,7 @@ def _feet(body: Body, radians: dict[str, Floats]) -> Feet:
 
 
 def _floor(body: Body, outfit: Outfit, ankles: Floats, feet: Feet) -> Floats:
-    """Height `[T]` of the lowest point of the soles, lightly smoothed over time."""
+    """Return the height `[T]` of the soles' lowest point, lightly smoothed over time."""
     lowest = np.stack(sole_points(body, outfit, ankles, feet))[..., 2].min(axis=(0, 1))
     return np.convolve(np.pad(lowest, 1, mode="edge"), _SMOOTHING, mode="valid")
 
@@ -201,7 +202,7 @@ def _floor(body: Body, outfit: Outfit, ankles: Floats, feet: Feet) -> Floats:
 def _arms(
     body: Body, trunk: Trunk, radians: dict[str, Floats]
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Shoulders, elbows, wrists and finger tips."""
+    """Return shoulders, elbows, wrists and finger tips."""
     height = body.acromion_height - body.hip_height
     height -= _SHOULDER_DROP * body.stature + body.shoulder_slope
     half = 0.5 * body.shoulder_breadth - 0.006 * body.stature
@@ -210,7 +211,7 @@ def _arms(
     bend = np.maximum(radians["elbow"], np.radians(4.0))
     upper = radians["upper_arm"] + 0.5 * trunk.stoop
     elbows = shoulders + body.upper_arm * _limb(upper, lift)
-    # A bent forearm points a little inward, in front of the trunk.
+    # A bent forearm points slightly inward, in front of the trunk.
     inward = lift - 0.25 * bend - np.radians(2.0)
     wrists = elbows + body.forearm * _limb(upper + bend, inward)
     tips = wrists + body.hand * _limb(upper + bend + np.radians(8.0), inward)

@@ -1,6 +1,6 @@
-"""Stacks of elliptical rings: the only solid the walkers are made of.
+"""Stacks of elliptical rings, the only solid that walkers are made of.
 
-What lies between two neighbouring rings of a stack is their convex hull, so that an outline needs
+The space between two neighbouring rings of a stack is their convex hull. An outline therefore needs
 no mesh: it is the union of the hulls' projections. All frames of a walk are built at once.
 """
 
@@ -19,7 +19,7 @@ _COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 
 @dataclass(frozen=True)
 class Surface:
-    """Rings float64 `[T, R, RING_POINTS, 3]` and pairs `[M, 2]` of rings with a hull between."""
+    """Rings float64 `[T, R, RING_POINTS, 3]`, and pairs `[M, 2]` of rings that a hull connects."""
 
     rings: Floats
     pairs: NDArray[np.intp]
@@ -41,7 +41,7 @@ class SurfaceBuilder:
         self.count += size
 
     def done(self) -> Surface:
-        """Return what was added."""
+        """Return everything added as one surface."""
         return Surface(np.concatenate(self.rings, axis=1), np.array(self.pairs, np.intp))
 
 
@@ -50,8 +50,8 @@ def stack(
 ) -> Floats:
     """Return rings `[T, R, RING_POINTS, 3]` around centres `[T, R, 3]`.
 
-    `ahead` and `side` are unit vectors `[T, R, 3]`, or `[T, 3]` for a whole stack; `front`, `back`
-    and `half` are half-depths along the one and half-breadths along the other, `[R]` or `[T, R]`.
+    `ahead` and `side` are unit vectors `[T, R, 3]`, or `[T, 3]` for a whole stack; `front` and
+    `back` are half-depths along `ahead`, `half` half-breadths along `side`, `[R]` or `[T, R]`.
     """
     if ahead.ndim == 2:
         ahead, side = ahead[:, None], side[:, None]
@@ -62,9 +62,9 @@ def stack(
 
 
 def tube(joints: Floats, side: Floats, radii: Floats, *, flat: float = 1.0) -> Floats:
-    """Return rings across a limb through `joints [T, R, 3]`, its breadth along `side [T, 3]`.
+    """Return rings across a limb through `joints [T, R, 3]`, with its breadth along `side [T, 3]`.
 
-    `radii [R]` are half-depths; `flat` times them are half-breadths.
+    `radii [R]` are half-depths; multiplied by `flat` they are half-breadths.
     """
     bones = unit(np.diff(joints, axis=1))
     middle = bones[:, :-1] + bones[:, 1:]
@@ -81,12 +81,12 @@ def between(start: Floats, end: Floats, shares: tuple[float, ...]) -> Floats:
 
 
 def unit(vectors: Floats) -> Floats:
-    """Return vectors `[..., 3]` of length 1."""
+    """Scale vectors `[..., 3]` to length 1."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     result: Floats = vectors / np.maximum(lengths, 1e-9)
     return result
 
 
 def level_ahead(side: Floats) -> Floats:
-    """Return level unit vectors ahead, across `side [..., 3]` to the left."""
+    """Return horizontal unit vectors ahead, perpendicular to `side [..., 3]`, which points left."""
     return unit(np.cross(side, np.broadcast_to(UP, side.shape)))

@@ -1,4 +1,4 @@
-"""Random streams named by what they decide, so that order and workers change nothing."""
+"""Random streams identified by what they decide, so that order and workers make no difference."""
 
 from enum import IntEnum
 

@@ -1,7 +1,7 @@
-"""What a segmenter does to a clean outline: ragged edges, holes, cut limbs, shadows, specks.
+"""Simulates a segmenter's errors: ragged edges, holes, cut limbs, shadows, specks.
 
-Networks trained on clean outlines lose much more on segmented video than they lose to clothes, so
-that this noise is part of the data and not an option of the training.
+Networks trained on clean outlines lose far more on segmented video than through clothes, so this
+noise is part of the data, not an option of the training.
 """
 
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ _TEXTURE_SIZE = MAX_IMAGE_SIZE
 
 @dataclass(frozen=True)
 class Segmenter:
-    """The faults of one camera in one walk."""
+    """The errors of one camera in one walk."""
 
     strength: float
     blur: float
     """Standard deviation in pixels."""
     bias: float
-    """Above 0 outlines grow, below 0 they shrink."""
+    """Outlines grow above 0 and shrink below."""
     contrast: Floats
-    """Share of the contrast that a fixed background leaves, `[H, W]`, at most 1."""
+    """Share of the contrast that remains in front of a fixed background, `[H, W]`, at most 1."""
     shadow: tuple[float, float] | None
-    """Length and direction, in shares of the body's height, of a shadow on the floor."""
+    """Length and direction of a shadow on the floor, as shares of the body's height."""
 
 
 def draw_segmenter(
@@ -42,7 +42,7 @@ def draw_segmenter(
     strength: float,
     variety: float,
 ) -> Segmenter:
-    """Draw the faults; `background` belongs to the camera, `walk` to the camera and the walk."""
+    """Draw the errors; `background` depends on the camera, `walk` on the camera and the walk."""
     strength *= 2.0 ** (variety * walk.uniform(-1, 1))
     shadow = (walk.uniform(0.15, 0.4), walk.uniform(-1, 1))
     return Segmenter(
@@ -57,7 +57,7 @@ def draw_segmenter(
 def segment(
     masks: NDArray[np.uint8], segmenter: Segmenter, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return masks `[T, H, W]` as a segmenter would give them; clean ones where strength is 0."""
+    """Return masks `[T, H, W]` as a segmenter would give them; unchanged at strength 0."""
     if segmenter.strength == 0:
         return masks
     result = np.zeros_like(masks)
@@ -84,7 +84,7 @@ def _segment_crop(
     column = int(rng.integers(0, _TEXTURE_SIZE - width + 1))
     noise = _texture()[row : row + height, column : column + width]
     level = 0.5 - segmenter.bias
-    # Ragged edges grow slower than the other faults, or a body would fall to crumbs.
+    # Ragged edges grow more slowly than the other errors, or a body would fall to pieces.
     ragged = np.float32(0.15 * min(segmenter.strength, 1.0 + 0.25 * (segmenter.strength - 1.0)))
     found = (soft + ragged * noise > level).astype(np.uint8)
     if rng.random() < 0.02 * segmenter.strength:
@@ -93,7 +93,7 @@ def _segment_crop(
 
 
 def _box(mask: NDArray[np.uint8]) -> tuple[slice, slice] | None:
-    """Rows and columns of the body with a margin around them."""
+    """Return the rows and columns of the body, with a margin."""
     left, top, width, height = cv2.boundingRect(mask)
     if width == 0:
         return None
@@ -105,7 +105,7 @@ def _box(mask: NDArray[np.uint8]) -> tuple[slice, slice] | None:
 
 @cache
 def _texture() -> Floats:
-    """Smooth noise of unit variance, from which every frame takes another piece."""
+    """Return smooth noise of unit variance, of which each frame uses a different section."""
     white = np.random.default_rng(20230716).standard_normal((_TEXTURE_SIZE, _TEXTURE_SIZE))
     fine, coarse = (
         cv2.GaussianBlur(white.astype(np.float32), (0, 0), width) for width in (1.6, 4.5)
@@ -115,7 +115,7 @@ def _texture() -> Floats:
 
 
 def _smooth_field(rng: np.random.Generator, size: tuple[int, int], cell: int) -> Floats:
-    """A field of about unit variance that changes over `cell` pixels."""
+    """Return a field of about unit variance that varies over `cell` pixels."""
     coarse = rng.standard_normal((size[0] // cell + 3, size[1] // cell + 3)).astype(np.float32)
     fine = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
     return np.asarray(fine, np.float32)
@@ -127,7 +127,7 @@ def _draw_contrast(
     size: tuple[int, int],
     strength: float,
 ) -> Floats:
-    """Where the background looks like the clothes, the body is found only in part."""
+    """Return the contrast, lowered where the background resembles the clothes."""
     scene = 0.75 * _smooth_field(background, size, 16) + 0.45 * _smooth_field(background, size, 7)
     likeness = scene + 0.35 * _smooth_field(walk, size, 20)
     # Only the tail of the field matters: a few per cent of the picture at strength 1.
@@ -136,7 +136,7 @@ def _draw_contrast(
 
 
 def _with_shadow(crop: NDArray[np.uint8], shadow: tuple[float, float]) -> NDArray[np.uint8]:
-    """Add an ellipse on the floor that starts at the feet."""
+    """Add an elliptical shadow on the floor, starting at the feet."""
     height, width = crop.shape
     body = height - 2 * _MARGIN
     length, direction = shadow
@@ -146,7 +146,7 @@ def _with_shadow(crop: NDArray[np.uint8], shadow: tuple[float, float]) -> NDArra
 
 
 def _cut(found: NDArray[np.uint8], rng: np.random.Generator) -> None:
-    """Lose the head, the feet or a block of the body in one frame."""
+    """Remove the head, the feet or a block of the body in one frame."""
     height, width = found.shape
     share = rng.uniform(0.04, 0.12)
     kind = rng.integers(3)
@@ -162,7 +162,7 @@ def _cut(found: NDArray[np.uint8], rng: np.random.Generator) -> None:
 
 
 def _without_specks(found: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Keep the largest body and what is at least a tenth of it, as 0 and 255."""
+    """Keep the largest piece and those at least a tenth as large, as 0 and 255."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
     if count <= 2:
         return found * np.uint8(255)

@@ -1,4 +1,4 @@
-"""A contact sheet: what the walkers look like, for the eyes of people."""
+"""Draws a contact sheet that shows what the walkers look like."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _GAP = 4
 
 
 def contact_sheet(subjects: range, settings: WalkerSettings) -> NDArray[np.uint8]:
-    """Return a picture: for every subject three rows of eleven views, then a strip of phases."""
+    """Return a picture: per subject three rows of eleven views, then a strip of phases."""
     rows = []
     for subject in subjects:
         for condition in _CONDITIONS:
@@ -31,7 +31,7 @@ def contact_sheet(subjects: range, settings: WalkerSettings) -> NDArray[np.uint8
 
 
 def write_sheet(path: Path, subjects: range, settings: WalkerSettings) -> None:
-    """Write the contact sheet as PNG."""
+    """Write the contact sheet; raise DatasetError if the name does not end in .png."""
     if path.suffix.lower() != ".png":
         raise DatasetError(f"expected the sheet's name to end in .png, got {path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Pose, body and clothes -> the surface of the walker: limbs and trunk."""
+"""Builds the surface of the walker, limbs and trunk, from pose, body and clothes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def _leg(body: Body, outfit: Outfit, pose: Pose, side: int) -> Floats:
 
 
 def _foot(body: Body, outfit: Outfit, pose: Pose, side: int) -> Floats:
-    """Rings that stand across the shoe at heel, instep, ball and toe tip."""
+    """Return rings that stand across the shoe at heel, instep, ball and toe tip."""
     feet = pose.feet
     forward, up, toes = feet.forward[side], feet.up[side], feet.toes[side]
     soles = (points[side] for points in sole_points(body, outfit, pose.ankles, feet))
@@ -89,7 +89,7 @@ def _hand(body: Body, pose: Pose, side: int) -> Floats:
 
 
 def _trunk(body: Body, outfit: Outfit, pose: Pose) -> Floats:
-    """Rings from the crotch to the neck's base."""
+    """Return rings from the crotch to the base of the neck."""
     trunk = pose.trunk
     heights = _trunk_heights(body)
     front, back, half = _trunk_sizes(body)
@@ -111,7 +111,7 @@ def _trunk(body: Body, outfit: Outfit, pose: Pose) -> Floats:
 
 
 def _trunk_heights(body: Body) -> Floats:
-    """Heights above the hip joints of the trunk's ten rings."""
+    """Return the heights of the trunk's ten rings above the hip joints."""
     hip, waist, chest = body.hip_height, body.waist_height, body.chest_height
     acromion, slope = body.acromion_height, body.shoulder_slope
     floor = [
@@ -124,7 +124,7 @@ def _trunk_heights(body: Body) -> Floats:
 
 
 def _trunk_sizes(body: Body) -> tuple[Floats, Floats, Floats]:
-    """Front and back half-depth and half-breadth of the trunk's ten rings."""
+    """Return front and back half-depths and half-breadths of the trunk's ten rings."""
     hip, waist, chest = body.hip_depth, body.waist_depth, body.chest_depth
     depth = np.array([hip, hip, hip, waist, 0.5 * (waist + chest), chest, chest, chest])
     front = np.array([0.40, 0.47, 0.50, 0.52, 0.50, 0.50, 0.45, 0.30]) * depth
@@ -145,7 +145,7 @@ def _trunk_sizes(body: Body) -> tuple[Floats, Floats, Floats]:
 
 
 def _straightened(sizes: Floats) -> Floats:
-    """Let a coat hang straight from the chest to the hips instead of following the waist."""
+    """Make a coat hang straight from the chest to the hips instead of following the waist."""
     hip, chest = 1, 5
     straight = sizes.copy()
     line = np.linspace(sizes[hip], sizes[chest], chest - hip + 1)

@@ -1,7 +1,8 @@
-"""`python -m model.walkers.web_samples FOLDER`: the walks that the web page offers to try.
+"""`python -m model.walkers.web_samples FOLDER`: writes the sample walks offered on the web page.
 
-A few walkers whom no training saw, each as an `.npz` that the service reads like any upload, and
-`index.json` for the page: people in order, their walks with a word for each.
+These are a few walkers that no training has seen, each walk as an `.npz` that the service reads
+like any upload, and `index.json` for the page: the people in order, with a label for each of their
+walks.
 """
 
 import json
@@ -16,8 +17,8 @@ from model.walkers.settings import WalkerSettings
 
 FRAMES = 40
 VIEW = 72
-# Chosen to show all three answers: enrolled on Monday, Ada and Ben are found on Tuesday, Cleo with
-# her bag is near but not near enough, and Dan, who has one walk only, is a stranger.
+# Chosen to show all three answers. Enrolled on Monday, Ada and Ben are found on Tuesday; Cleo with
+# her bag is near but not near enough; Dan, who has only one walk, is a stranger.
 PEOPLE = (
     ("Ada", 9102, {"nm-01": "Monday", "nm-05": "Tuesday"}),
     ("Ben", 9103, {"nm-01": "Monday", "nm-05": "Tuesday"}),
@@ -44,7 +45,7 @@ def write(folder: Path) -> None:
 
 
 def _cropped(walk: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cut a walk `[T, H, W]` to what the body passes through, with a margin."""
+    """Crop a walk `[T, H, W]` to the area that the body passes through, with a margin."""
     margin = 4
     rows, columns = (np.flatnonzero(walk.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
