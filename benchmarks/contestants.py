@@ -25,7 +25,7 @@ class Contestant:
     """One way to embed walks.
 
     Attributes:
-        name: first part of the row's label.
+        name: of the row; unique together with the precision.
         precision: of its convolutions; it is compared with the ceiling of this precision.
         encode: embeds walks uint8 `[T, H, W]` as float32 `[N, P*D]`.
         callers: number of concurrent calls.
