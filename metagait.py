@@ -89,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        if not _nobody_reads():
+        if not _discard_output_if_unread():
             raise
         return 141
     except ModuleNotFoundError as error:
@@ -107,8 +107,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _nobody_reads() -> bool:
-    """Return whether the reader of our output has gone, as `head` does; if so, discard the rest.
+def _discard_output_if_unread() -> bool:
+    """Discard further output if its reader has gone, as `head` does; return whether it has.
 
     Without that, Python would fail once more on exit, when it flushes what is left.
     """

@@ -1,4 +1,10 @@
-"""Trains and runs the gait network."""
+"""Trains and runs the gait network.
+
+Training leads from `dataset` and `walkers` through `sampler`, `network` and `losses`, tied together
+by `train` and `training`, to a `checkpoint`. `evaluate` scores it, and `export` writes it as the
+ONNX file that `encoder` runs. Serving imports only `silhouettes`, `outline`, `quality`, `encoder`
+and `errors`, all of which work without torch.
+"""
 
 import os
 import sys

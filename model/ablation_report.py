@@ -23,8 +23,7 @@ Results = Mapping[str, Mapping[int, Draws]]
 def report(ablation: Ablation, results: Results, subjects: int, command: str) -> str:
     """Return the report; a row without results is a line of dashes.
 
-    `subjects` is the number of people in the benchmark, `command` the command that produced the
-    results.
+    `subjects` is the number of people in the benchmark, `command` what produced the results.
     """
     head = f"# Ablation\n\n{_budget(ablation, results, subjects)}\n\n    {command}\n"
     tables = [_table(table, ablation.layout.baseline, results) for table in ablation.layout.tables]

@@ -88,8 +88,9 @@ def _resampled(clip: Clip, config: AugmentConfig, generator: np.random.Generator
 
 
 def _resampling(pixels: int, scale: float, shift: float) -> NDArray[np.float32]:
-    """Build a matrix `[pixels, pixels]` that scales a line about its centre, then shifts it
-    (linear).
+    """Return a matrix `[pixels, pixels]` that scales a line about its centre, then shifts it.
+
+    Sampling is linear.
     """
     middle = (pixels - 1) / 2
     seen = (np.arange(pixels) - middle - shift) / scale + middle

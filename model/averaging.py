@@ -1,8 +1,7 @@
 """Moving average of a network's weights, which is what a training exports.
 
-While the learning rate is still high, an average over the last few hundred iterations recognises
-better than any single iteration, so a training that ends early loses little (Polyak and Juditsky,
-1992).
+While the learning rate is still high, the average of the last few hundred iterations recognises
+better than any one of them, so a training that ends early loses little (Polyak and Juditsky, 1992).
 """
 
 import torch

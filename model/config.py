@@ -61,9 +61,7 @@ class DataConfig:
     train_ids: tuple[str, ...] = ()
     """... or on the subjects with these ids. With none of the three, all subjects are used."""
     walkers: tuple[WalkersConfig, ...] | None = None
-    """Groups of distinct subjects, each with its own settings; in YAML a single group needs no
-    list.
-    """
+    """Groups of distinct subjects, each with its own settings; in YAML one group needs no list."""
 
     def __post_init__(self) -> None:
         """Reject contradictory settings."""

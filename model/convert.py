@@ -2,9 +2,8 @@
 
     metagait convert data/CASIA-B-pkl caches/casia-b --workers 8
 
-The files are read by an unpickler that accepts NumPy arrays and nothing else.
-`model.dataset.opengait` says how the frames differ from those that `metagait pack` makes from
-pictures.
+The files are read by an unpickler that accepts only NumPy arrays. `model.dataset.opengait` says how
+the frames differ from those that `metagait pack` makes from pictures.
 """
 
 import argparse

@@ -27,7 +27,7 @@ class CrossView:
 
     The three arrays are `[n probes, V views]`. They are NaN where the gallery has nothing at all of
     a view; the rank is infinite where it has nothing of the probe's own subject (an unmated
-    search). Unmated searches are left out of a figure, or count as failures if `unmated_fail` is
+    search). Unmated searches are left out of figures, or count as failures if `unmated_fail` is
     set.
     """
 
@@ -47,9 +47,7 @@ class CrossView:
 
     @property
     def unmated(self) -> int:
-        """Number of searches, over all pairs of views, whose subject has no sample in the gallery
-        view.
-        """
+        """Searches, over all pairs of views, without a gallery sample of their own subject."""
         return int(np.isinf(self.rank).sum())
 
     @property
@@ -73,9 +71,7 @@ class CrossView:
         return values
 
     def matrix(self, metric: Metric, *, unmated_fail: bool = False) -> Matrix:
-        """Return the mean per pair of views, `[probe views, gallery views]`; NaN if no search
-        counts.
-        """
+        """Return the mean per pair of views, `[probe views, gallery views]`; NaN if none counts."""
         matrix: Matrix = self._drawn(metric, unmated_fail, self._unresampled())[0]
         return matrix
 

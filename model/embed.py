@@ -192,9 +192,7 @@ def _room(*shape: int) -> NDArray[np.float32]:
 
 
 def _batches(samples: Sequence[Sample], most: int) -> Iterator[list[Sample]]:
-    """Batch samples sorted by length so that a padded batch holds at most `most` frames, or one
-    walk.
-    """
+    """Batch samples sorted by length, with at most `most` frames per padded batch, or one walk."""
     batch: list[Sample] = []
     for sample in samples:
         if batch and sample.length * (len(batch) + 1) > most:

@@ -4,9 +4,8 @@
     metagait export model/weights/metagait.onnx plain.onnx --form plain
     metagait export model/weights/metagait.onnx again.onnx --calibrate
 
-Inputs are `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`, the output is `embedding`
-float32 `[N, P, D]`; N and T are free. A file whose embeddings differ from the network's is never
-written.
+Inputs: `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`; output: `embedding` float32
+`[N, P, D]`; N and T are free. A file whose embeddings differ from the network's is never written.
 """
 
 import argparse

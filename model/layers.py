@@ -24,17 +24,14 @@ class Neck(nn.BatchNorm1d):
     """Standardises each number of each part over the batch, then scales each part to unit length.
 
     It has no learnable parameters and its output has unit length. Otherwise the quickest way to a
-    small triplet loss would be to shrink, or to push one walk of the batch far away from all the
-    others.
+    small triplet loss would be to shrink, or to push one walk of the batch far from all others.
     """
 
     def __init__(self, parts: int, dimensions: int) -> None:
         super().__init__(parts * dimensions, affine=False)
 
     def forward(self, parts: Tensor) -> Tensor:
-        """Map `[N, P, D]` to float32 `[N, P, D]`; the only place where the walks of a batch
-        interact.
-        """
+        """Map `[N, P, D]` to float32 `[N, P, D]`; only here do the walks of a batch interact."""
         centred = super().forward(parts.flatten(1)).unflatten(1, parts.shape[1:])
         return F.normalize(centred.float(), dim=2)
 

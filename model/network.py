@@ -150,8 +150,7 @@ class MetaGait(nn.Module):
         frames, lengths = _repeat_short(silhouettes, lengths)
         features = _masked(frames[:, None].float() / 255, lengths)  # N,1,T,H,W
         features = F.leaky_relu(self.stem(features))
-        # No mask between stem and compress: step t of the compressed walk reads only frames 3t to
-        # 3t+2.
+        # No mask before `compress`: step t of the compressed walk reads only frames 3t to 3t+2.
         features = F.leaky_relu(self.compress(features))  # N,C,T/3,H,W
         steps = torch.div(lengths, 3, rounding_mode="floor")
         length = steps.to(features.dtype)

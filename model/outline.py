@@ -74,8 +74,7 @@ class Outline:
     @classmethod
     def of(cls, frame: NDArray[np.uint8]) -> "Outline":
         """Return the outline of a frame uint8 `[h, w]`, contiguous."""
-        # Each column's values or-ed: shows which columns have content, and whether any value
-        # exceeds 1.
+        # Columns or-ed over their rows: which have content, and whether any value exceeds 1.
         columns = np.bitwise_or.reduce(frame, axis=0).tobytes()
         left, right = _filled(columns)
         is_mask = right > 0 and not columns.translate(None, b"\0\1")

@@ -85,8 +85,7 @@ def allowed(walks: int, target: float) -> int | None:
     """Return how many walks may be named while still excluding a rate above `target`.
 
     None if there are too few walks to exclude it even when none is named. The bound is the
-    one-sided binomial one (Clopper and Pearson, 1934), of which the rule of three is the case of
-    zero errors.
+    one-sided binomial (Clopper and Pearson, 1934); the rule of three is its case of zero errors.
     """
     tail, count = 0.0, 0
     while count <= walks:

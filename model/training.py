@@ -69,8 +69,7 @@ class Training:
             options["lr"] = rate * options.get("factor", 1.0)
         loss, figures = self._loss(batch)
         if not math.isfinite(figures.loss):
-            # One such step would make every weight NaN for good, and the next checkpoint would save
-            # that.
+            # One such step would make every weight NaN for good, also in the next checkpoint.
             raise TrainingError(
                 f"expected a finite loss in iteration {self.iteration + 1}, got {figures.loss}: "
                 "go on from the last checkpoint with a lower learning rate, or in float32"

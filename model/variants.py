@@ -33,9 +33,7 @@ LARGEST_LOSS = 0.2
 
 @dataclass(frozen=True)
 class Trial:
-    """The data that source and variant are measured on: benchmark walkers, and CASIA-A if
-    available.
-    """
+    """What source and variant are measured on: benchmark walkers, and CASIA-A if available."""
 
     dataset: Dataset
     casia_a: Path | None = None

@@ -3,8 +3,7 @@
 `001.tar.gz` holds `001/nm-01/000/001-nm-01-000-001.png` and so on. Each archive is read once from
 front to back and nothing is ever written, so no member can write outside its place. Members that
 are not a picture in its place (links, devices, absolute names, names with `..`, nested archives)
-are listed as ignored. A damaged archive is refused as a whole, because any of its walks may lack
-frames.
+are listed as ignored. A damaged archive is refused as a whole, as any of its walks may lack frames.
 """
 
 import lzma
@@ -88,9 +87,7 @@ class SubjectArchive:
         return samples
 
     def _place(self, folder: PurePosixPath) -> Place | None:
-        """Return whose pictures are in a folder; the archive's own name may stand for the subject's
-        id.
-        """
+        """Return whose pictures a folder holds; the archive's name may stand for the subject."""
         if len(folder.parts) < 2:
             return None
         subject, condition, view = (self.name.partition(".")[0], *folder.parts)[-3:]

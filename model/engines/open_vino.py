@@ -160,8 +160,7 @@ def _require(core: Any, precision: str) -> None:
 
 def _properties(precision: str, threads: Threads, mode: Mode) -> dict[str, Any]:
     return {
-        # Always set explicitly: OpenVINO would choose bfloat16 by itself on CPUs that are good at
-        # it.
+        # Always set: OpenVINO would choose bfloat16 by itself on CPUs that are good at it.
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": mode.upper(),
         "INFERENCE_NUM_THREADS": threads.of_a_call * threads.callers,

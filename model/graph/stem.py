@@ -93,9 +93,7 @@ def _write_flat(build: Builder, stem: Stem) -> None:
 
 
 def _first_kernel(build: Builder, outputs: int) -> str:
-    """Build a kernel in which each of three frames reads its neighbours among five: `[3·C, 5, 3,
-    3]`.
-    """
+    """Build a kernel with which three frames read their neighbours among five: `[3·C, 5, 3, 3]`."""
     turned = build.add("Transpose", "stem.weight", perm=[2, 0, 1, 3, 4])  # 3,C,1,3,3
     placed = build.add(
         "MatMul", build.constant(_places(), np.float32), build.reshape(turned, _FRAMES, -1)

@@ -44,8 +44,7 @@ _GIRTHS = {
     "forearm": (0.177, 0.012, 0.162, 0.011),
     "wrist": (0.100, 0.005, 0.095, 0.004),
 }
-# Stature (m) and body mass index of the subjects, and the survey's own index, which ratios refer
-# to.
+# Stature (m) and body mass index of the subjects, and the survey's own index behind the ratios.
 _STATURE = ((1.74, 0.062), (1.615, 0.058))
 _BMI = ((22.5, 2.7), (21.0, 2.3))
 _SURVEY_BMI = ((27.7, 4.0), (25.5, 3.5))

@@ -42,8 +42,7 @@ def place_camera(view: int, settings: WalkerSettings, rng: np.random.Generator) 
     )
     focal = _FOCAL * height / _ROWS
     if spread > 0:
-        # Drawing the focal length itself could push the walker out of the picture, so draw its
-        # size.
+        # A focal length drawn by itself could push the walker out of the picture: draw the size.
         rows = rng.uniform(0.28, 0.60) * height * distance / 1.7
         focal += spread * (rows - focal)
     yaw = np.radians(view + settings.view_jitter * rng.uniform(-1, 1))

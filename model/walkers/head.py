@@ -24,9 +24,7 @@ class _Head:
     """From the neck's base to the crown."""
 
     def rings(self, rows: list[tuple[float, float, float, float, float]]) -> Floats:
-        """Return rings from rows of (share of `size` above the base, shift ahead, front, back,
-        half).
-        """
+        """Return rings from rows of (share of `size` above base, shift ahead, front, back, half)"""
         table = np.array(rows)
         shares = table[:, 0]
         # The neck leans forward up to the jaw; above that the head is upright.

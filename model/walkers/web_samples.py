@@ -1,8 +1,7 @@
 """`python -m model.walkers.web_samples FOLDER`: writes the sample walks offered on the web page.
 
 These are a few walkers that no training has seen, each walk as an `.npz` that the service reads
-like any upload, and `index.json` for the page: the people in order, with a label for each of their
-walks.
+like any upload, and `index.json` for the page: the people in order, with a label for each walk.
 """
 
 import json
