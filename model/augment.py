@@ -35,7 +35,7 @@ class AugmentConfig:
     """Share of clips with single frames missing."""
 
     def __post_init__(self) -> None:
-        """Reject values that are no share, and speeds below that of the recording."""
+        """Reject values that are not shares, and speeds below that of the recording."""
         check_share("sampler.augment", self, "mirror", "scale", "erase", "outline", "drop")
         check_at_least(0, "sampler.augment", self, "shift")
         check_at_least(1, "sampler.augment", self, "speed")
@@ -88,10 +88,7 @@ def _resampled(clip: Clip, config: AugmentConfig, generator: np.random.Generator
 
 
 def _resampling(pixels: int, scale: float, shift: float) -> NDArray[np.float32]:
-    """Return a matrix `[pixels, pixels]` that scales a line about its centre, then shifts it.
-
-    Sampling is linear.
-    """
+    """Return a matrix `[pixels, pixels]`: scale a line about its centre, then shift it (linear)."""
     middle = (pixels - 1) / 2
     seen = (np.arange(pixels) - middle - shift) / scale + middle
     distance = np.abs(seen[:, None] - np.arange(pixels)[None, :])

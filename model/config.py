@@ -57,7 +57,7 @@ class DataConfig:
     partition: str | None = None
     """Train on the training half of a named partition (`model.dataset.PARTITIONS`), ..."""
     train_subjects: int | None = None
-    """... or on this many subjects from the start of the list, ..."""
+    """... or on this many subjects, the first by id, ..."""
     train_ids: tuple[str, ...] = ()
     """... or on the subjects with these ids. With none of the three, all subjects are used."""
     walkers: tuple[WalkersConfig, ...] | None = None

@@ -34,7 +34,7 @@ def calibrate(
     target_fpir: float = 0.01,
     batch_frames: int = BATCH_FRAMES,
 ) -> Threshold:
-    """Choose the largest threshold that reliably names strangers in at most `target_fpir` of walks.
+    """Choose the largest threshold whose FPIR, by its upper bound, is at most `target_fpir`.
 
     Beyond it, answers are inconclusive up to the threshold for `BAND` times the target, as in a
     calibrated gallery.
@@ -115,7 +115,7 @@ def calibrate_on_walkers(encoder: Encoder, runs: Path, target_fpir: float = 0.01
 
 
 def _nearest(embedded: Embedded) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield, per block, each sample's distance to others and to itself in other conditions."""
+    """Yield, per block, distances to other people and to the own subject in other conditions."""
     labels, embeddings = embedded.labels, embedded.embeddings
     for start in range(0, len(embeddings), _AT_ONCE):
         block = slice(start, start + _AT_ONCE)

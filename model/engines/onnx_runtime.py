@@ -65,8 +65,7 @@ class OnnxEncoder:
             path: an ONNX file that `metagait export` wrote.
             provider: "cpu", "cuda", "tensorrt", or "auto" for CUDA if available, else the CPU.
             threads: CPU threads for all calls together; by default every CPU this process may use.
-            mode: "latency" gives one call all threads, "throughput" gives each of as many calls
-                one.
+            mode: "latency" puts all threads on one call, "throughput" each on a call of its own.
             cache: folder where TensorRT keeps its engines; without it, each start rebuilds them.
 
         Raises:

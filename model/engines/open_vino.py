@@ -74,8 +74,7 @@ class OpenVinoEncoder:
             path: an ONNX file that `metagait export` wrote.
             precision: of what the file keeps in floats: "float32" or "bfloat16".
             threads: CPU threads for all calls together; by default every CPU this process may use.
-            mode: "latency" gives one call all threads, "throughput" gives each of as many calls
-                one.
+            mode: "latency" puts all threads on one call, "throughput" each on a call of its own.
             load: returns an `openvino.Core`, or None if OpenVINO is not installed.
 
         Raises:
