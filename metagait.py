@@ -41,6 +41,8 @@ COMMANDS = {
     "compact": ("model.compact", "write an ONNX file with shorter embeddings"),
 }
 
+_INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
 _ROOMS = frozenset({"gallery", "model", "service"})
 
 
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = next((word for word in words if word in COMMANDS), None)
     try:
         parser = _parser(asked)
+    except KeyboardInterrupt:  # importing torch takes seconds
+        return _INTERRUPTED
     except ModuleNotFoundError as error:
         print(_missing(str(asked), error), file=sys.stderr)
         return 2
@@ -87,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = room.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         if not _discard_output_if_unread():
             raise
@@ -100,11 +104,26 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"metagait {arguments.command}: {error}", file=sys.stderr)
         return 2
     except Exception as error:
-        if not getattr(error, "for_people", False):
-            raise
-        print(f"metagait {arguments.command}: {error}", file=sys.stderr)
-        return 2
+        return _failed(arguments.command, error)
     return status
+
+
+def _failed(command: str, error: Exception) -> int:
+    """Return the status of an interrupt or of an error meant for people; raise any other again."""
+    if _was_interrupted(error):
+        return _INTERRUPTED
+    if not getattr(error, "for_people", False):
+        raise error
+    print(f"metagait {command}: {error}", file=sys.stderr)
+    return 2
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Tell whether an interrupt caused the error: torch catches those, and raises its own."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
 
 
 def _discard_output_if_unread() -> bool:

@@ -67,6 +67,7 @@ class Database:
         self.vault = vault or Vault()
         self.engine = _engine(_url(location), self.vault, silent_s)
         self._is_sqlite = self.engine.dialect.name == "sqlite"
+        self._file = self.engine.url.database if self._is_sqlite else None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -207,7 +208,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, options: dict[str, Any]) -> Iterator[Connection]:
-        with _in_our_words(), self.engine.connect() as plain:
+        with _in_our_words(self._file), self.engine.connect() as plain:
             connection = plain.execution_options(**options)
             with connection.begin():
                 yield connection
@@ -322,7 +323,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def _in_our_words(file: str | None = None) -> Iterator[None]:
     try:
         yield
     except (exc.IntegrityError, exc.ProgrammingError) as error:
@@ -332,16 +333,19 @@ def _in_our_words() -> Iterator[None]:
     except exc.DataError as error:  # PostgreSQL rejects text with NUL, even in a query
         raise InvalidText(f"expected what the database can hold, got: {error.orig}") from error
     except exc.DBAPIError as error:
-        raise _translated(error) from error
+        raise _translated(error, file) from error
     except exc.TimeoutError as error:
         raise StoreUnavailable(f"expected a free database connection, got: {error}") from error
 
 
-def _translated(error: exc.DBAPIError) -> StoreError:
+def _translated(error: exc.DBAPIError, file: str | None = None) -> StoreError:
     cause = error.orig
     if _code(error) in ("SQLITE_FULL", _POSTGRES_DISK_FULL):
         return StoreFull(f"expected room to write in the database, got: {cause}")
-    return StoreUnavailable(f"expected a database that can be read and written, got: {cause}")
+    where = f" in {file}" if file else ""
+    return StoreUnavailable(
+        f"expected a database that can be read and written{where}, got: {cause}"
+    )
 
 
 def _code(error: exc.DBAPIError) -> str:

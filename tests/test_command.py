@@ -66,3 +66,22 @@ def test_a_part_of_our_own_that_is_missing_is_no_extra() -> None:
         importlib.import_module("model.nowhere")
     with pytest.raises(ModuleNotFoundError):
         metagait._missing("train", missing.value)
+
+
+@pytest.mark.parametrize("while_", ["importing", "running", "running what hides it"])
+def test_an_interrupt_at_any_time_is_status_130_and_no_traceback(
+    while_: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_argument: object) -> int:
+        raise KeyboardInterrupt
+
+    def hidden(_argument: object) -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise AttributeError("module has no attribute") from None
+
+    broken = {"importing": ("configure", interrupted), "running": ("run", interrupted)}
+    monkeypatch.setattr(model.walkers.command, *broken.get(while_, ("run", hidden)))
+    assert main(["walkers", "--output", "out"] if while_ != "importing" else ["walkers"]) == 130
+    assert capsys.readouterr().err == ""

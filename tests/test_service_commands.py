@@ -185,6 +185,26 @@ def test_a_walk_that_cannot_be_read_is_told_and_the_rest_goes_on(
         assert "002/00_0: expected" in printed.err
 
 
+def test_identify_sums_up_what_was_answered_before_an_interrupt(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(write_casia_a(tmp_path))
+    assert enroll.run(arguments(enroll, root, "--url", url)) == 0
+    ask = Client.identify
+    asked: list[object] = []
+
+    def interrupted(self: Client, walk: Path, **fields: int) -> object:
+        asked.append(walk)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return ask(self, walk, **fields)
+
+    monkeypatch.setattr(Client, "identify", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        identify.run(arguments(identify, root, "--url", url))
+    assert "rank-1 all: 100.0 % of 2 walks" in capsys.readouterr().out
+
+
 def test_a_walk_of_poor_quality_is_enrolled_where_that_is_asked_for(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

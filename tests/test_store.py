@@ -251,3 +251,9 @@ def test_a_full_or_read_only_database_refuses_whole_and_goes_on_reading(
     gallery.enroll("ben", embedding(1), silhouettes=walk(1))
     assert gallery.verify("ben", embedding(1)).distance == 0
     gallery.close()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "metagait.db").write_bytes(b"a picture, say" * 100)
+    with pytest.raises(StoreUnavailable, match=rf"in {tmp_path}/metagait\.db, got: file is not a"):
+        Store.open(tmp_path)

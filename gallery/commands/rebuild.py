@@ -28,7 +28,7 @@ _OF_MODEL = ("batch", "threads", "engine", "provider", "precision", "ray", "work
 
 _LEFT_BEHIND = (
     "\nThe calibration stays with the generation before. Until `metagait calibrate` is run again, "
-    "the model's default threshold is used."
+    "the model's default threshold is used, if it has one."
 )
 
 

@@ -38,13 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Identify the walks, and count how often the first is right where the tree says who it is."""
     walks = selected(arguments)
     answers: list[tuple[FoundWalk, Identified]] = []
-    with Client(arguments.url, key=key_of(arguments), gallery=arguments.gallery) as client:
-        for walk in tqdm(walks, desc="identify", unit="walk", disable=len(walks) == 1):
-            answer = _identify(client, walk, arguments.limit)
-            if answer is not None:
-                answers.append((walk, answer))
-                tqdm.write(_line(walk, answer), file=sys.stdout)
-    _print_summary(answers)
+    try:
+        with Client(arguments.url, key=key_of(arguments), gallery=arguments.gallery) as client:
+            for walk in tqdm(walks, desc="identify", unit="walk", disable=len(walks) == 1):
+                answer = _identify(client, walk, arguments.limit)
+                if answer is not None:
+                    answers.append((walk, answer))
+                    tqdm.write(_line(walk, answer), file=sys.stdout)
+    finally:
+        _print_summary(answers)  # also of those before an interrupt, or before the service was gone
     return 0 if len(answers) == len(walks) else 1
 
 
