@@ -11,7 +11,7 @@ _MOST_DIGITS = 18  # of a whole number, so that it fits into 64 bits
 
 
 def check_at_least(least: float, where: str, config: object, *keys: str) -> None:
-    """Check that fields, or each number in those that are tuples, are at least `least`.
+    """Check that fields, or each number in those that are tuples, are finite and at least `least`.
 
     Raises:
         ConfigError: one is not; the message names it after `where`, its place in the configuration.
@@ -20,8 +20,10 @@ def check_at_least(least: float, where: str, config: object, *keys: str) -> None
     for key in keys:
         value = getattr(config, key)
         numbers = value if isinstance(value, tuple) else (value,)
-        if not all(number >= least for number in numbers):  # written so that NaN fails as well
-            raise ConfigError(f"{where}.{key}: expected at least {least:g}, got {value}")
+        if not all(least <= number < math.inf for number in numbers):  # so that NaN fails as well
+            raise ConfigError(
+                f"{where}.{key}: expected at least {least:g} and no infinity, got {value}"
+            )
 
 
 def check_share(where: str, config: object, *keys: str) -> None:
@@ -38,11 +40,11 @@ def check_share(where: str, config: object, *keys: str) -> None:
 
 
 def check_positive(where: str, config: object, *keys: str) -> None:
-    """Check that fields are greater than zero."""
+    """Check that fields are finite and greater than zero."""
     for key in keys:
         value = getattr(config, key)
-        if not value > 0:
-            raise ConfigError(f"{where}.{key}: expected more than 0, got {value}")
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{where}.{key}: expected more than 0 and no infinity, got {value}")
 
 
 def share(text: str) -> float:

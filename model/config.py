@@ -217,6 +217,8 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ConfigError(f"expected a YAML configuration in {path}, got one too deep") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"expected a YAML configuration in {path}, got: {error}") from error
 

@@ -67,6 +67,15 @@ def test_every_configuration_is_built_and_written_back(path: Path) -> None:
         ("sampler: {frames: 0}", "sampler.frames: expected at least 1"),
         ("sampler: {augment: {mirror: 1.5}}", "sampler.augment.mirror: expected a share"),
         ("sampler: {augment: {speed: 0.5}}", "sampler.augment.speed: expected at least 1"),
+        (
+            "sampler: {augment: {speed: .inf}}",
+            "sampler.augment.speed: expected at least 1 and no inf",
+        ),
+        (
+            "sampler: {augment: {shift: .inf}}",
+            "sampler.augment.shift: expected at least 0 and no inf",
+        ),
+        ("optimiser: {learning_rate: .inf}", "learning_rate: expected more than 0 and no infinity"),
         ("network: {reduction: 0}", "network.reduction: expected at least 1"),
         ("network: {strips: 0}", "network.strips: expected at least 1"),
         ("network: {channels: [4, 0, 4]}", "network.channels: expected at least 1"),
@@ -101,6 +110,9 @@ def test_configurations_that_are_none(tmp_path: Path) -> None:
         build(TrainConfig, {"iterations": 1, "data": {"path": "x"}})
     with pytest.raises(ConfigError, match="YAML"):
         load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "deep.yaml").write_text("[" * 5000)
+    with pytest.raises(ConfigError, match=r"YAML configuration in .*, got one too deep"):
+        load_config(tmp_path / "deep.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="keys and values"):
         load_config(tmp_path / "list.yaml")
