@@ -151,7 +151,7 @@ def test_fewer_than_one_worker_is_refused_before_ray_starts(tmp_path, wrong):
         ),
         (["masterkey", "encrypt", "some.key"], "expected no FILE after `encrypt`"),
         (["restore", "some.backup", "--check", "--takes-over"], "--check or --takes-over"),
-        (["audit", "export", "--head", "main:1:ab"], "expected --head with `verify`"),
+        (["audit", "export", "--head", "main:1:ab"], "expected --head and --file with `verify`"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(tmp_path, capsys, words, said):
