@@ -113,7 +113,7 @@ def test_the_master_key_says_so_when_what_it_took_away_may_be_left(folder, tmp_p
     with reader(folder), pytest.raises(NotScrubbed):
         run(*rotate, key_file)
     printed = capsys.readouterr().out
-    assert f"of 3 subjects with {read_master_key(new_file).fingerprint}" in printed
+    assert f"of 3 subjects with the master key {read_master_key(new_file).fingerprint}" in printed
     assert in_files(folder, old), "the search itself works"
     open_gallery(folder, OLD, read_master_key(new_file)).close()  # the start that the error names
     assert not in_files(folder, old)
