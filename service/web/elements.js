@@ -21,10 +21,13 @@ export function asked(dialog) {
 }
 
 // Whoever had the focus in what goes away finds it at what is there instead.
-export function removeElement(gone, instead) {
+function withFocus(gone, instead, act) {
   const hadFocus = gone.contains(document.activeElement);
-  gone.remove();
+  act();
   if (hadFocus) instead?.focus({ preventScroll: true });
 }
+
+export const removeElement = (gone, instead) => withFocus(gone, instead, () => gone.remove());
+export const hideElement = (gone, instead) => withFocus(gone, instead, () => (gone.hidden = true));
 
 export const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;

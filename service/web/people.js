@@ -2,7 +2,7 @@
 // that whoever works down a long list keeps the place.
 
 import * as api from "./api.js";
-import { counted, element, removeElement } from "./elements.js";
+import { counted, element, hideElement, removeElement } from "./elements.js";
 import { Person } from "./person.js";
 
 export class People {
@@ -55,8 +55,10 @@ export class People {
     if (turn !== this.#turn || (!isFirst && after !== this.#next)) return;
     if (isFirst) this.#clear();
     this.#next = page.next;
-    this.more.hidden = page.next === null;
     for (const { subject, samples } of page.subjects) this.#append(subject, samples);
+    this.more.hidden = false;
+    const first = this.#cards.get(page.subjects[0]?.subject);
+    if (page.next === null) hideElement(this.more, first?.summary);
     this.#showNobody();
     this.#tell(gallery);
   }

@@ -1,7 +1,7 @@
 // A person's card: opened, it shows every walk to look at, some at a time, and ways to erase.
 
 import * as api from "./api.js";
-import { counted, element, named, removeElement } from "./elements.js";
+import { counted, element, hideElement, named, removeElement } from "./elements.js";
 import { Walk } from "./walk.js";
 
 // What a store that is damaged may not know any more, in words.
@@ -34,7 +34,7 @@ export class Person {
     this.last = element("div", { className: "row last" }, this.more,
       this.#button("Erase person", "danger", () => this.#eraseAll()));
     this.details.addEventListener("toggle", () => {
-      if (this.details.open && !this.walks.children.length) this.#open();
+      if (this.details.open && !this.#rows.size) this.run(() => this.#open());
     });
     this.#tell();
   }
@@ -48,24 +48,30 @@ export class Person {
 
   #tell() {
     this.count.textContent = counted(this.samples, "walk", "walks");
-    this.more.hidden = this.#isWhole;
   }
 
+  // What keeps the walks from being read stands in their place; opened again, it tries again.
   async #open() {
-    const loading = element("p", { className: "row quiet", textContent: "loading …" });
-    this.walks.append(loading);
-    await this.run(() => this.#read());
-    loading.remove();
+    const place = element("p", { className: "row quiet", role: "status", textContent: "loading …" });
+    this.walks.replaceChildren(place);
+    try {
+      await this.#read();
+    } catch (error) {
+      if (!this.root.isConnected) throw error;
+      place.textContent = error.message;
+    }
   }
 
   async #read() {
     const after = [...this.#rows.keys()].at(-1) ?? null;
     const { samples, next } = await this.#unlessGone(() => api.subject(this.subject, after));
     const isNew = ({ sample_id: id }) => !this.#rows.has(id);
-    for (const sample of samples.filter(isNew)) this.#rows.set(sample.sample_id, this.#row(sample));
+    const read = samples.filter(isNew).map((sample) => [sample.sample_id, this.#row(sample)]);
+    for (const [id, row] of read) this.#rows.set(id, row);
+    if (!this.last.isConnected) this.walks.replaceChildren(this.last);
+    this.last.before(...read.map(([, row]) => row));
     this.#isWhole = next === null;
-    this.walks.append(...this.#rows.values(), this.last);
-    this.#tell();
+    if (this.#isWhole) hideElement(this.more, read[0]?.[1].querySelector("button"));
   }
 
   #row(sample) {

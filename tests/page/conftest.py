@@ -26,7 +26,7 @@ def encoder(request: pytest.FixtureRequest) -> FakeEncoder:
     return FakeEncoder(threshold=promise)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # The test's own machine may be a container without user namespaces.
