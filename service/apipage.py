@@ -20,6 +20,7 @@ _PAGE = """<!doctype html>
   <header><h1>The API</h1>
   <nav><a href="/">page</a> <a href="/openapi.json">openapi.json</a></nav></header>
   <main class="api">{introduction}
+<nav aria-label="operations"><ul>{contents}</ul></nav>
 {operations}</main>
 </body>
 </html>
@@ -29,13 +30,22 @@ _PAGE = """<!doctype html>
 def api_page(document: dict[str, Any]) -> str:
     """Write the page of an OpenAPI document."""
     shared = document["components"]["responses"]
-    parts = [
-        _operation(method, path, operation, shared)
+    every = [
+        (method, path, operation)
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     ]
     introduction = f"<section><h2>Introduction</h2>{_paragraphs(document['info'])}</section>"
-    return _PAGE.format(introduction=introduction, operations="\n".join(parts))
+    return _PAGE.format(
+        introduction=introduction,
+        contents="".join(_link(*one) for one in every),
+        operations="\n".join(_operation(*one, shared) for one in every),
+    )
+
+
+def _link(method: str, path: str, operation: dict[str, Any]) -> str:
+    where = escape(operation["operationId"])
+    return f'<li><a href="/docs#{where}">{method.upper()} {escape(path)}</a></li>'
 
 
 def _operation(
@@ -43,7 +53,8 @@ def _operation(
 ) -> str:
     lines = "".join(f"<li>{line}</li>" for line in _lines(operation, shared))
     return (
-        f"<section><h2>{escape(operation['summary'])}</h2>"
+        f'<section id="{escape(operation["operationId"])}">'
+        f"<h2>{escape(operation['summary'])}</h2>"
         f"<p><strong><code>{method.upper()} {escape(path)}</code></strong></p>"
         f"{_paragraphs(operation)}<ul>{lines}</ul></section>"
     )
@@ -78,7 +89,8 @@ def _example(response: dict[str, Any]) -> str:
     if body is None:
         return ""
     text = escape(json.dumps(body, indent=2, ensure_ascii=False))
-    return f"<details><summary>example</summary><pre>{text}</pre></details>"
+    # Reached with the keyboard, a long one can be scrolled.
+    return f'<details><summary>example</summary><pre tabindex="0">{text}</pre></details>'
 
 
 def _paragraphs(described: dict[str, Any]) -> str:

@@ -146,6 +146,9 @@ def test_the_page_for_people_names_every_operation_and_loads_nothing(client: Cal
     for name, _ in operations():
         method, path = name.split()
         assert f"<code>{method.upper()} {path}</code>" in page.text
+        assert f">{method.upper()} {path}</a>" in page.text
     assert "<strong>Distances</strong> are Euclidean" in page.text
-    assert page.text.count("<pre>{") == len(list(answers_in_json()))
+    sections = set(re.findall(r'<section id="(\w+)">', page.text))
+    assert set(re.findall(r'href="/docs#(\w+)"', page.text)) == sections
+    assert page.text.count('<pre tabindex="0">{') == len(list(answers_in_json()))
     assert json.loads(client.get("/openapi.json").text) == DOCUMENT
