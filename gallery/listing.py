@@ -1,14 +1,27 @@
 """Lists who is enrolled and with what consent: subjects and samples, without their walks."""
 
-from sqlalchemy import func, select
+import re
+from typing import Any
+
+from sqlalchemy import Connection, LargeBinary, Text, cast, func, select
 
 from gallery import audit
 from gallery.consents import consents_of, is_expired, list_consents, replace_consent
-from gallery.finding import SAMPLE, find_sample, find_subject, moment_from, sample_from
+from gallery.finding import (
+    SAMPLE,
+    find_sample,
+    find_subject,
+    first_subject,
+    moment_from,
+    sample_from,
+)
 from gallery.generations import lock, read_head
 from gallery.records import Consent, ConsentEntry, SubjectDetail, SubjectSummary
 from gallery.schema import consents, samples, subjects
 from gallery.store import Store
+
+# A byte as it is shown where it is no UTF-8; those below 0x80 always are.
+_DAMAGED = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 def list_subjects(
@@ -26,15 +39,27 @@ def list_subjects(
         .order_by(subjects.c.subject)
         .limit(limit)
     )
-    if after is not None:
-        query = query.where(subjects.c.subject > after)
     if expired:
         query = query.where(subjects.c.id.in_(select(consents.c.subject).where(is_expired())))
     with store.database.reading() as connection:
+        if after is not None:
+            query = query.where(subjects.c.subject > _as_stored(connection, store, after))
         return tuple(
             SubjectSummary(row.subject, row.n, moment_from(row.created_at))
             for row in connection.execute(query)
         )
+
+
+def _as_stored(connection: Connection, store: Store, subject: str) -> Any:
+    """Return an id as it is compared: one shown with damaged bytes as `\\xff`, by those bytes.
+
+    Compared as it is shown it would stand before others, which a list would then repeat for ever.
+    """
+    raw = _DAMAGED.sub(lambda shown: bytes([int(shown[1], 16)]), subject.encode())
+    is_shown_alike = first_subject(connection, store, subject) is not None
+    if raw == subject.encode() or is_shown_alike or connection.dialect.name != "sqlite":
+        return subject  # a server keeps no text that is damaged so
+    return cast(raw, LargeBinary).cast(Text)
 
 
 def describe_subject(

@@ -281,6 +281,26 @@ def test_a_name_that_is_no_text_any_more_keeps_nobody_from_being_found(tmp_path)
     gallery.close()
 
 
+def test_a_list_goes_on_past_a_name_that_is_no_text_any_more(tmp_path):
+    filled(tmp_path)
+    gallery = open_gallery(tmp_path)
+    for seed, who in enumerate(("bez", "be\\xff!", "dan"), start=5):
+        gallery.enroll(who, embedding(seed), silhouettes=walk(seed))
+    with closing(Database(tmp_path)) as database, database.writing() as connection:
+        is_it = subjects.c.subject == "ben"
+        damaged = cast(b"be\xff", LargeBinary).cast(Text)
+        connection.execute(update(subjects).where(is_it).values(subject=damaged))
+    expected = ["anna", "be\\xff!", "bez", "be\\xff", "cem", "dan"]
+    for limit in (1, 2, 4):
+        seen, after = [], None
+        while page := gallery.subjects(limit=limit, after=after):
+            seen += [one.subject for one in page]
+            assert len(seen) <= len(expected)
+            after = seen[-1]
+        assert seen == expected
+    gallery.close()
+
+
 def test_metadata_that_escape_a_character_are_read_on_either_database(location):
     gallery = open_gallery(location)
     given = {"view": "090", "of": 'a "quote", a \\ and \n, ü'}
