@@ -48,6 +48,13 @@ def enroll(client: Caller, subject: str, build: int) -> dict[str, Any]:
     return body
 
 
+def batch(client: Caller) -> dict[str, Any]:
+    files = {"sequence": ("w", npy(walker(PEOPLE["ann"])))}
+    answer = client.post("/identify/batch", files=files, headers={"Idempotency-Key": "one"})
+    (item,) = answer.json()["items"]
+    return dict(item)
+
+
 def assert_found(client: Caller, people: dict[str, int], model_id: str | None = None) -> None:
     for subject, build in people.items():
         response = send(client, "/identify", build)
@@ -150,10 +157,12 @@ def test_another_model_is_refused_with_the_way_out_and_that_way_leads_out(
             assert refused.status_code == 409
             assert refused.json()["code"] == "model_mismatch"
             assert "run `metagait rebuild --model FILE`" in refused.json()["detail"]
+        assert batch(client)["problem"]["code"] == "model_mismatch"
         assert client.get("/readyz").status_code == 503
         assert len(client.get("/subjects").json()["subjects"]) == 3
         command(second, "--model", str(models["b"]))
         assert_found(client, PEOPLE, id_of(models["b"]))
+        assert batch(client)["problem"] is None, "asked again under the same key"
         assert client.get("/readyz").status_code == 200
         command(second, "--rollback")
         wait_until(lambda: serves(client, id_of(models["a"])))

@@ -218,7 +218,11 @@ class IdentifiedBatch(Body):
     @property
     def may_be_asked_again(self) -> bool:
         """Whether a walk failed that might not the next time; it is no part of the body."""
-        return any(item.problem and item.problem.status >= 500 for item in self.items)
+        # A 409 tells of another model's gallery, which a rebuild or the next look sets right.
+        return any(
+            item.problem and (item.problem.status >= 500 or item.problem.status == 409)
+            for item in self.items
+        )
 
 
 class Verified(Body):
