@@ -222,7 +222,7 @@ def _serving(given: _Given, rooms: Rooms, engines: Engines) -> Serving:
     # Who names no model takes the one that the gallery has.
     follows = given.settings.model == SHIPPED_MODEL
     serving = Serving(rooms, partial(reopen, engines), engines, follows=follows)
-    _expose(serving)
+    _expose(serving, engines)
     return serving
 
 
@@ -327,14 +327,14 @@ def _threads(count: int, name: str, stack: ExitStack) -> ThreadPoolExecutor:
     return threads
 
 
-def _expose(serving: Serving) -> None:
+def _expose(serving: Serving, engines: Engines) -> None:
     """Let the metrics read what changes without passing by them."""
     rooms = serving.rooms
     gauge = rooms.metrics.gauge
     gauge(
         "queue_walks",
         "Walks that are waiting for the encoder",
-        lambda: serving.rooms.batcher.waiting,
+        lambda: engines.waiting,
     )
     gauge("walks_in_work", "Walks between upload and answer", lambda: rooms.admission.taken)
     gauge(

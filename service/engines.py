@@ -33,6 +33,12 @@ class Engines:
             self._engines[engine.encoder.facts.model_id] = engine
         return engine
 
+    @property
+    def waiting(self) -> int:
+        """Walks that wait for any of the encoders."""
+        # Not under the lock, which is held while a model is opened.
+        return sum(engine.batcher.waiting for engine in tuple(self._engines.values()))
+
     def hold(self, model_id: str, opened: Callable[[], Engine]) -> Engine:
         """Share the engine of a model, or open one; may take seconds, so not on the event loop."""
         with self._lock:

@@ -28,7 +28,7 @@ class FakeGallery:
 class FakeBatcher:
     """A queue that runs until it is closed."""
 
-    running = True
+    running, waiting = True, 0
 
     async def close(self, *, drain_s: float = 0) -> None:
         self.running = False
@@ -64,6 +64,15 @@ class Opening:
 
     async def until_begun(self) -> None:
         assert await asyncio.to_thread(self.begun.wait, 20)
+
+
+def test_walks_that_wait_are_counted_whichever_model_they_wait_for() -> None:
+    engines = Engines()
+    for model_id, waiting in (("a", 2), ("b", 3)):
+        rooms = FakeRooms(model_id)
+        rooms.batcher.waiting = waiting
+        engines.add(rooms.engine)
+    assert engines.waiting == 5
 
 
 def serving_of(opening: Opening, first: FakeRooms, **options: Any) -> Serving:
