@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ def aligned_walk(
     good: Bounds,
     *,
     ends_at: float = math.inf,
+    gone: Event | None = None,
 ) -> AlignedWalk:
     """Decode and align the walk of an upload to `size`, and judge it by the bounds of a good one.
 
@@ -43,6 +45,7 @@ def aligned_walk(
         size: height and width of a silhouette.
         good: bounds of a walk of good quality.
         ends_at: `time.perf_counter` at which nobody waits for it any more.
+        gone: set when nobody waits for it any more, sooner than that.
 
     Raises:
         TimeoutError: it is past `ends_at`.
@@ -53,7 +56,7 @@ def aligned_walk(
     whole, opening, observer = Clock(), Clock(), Observer()
     with whole.running():
         with opening.running():  # judging a zip's list of entries takes a while
-            frames = _in_time(frames_of(upload, limits), ends_at)
+            frames = _in_time(frames_of(upload, limits), ends_at, gone or Event())
         # Frames are decoded and looked at while `align` pulls them: memory holds a few at a time.
         decoding = Timed(frames, _bytes_of, opening)
         watching = Timed(observer.watch(decoding), _bytes_of)
@@ -64,9 +67,9 @@ def aligned_walk(
     return AlignedWalk(walk, quality, decoding.clock, whole - decoding.clock - judging, judging)
 
 
-def _in_time(frames: Frames, ends_at: float) -> Frames:
+def _in_time(frames: Frames, ends_at: float, gone: Event) -> Frames:
     """Give frames one by one for as long as somebody waits for them."""
-    while time.perf_counter() < ends_at:
+    while time.perf_counter() < ends_at and not gone.is_set():
         frame = next(frames, None)
         if frame is None:
             return

@@ -1,6 +1,7 @@
 """What a running service holds, and the road that every walk takes through it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
@@ -97,7 +98,7 @@ class Rooms:
             DeadlineError: it took all the time that a walk may wait for the encoder.
 
         """
-        wait_s = self.settings.queue_timeout_s
+        wait_s, gone = self.settings.queue_timeout_s, threading.Event()
         work = partial(
             aligned_walk,
             upload,
@@ -105,6 +106,7 @@ class Rooms:
             self.encoder.facts.size,
             Bounds(frames=self.settings.conclusive_frames),
             ends_at=time.perf_counter() + wait_s,
+            gone=gone,
         )
         decoders = self.video_decoders if holds_video(upload) else self.decoders
         try:
@@ -115,6 +117,9 @@ class Rooms:
                 f"the walk was not decoded within {wait_s:g} seconds; try again in a moment",
                 retry_after_s=self.admission.retry_after_s,
             ) from error
+        finally:
+            # Who hangs up gives the place back, so the thread must not stay at the walk.
+            gone.set()
         self.metrics.stage("decode", aligned.decoding)
         self.metrics.stage("align", aligned.aligning)
         self.metrics.stage("quality", aligned.judging)

@@ -1,12 +1,14 @@
 """Work that takes long in one corner does not hold up what is asked for elsewhere."""
 
 import asyncio
+import io
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -16,9 +18,11 @@ from model.encoder import Encoder, open_encoder
 from service.app import create_app
 from service.errors import JobRunningError
 from service.jobs import RebuildJobs
+from service.rooms import Rooms
 from service.settings import Settings
+from service.uploads import Upload
 from tests.caller import calling
-from tests.fakes import FakeEncoder
+from tests.fakes import FakeEncoder, npy, walker
 from tests.tiny_models import tiny_model
 from tests.waiting import wait_until
 
@@ -92,6 +96,48 @@ def test_keys_are_read_while_all_other_threads_are_busy(
             assert client.get("/info").status_code == 200
         finally:
             free.set()
+
+
+class GatedFile(io.BytesIO):
+    """A file whose third frame is there when it is let go."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.frames = 0
+        self.entered, self.free = threading.Event(), threading.Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.frames += len(data) == 96 * 72
+        if self.frames == 3:
+            self.entered.set()
+            assert self.free.wait(20)
+        return data
+
+
+def test_a_walk_whose_caller_has_left_is_decoded_no_further(
+    settings: Settings, encoder: FakeEncoder
+) -> None:
+    file, threads = GatedFile(npy(walker(8, 200))), ThreadPoolExecutor(1)
+    rooms = SimpleNamespace(
+        settings=settings,
+        limits=settings.limits(300),
+        encoder=encoder,
+        decoders=threads,
+        admission=SimpleNamespace(retry_after_s=1),
+    )
+
+    async def story() -> None:
+        caller = asyncio.create_task(Rooms.align(cast(Any, rooms), Upload(sequence=file)))
+        assert await asyncio.to_thread(file.entered.wait, 20)
+        caller.cancel()
+        with suppress(asyncio.CancelledError):
+            await caller
+        file.free.set()
+        threads.shutdown()
+
+    asyncio.run(story())
+    assert file.frames == 3
 
 
 def test_a_rebuild_is_refused_at_once_while_the_model_of_another_is_being_opened(
