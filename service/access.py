@@ -1,7 +1,7 @@
-"""Who may do what: one table of operations and scopes, and the guard that holds it.
+"""Access control: one table of the scope that each operation needs, and the guard that enforces it.
 
-The guard of a route runs before its body is read, so a request that may not be made costs nothing.
-A route without a row, or one that is not guarded, keeps the service from starting.
+A route's guard runs before its body is read, so a forbidden request costs next to nothing. The
+service does not start if a route has no row in the table or is not guarded.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ Scope = Literal["identify", "enroll", "read", "erase", "review", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 PUBLIC: Final = "public"
-"""Anybody may: it tells nothing about anybody."""
+"""Open to anybody, because it tells nothing about anybody."""
 ANY_KEY: Final = "any key"
-"""Whoever has a live key for the gallery may, whatever its scopes."""
+"""Open to every live key for the gallery, whatever its scopes."""
 
 ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "livez": PUBLIC,
@@ -71,17 +71,17 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
     "read_job": "admin",
     "cancel_job": "admin",
 }
-"""Operation id -> what its caller needs."""
+"""The scope that a caller needs, by operation id."""
 
 _OF_NO_GALLERY = frozenset({"list_galleries", "metrics"})
-"""Operations that say of each gallery only what the caller's key may see."""
+"""Operations about no gallery in particular: they tell only of those that the key may see."""
 
 _READ_ONCE = ("authorization", "content-type", "idempotency-key")
-"""Headers of which the service reads one."""
+"""Headers of which the service reads only one, so a second one is refused."""
 _JSON = re.compile(r"application/(.+\+)?json")
 JSON_BYTES = 64 * 1024
-"""Size of a body that is no upload."""
-# Not operations: the files of the web page, and what FastAPI adds by itself.
+"""Most bytes of a body that is not an upload."""
+# Not operations: the web page's files, and what FastAPI itself adds.
 _PUBLIC_PATHS = frozenset({"/web", "/openapi.json"})
 _SCHEME = {
     "type": "http",
@@ -93,10 +93,10 @@ _SCHEME = {
 
 
 class GuardedRoute(APIRoute):
-    """A route whose caller is known, and allowed, before its body is read."""
+    """A route that identifies and authorises its caller before it reads the body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Put the guard before FastAPI's own handling of the request."""
+        """Return FastAPI's handler of the request with the guard before it."""
         handle = super().get_route_handler()
         operation = operation_of(self)
         need = ACCESS[operation]
@@ -110,20 +110,20 @@ class GuardedRoute(APIRoute):
                 request.state.caller = await _admitted(request, need, gallery)
                 _check_query(request, query)
             try:
-                # Uploads bound themselves; a body that FastAPI reads is bounded here.
+                # Uploads have limits of their own; a body that FastAPI reads is limited here.
                 has_body = self.body_field is not None
                 return await handle(await _with_body(request) if has_body else request)
             except (HTTPException, RequestValidationError):
                 raise
             except Exception as error:
-                # Answered here, a fault of ours still has its request id and its safe headers.
+                # Answered here, so that even a bug gets its request id and the safe headers.
                 return answer_to(error)
 
         return guarded
 
 
 def _check_room(request: Request) -> None:
-    """Refuse what came by one connection too many; what is public is answered all the same."""
+    """Refuse a request on a connection beyond the limit; public operations skip this check."""
     if is_one_too_many(request.scope):
         most = rooms_of(request).settings.max_connections
         raise BusyError(
@@ -132,7 +132,7 @@ def _check_room(request: Request) -> None:
 
 
 def _check_headers(request: Request) -> None:
-    """Refuse two where one is read: a proxy that reads the other would have judged another key."""
+    """Refuse a header sent twice: a proxy may have judged the value that is not read here."""
     _check_once("header", {name: len(request.headers.getlist(name)) for name in _READ_ONCE})
 
 
@@ -147,7 +147,7 @@ def _check_once(where: str, counts: Mapping[str, int]) -> None:
 
 
 def _query_of(route: APIRoute) -> frozenset[str]:
-    """Name what a route and its guard read; one with an upload reads the text fields there."""
+    """Return the query names that a route and its guard read; uploads add the text fields."""
     named = {"gallery"} | _query_names(route.dependant)
     return frozenset(named.union(TEXT_FIELDS if route.openapi_extra else ()))
 
@@ -158,9 +158,9 @@ def _query_names(dependant: Dependant) -> set[str]:
 
 
 def _check_query(request: Request, known: frozenset[str]) -> None:
-    """Refuse a name that is not read, or comes twice.
+    """Refuse a query name that is unknown, or comes twice.
 
-    Who mistypes `gallery` would enrol into another one, and of two values one would not count.
+    Otherwise a mistyped `gallery` would enrol into another one, and one of two values be ignored.
     """
     faults = [
         {
@@ -176,7 +176,7 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
 
 
 def operation_of(route: APIRoute) -> str:
-    """Name a route as `ACCESS` does.
+    """Return the operation id of a route.
 
     Raises:
         LookupError: the route has no operation id, or `ACCESS` has no row for it.
@@ -189,10 +189,10 @@ def operation_of(route: APIRoute) -> str:
 
 
 def check_guarded(app: FastAPI) -> None:
-    """Refuse an application with a way in that is not guarded.
+    """Check that every route of an application is guarded or known to be public.
 
     Raises:
-        LookupError: a route is no GuardedRoute and not known to be public.
+        LookupError: a route is neither a GuardedRoute nor known to be public.
 
     """
     for context in iter_route_contexts(app.routes):
@@ -202,7 +202,7 @@ def check_guarded(app: FastAPI) -> None:
 
 
 def document(openapi: dict[str, Any]) -> None:
-    """Write into an OpenAPI document which key each operation needs, and how it is refused."""
+    """Add to an OpenAPI document which key each operation needs, and how it is refused."""
     openapi["components"]["securitySchemes"] = {"key": _SCHEME}
     for path in openapi["paths"].values():
         for operation in path.values():
@@ -220,8 +220,8 @@ def document(openapi: dict[str, Any]) -> None:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Tell a guarded route who asks."""
-    # Not a plain function: FastAPI would send each call to a thread and back.
+    """Return the caller that the route's guard admitted."""
+    # Async, because FastAPI would send each call of a plain function to a thread and back.
     caller: Caller = request.state.caller
     return caller
 
@@ -230,11 +230,11 @@ CallerHere = Annotated[Caller, Depends(caller_of)]
 
 
 async def _with_body(request: Request) -> Request:
-    """Receive a JSON body, of so many bytes and in so many seconds, before FastAPI reads it.
+    """Receive a JSON body within limits of bytes and seconds, before FastAPI reads it.
 
     Raises:
-        UnsupportedFormatError: it is compressed, or not of a type of JSON.
-        UploadTooLargeError, UploadTimeoutError: beyond the limits.
+        UnsupportedFormatError: it is compressed, or its type is not JSON.
+        UploadTooLargeError, UploadTimeoutError: it exceeds a limit.
         ClientDisconnect: the caller left.
 
     """
@@ -277,10 +277,10 @@ async def _admitted(request: Request, need: str, gallery: str | None) -> Caller:
 
 
 def _is_called_here(host: str) -> bool:
-    """Tell whether a Host header names this machine, or is none, as of HTTP/1.0.
+    """Tell whether a Host header names this machine, or is absent, as in HTTP/1.0.
 
-    A site may have its own name lead to 127.0.0.1 (DNS rebinding); the browser of somebody who
-    visits it then takes its page for ours.
+    A site may point its own name at 127.0.0.1 (DNS rebinding); the browser of somebody who visits
+    it then takes its page for one of ours.
     """
     try:
         name = urlsplit(f"//{host}").hostname or ""
@@ -290,9 +290,9 @@ def _is_called_here(host: str) -> bool:
 
 
 def _gallery_of(request: Request, operation: str) -> str | None:
-    """Tell which gallery the route will touch; None for what says nothing of one in particular."""
-    # It is named in the path or the query, never in the body, so that it is judged before that is
-    # read. A second name would be another than the one that the route takes, so it is refused.
+    """Return the gallery that the route will touch; None if it is about none in particular."""
+    # It is named in the path or the query, never in the body, so that it is checked before the
+    # body is read. A second name in the query might be the one that the route takes: refuse it.
     named = request.query_params.getlist("gallery")
     _check_once("query", {"gallery": len(named)})
     path: str | None = request.path_params.get("name")

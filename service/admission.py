@@ -1,12 +1,12 @@
-"""Who may send a walk now: so many walks at once, so many bytes, and none that would wait too long.
+"""Admission of walks: limits how many are in work, their bytes, and how long they would wait.
 
-A place is taken before the first byte of a body is read, so an overloaded service answers at once
-and holds no more memory than its budget, however many callers there are. How long a walk would wait
-is told from the pace of those of late: what each took of the whole service, not of the encoder
-alone, from when it was there or the one before was done (Lindley's recursion, read backwards).
+A place is taken before the first byte of a body is read, so an overloaded service refuses at once
+and stays within its memory budget, however many callers there are. The wait is predicted from the
+pace of recent walks: how long each occupied the whole service, not only the encoder, counted from
+when it was there or the one before it was done (Lindley's recursion, read backwards).
 
-So nobody is let in who would wait too long; and who has waited too long all the same, because the
-machine became slower, is refused by the queue. What is answered was begun in time.
+So no walk is admitted that would wait too long. If one does all the same, because the machine
+became slower, the queue refuses it. Whatever is answered was begun in time.
 """
 
 import math
@@ -17,22 +17,22 @@ from contextlib import contextmanager
 from service.batcher import BatchReport
 from service.errors import BusyError
 
-# Encoder calls of late of which all but the slowest tell the pace: one that stalls changes nothing.
+# The pace is the mean of the last encoder calls but the slowest: one that stalls changes nothing.
 _CALLS_OF_LATE = 17
-# Of the time that a walk may wait, what is given away: the rest is for a pace that changes.
+# The share of the longest wait that is given away; the rest is a reserve for a pace that changes.
 _GIVEN_AWAY = 0.8
 
 
 class Admission:
     """Counts the walks in work, from the first byte of their upload to their answer.
 
-    Belongs to the event loop of the service: nothing here waits, so nothing here locks.
+    Belongs to the service's event loop. Nothing here awaits, so no lock is needed.
 
     Args:
-        walks: walks in work at once.
-        body_bytes: bytes of their bodies.
-        wait_s: seconds after which the queue refuses a walk; it is let in when it is expected to
-            wait four fifths of that at most.
+        walks: most walks in work at once.
+        body_bytes: most bytes of their bodies together.
+        wait_s: seconds after which the queue refuses a walk; one is admitted if its expected wait
+            is at most four fifths of that.
 
     """
 
@@ -45,22 +45,22 @@ class Admission:
         self._until = -math.inf
         self._more = 0
         self.taken = 0
-        """Places taken now."""
+        """How many places are taken now."""
         self.held_bytes = 0
-        """Bytes that their bodies take, or have announced."""
+        """How many bytes their bodies take, or have announced."""
 
     @property
     def expected_wait_s(self) -> float:
-        """Seconds until the encoder would come to a walk that arrives now."""
+        """Return the seconds until the encoder would begin with a walk that arrives now."""
         return (self.taken + self._more) * self._walk_s
 
     @property
     def retry_after_s(self) -> int:
-        """Whole seconds until what is in work now is done; 1 at least."""
+        """Return the whole seconds, at least 1, until what is in work now is done."""
         return max(1, math.ceil(self.expected_wait_s))
 
     def encoded(self, report: BatchReport) -> None:
-        """Take note of what walks took of the service, whichever encoder it was."""
+        """Update the pace by how long a batch occupied the service, whichever encoder ran it."""
         taken_s = report.until - max(self._until, report.since)
         self._until = report.until
         self._of_late.append(taken_s / len(report.frames))
@@ -69,10 +69,10 @@ class Admission:
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
-        """Hold a place and what is held through it.
+        """Hold a place, and the bytes that are held through it, while the block runs.
 
         Raises:
-            BusyError: at once, when none is free or the walk would wait too long.
+            BusyError: at once, if no place is free or the walk would wait too long.
 
         """
         self._check_walks()
@@ -86,7 +86,7 @@ class Admission:
 
     @contextmanager
     def several(self, walks: int) -> Iterator[None]:
-        """Count a place as `walks` that the encoder has to work on, while the block runs."""
+        """Count one place as `walks` walks for the encoder while the block runs."""
         self._more += walks - 1
         try:
             yield
@@ -108,11 +108,11 @@ class Admission:
             )
 
     def _next_s(self) -> int:
-        """Whole seconds in which one walk is done and gives back what it holds; 1 at least."""
+        """Return the whole seconds, at least 1, until one walk is done and releases its share."""
         return max(1, math.ceil(self._walk_s))
 
     def hold(self, count: int) -> None:
-        """Take `count` more bytes of the budget; raises BusyError when they are not there."""
+        """Take `count` more bytes of the budget; raises BusyError if it has fewer left."""
         if self.held_bytes + count > self._body_bytes:
             raise BusyError(
                 f"bodies of {self.held_bytes:,} bytes are in work already, of at most "
@@ -123,17 +123,17 @@ class Admission:
 
 
 class Place:
-    """The place of one walk."""
+    """The place of one walk, and the bytes of its body."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.held_bytes = 0
 
     def hold(self, total: int) -> None:
-        """See to it that `total` bytes are held for this walk.
+        """Make sure that at least `total` bytes are held for this walk.
 
         Raises:
-            BusyError: the bodies of all walks together would pass the budget.
+            BusyError: the bodies of all walks together would exceed the budget.
 
         """
         missing = total - self.held_bytes

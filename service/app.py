@@ -1,4 +1,4 @@
-"""The application: `create_app(settings)` and the lifespan that opens and closes its rooms."""
+"""The application: `create_app` builds it, and its lifespan opens and closes what requests use."""
 
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -37,12 +37,12 @@ from service.serving import Serving
 from service.settings import Settings
 
 _LOG = logging.getLogger("metagait.service")
-# SQLite writes one at a time, and a search is short: a few threads keep both busy.
+# SQLite has one writer at a time and searches are short, so a few threads are enough.
 _GALLERY_THREADS = 4
 
 
 class _Application(FastAPI):
-    """FastAPI, with what its routes cannot say: keys, problems, headers and whole examples."""
+    """FastAPI, with keys, problems, headers and complete examples added to its OpenAPI document."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is not None:
@@ -62,14 +62,13 @@ def create_app(
     gallery: Gallery | None = None,
     draining: Draining | None = None,
 ) -> FastAPI:
-    """Build the application; nothing is opened before its lifespan starts.
+    """Build the application; nothing is opened until its lifespan starts.
 
     Args:
-        settings: the only source of choices; the environment is not read here.
-        encoder: used instead of the model file of the settings; its giver's to close.
-        gallery: used instead of the database of the settings; its giver's to close, and closed
-            before that when another model takes its place.
-        draining: what the server begins when it is told to stop.
+        settings: all configuration; the environment is not read here.
+        encoder: used instead of the settings' model file; the caller closes it.
+        gallery: used instead of the settings' database; the caller or a switch of model closes it.
+        draining: begun by the server when it is told to stop.
 
     """
     given = _Given(settings, encoder, gallery, draining or Draining(), Metrics())
@@ -82,7 +81,7 @@ def create_app(
         lifespan=_lifespan(given),
         docs_url=None,
         redoc_url=None,
-        # Behind a proxy with TLS the framework's redirect would lead to plain HTTP.
+        # Behind a proxy that ends TLS, the framework's redirect would point to plain HTTP.
         redirect_slashes=False,
     )
     problems.install(app)
@@ -100,16 +99,16 @@ def create_app(
 
 
 def open_encoder(settings: Settings) -> Encoder:
-    """Open the model file of the settings; raises ModelFileError or ProviderError."""
+    """Open the settings' model file; raises ModelFileError or ProviderError."""
     return open_model(settings.model, settings.engine_choice())
 
 
 def open_gallery(settings: Settings, facts: ModelFacts, *, make: bool = True) -> Gallery:
-    """Open the gallery of the settings for a model.
+    """Open the settings' gallery for a model.
 
     Raises:
-        GalleryNotFound: there is none of that name, and it is not to be made.
-        GalleryError: the store cannot be made or opened, or is newer than this program.
+        GalleryNotFound: there is none of that name, and `make` is false.
+        GalleryError: the store cannot be created or opened, or a newer version wrote it.
 
     """
     gallery = Gallery.open(
@@ -127,7 +126,7 @@ def open_gallery(settings: Settings, facts: ModelFacts, *, make: bool = True) ->
 
 
 def _keep_model_file(settings: Settings, gallery: Gallery, facts: ModelFacts) -> None:
-    """Keep the model of the live generation, so that a rollback can come back to it."""
+    """Copy the live generation's model file into the data folder, for a later rollback to it."""
     files = ModelFiles.of(settings.data)
     if facts.model_id not in files.ids():
         try:
@@ -142,7 +141,7 @@ def _keep_model_file(settings: Settings, gallery: Gallery, facts: ModelFacts) ->
 
 @dataclass(frozen=True)
 class _Given:
-    """What an application was built from."""
+    """The arguments that an application was built from."""
 
     settings: Settings
     encoder: Encoder | None
@@ -168,7 +167,7 @@ def _lifespan(given: _Given) -> Callable[[FastAPI], AbstractAsyncContextManager[
 
 
 def _open_rooms(given: _Given, engines: Engines, stack: ExitStack) -> Rooms:
-    """Open what was not given; `stack` closes it, threads before what they use."""
+    """Open what was not passed in; `stack` closes it, threads before the resources they use."""
     settings, encoder, gallery = given.settings, given.encoder, given.gallery
     if encoder is None:
         encoder = open_encoder(settings)
@@ -219,7 +218,7 @@ def _rebuilds(
 
 
 def _serving(given: _Given, rooms: Rooms, engines: Engines) -> Serving:
-    # Who names no model takes the one that the gallery has.
+    # An operator who configures no model gets the one that the gallery uses.
     follows = given.settings.model == SHIPPED_MODEL
     serving = Serving(rooms, partial(reopen, engines), engines, follows=follows)
     _expose(serving, engines)
@@ -233,14 +232,14 @@ def _galleries(given: _Given, own: Serving, engines: Engines, stack: ExitStack) 
 
     def open_serving(rooms: Rooms, name: str, stack: ExitStack) -> Serving:
         opened = _beside(rooms, name, engines, stack)
-        # It has a model of its own, and that is the one to follow.
+        # This gallery may be on another model than the service's own: follow that one.
         return Serving(opened, partial(reopen, engines), engines, follows=True)
 
     return Galleries(own, stored, open_serving)
 
 
 def _beside(rooms: Rooms, name: str, engines: Engines, stack: ExitStack) -> Rooms:
-    """Open another gallery of the store beside the rooms of one, for the same model."""
+    """Open another gallery of the same store, for the same model as `rooms`."""
     settings = rooms.settings.model_copy(update={"gallery": name})
     facts = rooms.encoder.facts
     gallery = open_gallery(settings, facts, make=False)
@@ -251,10 +250,10 @@ def _beside(rooms: Rooms, name: str, engines: Engines, stack: ExitStack) -> Room
 
 
 def reopen(engines: Engines, rooms: Rooms, live: Model) -> Rooms:
-    """Open the live generation's model, from the data folder, and the gallery for it.
+    """Open the live generation's model from the data folder, and the gallery for that model.
 
     Raises:
-        ModelFileMissing: nobody put the model's file there, or it is another one.
+        ModelFileMissing: the data folder has no file of that model, or a different one.
         StartError: the file holds another model, or one that takes walks of another size.
         ModelError: the file cannot be opened.
         GalleryError: the store cannot be opened.
@@ -279,14 +278,14 @@ def reopen(engines: Engines, rooms: Rooms, live: Model) -> Rooms:
 
 
 def _rebuild_opener(settings: Settings, serving: Encoder) -> Callable[[Path], Encoder]:
-    """Open the model of a rebuild on the engine that serves, with threads of its own."""
+    """Return what opens a rebuild's model: on the serving engine, with threads of its own."""
     choice = settings.engine_choice().like(serving.runtime)
     choice = replace(choice, threads=settings.rebuild_threads, mode="latency")
     return lambda path: open_model(path, choice)
 
 
 def _engine(settings: Settings, path: Path, rooms: Rooms) -> Engine:
-    """Open a model on the engine that serves, and its queue."""
+    """Open a model on the same runtime as the one that serves, with a queue for it."""
     encoder = open_model(path, settings.engine_choice().like(rooms.encoder.runtime))
     return Engine(encoder, _batcher(settings, encoder, rooms.metrics, rooms.admission))
 
@@ -314,7 +313,7 @@ def _batcher(
         queue_walks=settings.queue_walks,
         wait_s=settings.queue_timeout_s,
         calls=runtime.callers,
-        # Small calls follow each other quickly; large ones had better wait for more company.
+        # On a CPU calls are short: keep one ready. Elsewhere, better let a larger batch collect.
         ahead=1 if runtime.on_cpu else 0,
         notice=notice,
         retry_after_s=lambda: admission.retry_after_s,
@@ -328,7 +327,7 @@ def _threads(count: int, name: str, stack: ExitStack) -> ThreadPoolExecutor:
 
 
 def _expose(serving: Serving, engines: Engines) -> None:
-    """Let the metrics read what changes without passing by them."""
+    """Register gauges that read the current state whenever the metrics are scraped."""
     rooms = serving.rooms
     gauge = rooms.metrics.gauge
     gauge(

@@ -1,15 +1,15 @@
-"""Many requests -> one encoder call.
+"""The queue before the encoder: turns the walks of many requests into few encoder calls.
 
 Greedy: a batch is whatever waits when the encoder becomes free, so an idle service adds no delay
-and a busy one fills its batches by itself. The oldest walk always goes; those nearest to it in
+and a busy one fills its batches by itself. The oldest walk always goes. Those nearest to it in
 length go along while the padded batch stays within a budget of frames, because a ragged batch costs
 its number of walks times its longest walk.
 
-An encoder that gains from several calls at a time gets as many, and what waits is shared among
-them: two calls of one thread each do more than one call after the other of two. Where calls are
-short, the next ones are laid ready while these run, so that the encoder never waits for an event
-loop that is busy with answers. Nothing that lies ready is bound: a walk whose time has passed, or
-whose caller has gone, is left out of its call when that begins.
+An encoder that is faster with several calls at a time gets that many, and the waiting walks are
+shared among them: two parallel calls of one thread do more than two calls of two threads in turn.
+Where calls are short, the next ones are prepared while the current ones run, so that the encoder
+never waits for an event loop that is busy with answers. A prepared call is not final: a walk whose
+deadline has passed, or whose caller has gone, is left out when the call begins.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Encode = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Encoded:
-    """An embedding float32 `[P*D]`, and how long its walk waited and was encoded."""
+    """An embedding, float32 `[P*D]`, and how long its walk waited and its encoder call took."""
 
     embedding: NDArray[np.float32]
     queue_ms: float
@@ -40,22 +40,22 @@ class Encoded:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """One encoder call: the frames of its walks, how long each waited, and how long it took."""
+    """One encoder call: its walks' frame counts, how long each waited, and how long it took."""
 
     frames: tuple[int, ...]
     waited_s: tuple[float, ...]
     encode_s: float
     since: float
-    """When the first of its walks was there, and when all were embedded: `time.perf_counter`."""
+    """When its first walk was there, and when all were embedded, by `time.perf_counter`."""
     until: float
 
 
 def _unseen(_report: BatchReport) -> None:
-    """Take no notice of a batch."""
+    """Ignore a report."""
 
 
 def _in_a_second() -> int:
-    """Tell those who are refused to come back in a second."""
+    """Ask refused callers to retry after one second."""
     return 1
 
 
@@ -69,20 +69,20 @@ class _Pending:
     begun: bool = False
 
     def give_up(self, late: Callable[[], Exception]) -> None:
-        """Fail it, unless the encoder has begun with it: then it is answered soon."""
+        """Fail the walk as late, unless the encoder has begun with it and will answer soon."""
         if not self.begun:
             _fail(self.answer, late())
 
     def begin(self) -> bool:
-        """Tell whether somebody still waits; from here on the deadline is met."""
-        # Written before it is read. Who gives up in this very moment may be missed: then a walk is
-        # encoded whose caller has had its error, and the answer is dropped.
+        """Mark the walk as begun, which meets its deadline; tell whether its caller still waits."""
+        # Write before reading. A caller that gives up at this very moment may be missed: its walk
+        # is then encoded although it has had its error, and the answer is dropped.
         self.begun = True
         return not self.answer.done()
 
 
 class _Call(NamedTuple):
-    """What an encoder thread brings back: for whom it encoded, from when on, and for how long."""
+    """What an encoder thread returns: whose walks it encoded, when it began, how long it took."""
 
     batch: list[_Pending]
     embeddings: NDArray[np.float32]
@@ -93,17 +93,17 @@ class _Call(NamedTuple):
 class Batcher:
     """Queues walks for one encoder, which runs in threads of its own.
 
-    `start` and `close` belong to the event loop that calls `embed`.
+    Call `start` and `close` on the event loop that calls `embed`.
 
     Args:
         encode: embeds walks uint8 `[T_i, H, W]` as float32 `[N, P*D]`.
-        batch_frames: frames of one batch, padded to its longest walk.
-        queue_walks: walks that may wait.
+        batch_frames: most frames of one batch, each walk padded to its longest.
+        queue_walks: most walks that may wait.
         wait_s: seconds that a walk may wait until the encoder begins with it.
         calls: encoder calls at a time.
-        ahead: calls that are laid ready meanwhile; their walks are no longer in the queue.
-        notice: is told of every batch that was encoded.
-        retry_after_s: asked, in the moment of a refusal, in how many seconds to come back.
+        ahead: calls to prepare meanwhile; their walks have left the queue.
+        notice: receives a report of every batch that was encoded.
+        retry_after_s: asked at each refusal for the seconds after which to retry.
 
     """
 
@@ -135,17 +135,17 @@ class Batcher:
 
     @property
     def running(self) -> bool:
-        """Whether a walk given to `embed` now would be worked on."""
+        """Tell whether a walk passed to `embed` now would be worked on."""
         working = bool(self._workers) and not any(worker.done() for worker in self._workers)
         return working and not self._closing
 
     @property
     def waiting(self) -> int:
-        """Walks in the queue whose callers still wait."""
+        """Return how many walks in the queue still have a waiting caller."""
         return sum(not pending.answer.done() for pending in self._waiting)
 
     def start(self) -> None:
-        """Begin to work on what arrives."""
+        """Start the workers that take batches off the queue."""
         self._workers = {
             asyncio.create_task(self._work(), name=f"batcher {number}")
             for number in range(self._calls + self._ahead)
@@ -154,19 +154,19 @@ class Batcher:
     async def embed(
         self, walk: NDArray[np.uint8], *, since: float | None = None, takes_place: bool = True
     ) -> Encoded:
-        """Embed one aligned walk uint8 `[T, H, W]`; cancel the call to leave the queue.
+        """Embed one aligned walk; cancel the call to leave the queue.
 
         Args:
-            walk: the walk.
-            since: when it began to wait, by `time.perf_counter`; by default now.
-            takes_place: False for a further part of a walk that has its place in the queue: a walk
-                of more parts than places could else never be embedded.
+            walk: uint8 `[T, H, W]`.
+            since: when it began to wait, by `time.perf_counter`; now by default.
+            takes_place: False for a further part of a walk that already has a place in the queue.
+                Otherwise a walk of more parts than places could never be embedded.
 
         Raises:
             BusyError: the queue is full.
             DeadlineError: the encoder did not begin with the walk in time.
             NotReadyError: the batcher is not running, or was closed meanwhile.
-            EncoderFaultError: the encoder answered with a wrong shape.
+            EncoderFaultError: the encoder returned a wrong shape.
             Exception: whatever the encoder raised for the batch.
 
         """
@@ -187,7 +187,7 @@ class Batcher:
             return await pending.answer
 
     async def close(self, *, drain_s: float = 0) -> None:
-        """Take no more, work on what waits for `drain_s` seconds, fail the rest, and stop."""
+        """Refuse new walks, go on with those that wait for `drain_s` seconds, fail the rest."""
         self._closing = True
         self._arrived.set()
         if self._workers:
@@ -204,7 +204,7 @@ class Batcher:
             await self._arrived.wait()
             while batch := self._take():
                 await self._run(batch)
-            # Whoever finds nothing waits for more; at the end there will be none.
+            # The queue is empty: wait for more, unless it is closing and there will be none.
             if not self._closing:
                 self._arrived.clear()
 
@@ -232,14 +232,14 @@ class Batcher:
         self._waiting = [pending for pending in self._waiting if not pending.answer.done()]
 
     def _take(self) -> list[_Pending]:
-        """Take the next batch off the queue; empty when nobody waits."""
+        """Take the next batch off the queue; an empty list if nobody waits."""
         self._forget_gone()
         if not self._waiting:
             return []
         oldest, *others = self._waiting
         others.sort(key=lambda pending: abs(len(pending.walk) - len(oldest.walk)))
         batch, longest = [oldest], len(oldest.walk)
-        # The other calls have a share in what waits; the one that comes back first takes the next.
+        # Leave the other calls their share; whichever is free first takes the next batch.
         for pending in others[: math.ceil(len(self._waiting) / self._calls) - 1]:
             longest = max(longest, len(pending.walk))
             if (len(batch) + 1) * longest > self._batch_frames:
@@ -250,7 +250,7 @@ class Batcher:
         return batch
 
     async def _run(self, batch: list[_Pending]) -> None:
-        """Encode a batch; each of its callers gets its embedding, or all get the failure."""
+        """Encode a batch, and give each caller its embedding, or all of them the failure."""
         loop = asyncio.get_running_loop()
         try:
             call = await loop.run_in_executor(self._threads, self._call, batch)
@@ -258,14 +258,14 @@ class Batcher:
                 return
             _check_answer(call.embeddings, len(call.batch))
         except Exception as error:
-            # Whatever it is, every caller of the batch must hear of it.
+            # Whatever it is, every caller of the batch must get it.
             for pending in batch:
                 _fail(pending.answer, error)
             return
         self._answer(call)
 
     def _call(self, batch: Sequence[_Pending]) -> _Call | None:
-        """Encode in an encoder thread for those of a batch who still wait; None for nobody."""
+        """Encode the walks whose callers still wait, in an encoder thread; None if none do."""
         waiting = [pending for pending in batch if pending.begin()]
         if not waiting:
             return None
@@ -276,7 +276,7 @@ class Batcher:
     def _answer(self, call: _Call) -> None:
         waited_s = tuple(call.started - pending.arrived for pending in call.batch)
         for pending, embedding, waited in zip(call.batch, call.embeddings, waited_s, strict=True):
-            # A caller that left has cancelled its future; set_result would raise.
+            # A caller that left has cancelled its future, on which set_result raises.
             with suppress(asyncio.InvalidStateError):
                 pending.answer.set_result(Encoded(embedding, waited * 1000, call.encode_s * 1000))
         self._notice(

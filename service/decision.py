@@ -1,6 +1,6 @@
-"""Distance and threshold -> match, no match, or inconclusive with reasons.
+"""Decides about a probe by its distances: match, no match, or inconclusive with reasons.
 
-The gallery's own calibration decides, as long as it holds; else the model's default threshold.
+The gallery's own calibration gives the threshold as long as it holds, else the model's default.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ Basis = Literal["calibration", "model"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """The threshold in force, and what stands behind it."""
+    """The threshold in force, and the measurement behind it."""
 
     distance: float
-    """At or below it a candidate is a match."""
+    """A candidate at this distance or nearer is a match."""
     inconclusive_to: float
-    """Above `distance` and up to here it is inconclusive; the same where there is no such band."""
+    """Above `distance` and up to here it is inconclusive; equal to it if there is no such band."""
     basis: Basis
     target_fpir: float
     measured_fpir: Interval | None
@@ -33,13 +33,13 @@ class Threshold:
     searches: int
     source: str
     valid: bool
-    """Whether it was measured with this gallery and still holds for it."""
+    """Whether it was measured with this gallery, and still holds for it."""
     note: str
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer, and why it is inconclusive when it is."""
+    """The answer, and the reasons if it is inconclusive."""
 
     answer: Answer
     reasons: tuple[Reason, ...] = ()
@@ -52,13 +52,13 @@ def in_force(
     gallery_size: int,
     aggregation: str,
 ) -> Threshold | None:
-    """Choose the threshold for a gallery of `gallery_size` subjects.
+    """Return the threshold for a gallery of `gallery_size` subjects; None if there is none.
 
     Args:
-        calibration: what was measured with the live generation, if anything was.
-        default: what the model file carries, if anything.
+        calibration: the calibration of the live generation, if there is one.
+        default: the threshold in the model file, if there is one.
         gallery_size: subjects in the gallery now.
-        aggregation: how the gallery makes a subject's distance, in words.
+        aggregation: how the gallery computes a subject's distance, in words.
 
     """
     if calibration is not None and calibration.holds_for(gallery_size, aggregation):
@@ -128,9 +128,9 @@ def decide(
     """Decide about the nearest candidate.
 
     Args:
-        candidates: nearest first; with none there is nobody to match.
-        threshold: the one in force; None when there is none at all.
-        faults: what is wrong with the walk; with any, a distance says too little either way.
+        candidates: nearest first; without any, the answer is `no_match`.
+        threshold: the one in force; None if there is none.
+        faults: what is wrong with the walk; with any, its distances prove too little either way.
 
     """
     if not candidates:
@@ -148,9 +148,10 @@ def decide(
 
 
 def _fits_several(candidates: Sequence[Candidate], threshold: Threshold) -> bool:
-    """Tell whether the next subject would be a match as well, and is hardly farther.
+    """Tell whether the second subject would also match, and is hardly farther than the first.
 
-    How far is hardly is measured: what leaves a distance open leaves a difference open as well.
+    "Hardly" is by no more than the measured inconclusive band: what leaves a distance open leaves
+    a difference of distances open as well.
     """
     if len(candidates) < 2:
         return False

@@ -1,8 +1,8 @@
-"""The galleries that one service serves: opened when first asked for, on one store, by name.
+"""All galleries of one store that a service serves, found by name and opened on first use.
 
-The gallery of the settings is open from start to end. Another one that the store has is opened by
-its first request, follows its own live generation, and is closed when it is deleted or the service
-ends. All share the encoders, the threads and the admission of walks.
+The settings' gallery, the service's own, is open from start to end. Any other gallery of the store
+is opened by the first request that names it, follows its own live generation, and is closed when it
+is deleted or the service ends. All share the encoders, the threads and the admission of walks.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from service.rooms import Rooms
 from service.serving import Serving, to_the_end
 
 OpenServing = Callable[[Rooms, str, ExitStack], Serving]
-"""Opens a gallery by its name beside the rooms of another; what it opens the stack closes."""
+"""Opens a gallery by name beside the rooms of another; the stack closes what it opens."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class _Opened:
 
 
 class Galleries:
-    """Finds the gallery that a request names; belongs to one event loop."""
+    """The open galleries, by name; belongs to one event loop."""
 
     def __init__(self, own: Serving, stored: StoredGalleries, open_serving: OpenServing) -> None:
         self.own = own
@@ -42,19 +42,19 @@ class Galleries:
 
     @property
     def own_name(self) -> str:
-        """The name of the gallery of the settings, for requests that name none."""
+        """Return the name of the settings' gallery, which serves requests that name none."""
         return self.own.rooms.settings.gallery
 
     @property
     def open_names(self) -> tuple[str, ...]:
-        """The names of the galleries that are open, the service's own first."""
+        """Return the names of the open galleries, the service's own first."""
         return (self.own_name, *self._opened)
 
     async def find(self, name: str | None) -> Serving:
-        """Find what serves a gallery; None for the service's own.
+        """Return what serves a gallery, opening it if necessary; None means the service's own.
 
         Raises:
-            GalleryNotFound: the store has none of that name.
+            GalleryNotFound: the store has no gallery of that name.
             GalleryError: it cannot be opened.
 
         """
@@ -62,7 +62,7 @@ class Galleries:
             return self.own
         if (known := self._opened.get(name)) is not None:
             return known.serving
-        # To fill an index may take minutes; who asks for another gallery does not wait for it.
+        # Filling an index may take minutes; requests to galleries that are open do not wait here.
         async with self._one_at_a_time:
             known = self._opened.get(name)
             if known is None:
@@ -71,7 +71,7 @@ class Galleries:
 
     @asynccontextmanager
     async def lease(self, name: str | None) -> AsyncIterator[Rooms]:
-        """Hold the rooms of a gallery; one that turns out to be deleted is closed."""
+        """Hold the rooms of a gallery; close it if it turns out to have been deleted."""
         serving = await self.find(name)
         try:
             async with serving.lease() as rooms:
@@ -84,8 +84,8 @@ class Galleries:
         """Delete a gallery in which nobody is enrolled any more.
 
         Raises:
-            OwnGalleryError: it is the service's own.
-            GalleryNotFound, GalleryNotEmpty, RebuildRefused: as the store says.
+            OwnGalleryError: it is the service's own gallery.
+            GalleryNotFound, GalleryNotEmpty, RebuildRefused: the store refuses.
 
         """
         if name == self.own_name:
@@ -96,7 +96,7 @@ class Galleries:
         self.forget(name)
 
     def forget(self, name: str | None) -> None:
-        """Close a gallery after its last request; a later one opens it again, if it is there."""
+        """Close a gallery after its last request; a later one reopens it if it still exists."""
         known = self._opened.pop(name, None) if name is not None else None
         if known is not None:
             task = asyncio.create_task(_close(known, 0), name="gallery that left")
@@ -104,10 +104,10 @@ class Galleries:
             task.add_done_callback(self._leaving.discard)
 
     async def close(self, *, drain_s: float) -> None:
-        """Finish what is in work in every gallery, and close those that were opened here."""
-        async with self._one_at_a_time:  # also what is being opened, whoever asked for it
+        """Finish the requests in work in every gallery, and close those that were opened here."""
+        async with self._one_at_a_time:  # wait for a gallery that is being opened
             closings = [_close(known, drain_s) for known in self._opened.values()]
-        # Together: the time to drain is promised once, however many galleries there are.
+        # At the same time, because the drain time holds for the whole service.
         ended = await asyncio.gather(
             *closings, *self._leaving, self.own.close(drain_s=drain_s), return_exceptions=True
         )
@@ -133,7 +133,7 @@ async def _close(known: _Opened, drain_s: float) -> None:
 
 
 def galleries_of(request: Request) -> Galleries:
-    """Give a route what the lifespan opened."""
+    """Return the galleries that the lifespan opened; a dependency of routes."""
     galleries: Galleries = request.app.state.galleries
     return galleries
 

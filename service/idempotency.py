@@ -1,9 +1,9 @@
-"""A request that is sent twice under one Idempotency-Key is worked on once.
+"""Stored answers, so that a request sent twice under one Idempotency-Key is worked on once.
 
-A caller that lost the answer sends the request again; the first answer comes back. Kept are a
-digest of the request and the answer to it as JSON: ids, distances and counts, no silhouettes and no
-embedding. The answers are this process's own, for an hour, at most a thousand and 16 MB of them;
-where there are more, those go first of which one caller has the most. An erasure forgets them all.
+A caller that lost the answer sends the request again, and gets the first answer. Stored are a
+digest of the request and its answer as JSON: ids, distances and counts, no silhouettes and no
+embedding. Answers stay in this process for an hour, at most a thousand of them and 16 MB. When
+there are more, the caller with the most loses its oldest. An erasure forgets them all.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class _Answer:
 
 
 class _Shelf:
-    """What is kept for one caller, oldest first."""
+    """The answers stored for one caller, oldest first."""
 
     def __init__(self) -> None:
         self.answers: OrderedDict[Hashable, _Answer] = OrderedDict()
@@ -53,13 +53,13 @@ class _Shelf:
 
 
 class Answers:
-    """The answers of late; belongs to the event loop."""
+    """The recent answers; belongs to the event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._shelves: dict[Hashable, _Shelf] = {}
         self._in_work: dict[tuple[Hashable, Hashable], str] = {}
-        """Digests of requests that are not answered yet; there are no more than callers wait."""
+        """Digests of requests that are not answered yet; one at most for each waiting caller."""
         self._erasures = 0
 
     async def once(
@@ -72,13 +72,13 @@ class Answers:
         *,
         keep: Callable[[B], bool],
     ) -> B:
-        """Do the work, or give the answer that a caller's request had under this name.
+        """Do the work, or return the answer that the caller's request under this name had.
 
-        A failure is not kept, nor an answer that `keep` does not want.
+        Neither a failure nor an answer that `keep` rejects is stored.
 
         Raises:
-            IdempotencyError: the name came with another request.
-            InWorkError: it came with this one, whose work is not done yet.
+            IdempotencyError: the name was used for another request.
+            InWorkError: it was used for this request, which is still being worked on.
 
         """
         self._make_room()
@@ -96,7 +96,7 @@ class Answers:
         return answer
 
     def clear(self) -> None:
-        """Forget everything, and what is in work when it is done: somebody was erased."""
+        """Forget all answers, also of requests still in work, because somebody was erased."""
         self._shelves.clear()
         self._erasures += 1
 
@@ -123,7 +123,7 @@ class Answers:
 
 
 def digest_of(upload: Upload) -> str:
-    """Hash what a request says, its text fields and its files, however it says it."""
+    """Hash the text fields and files of a request, independent of how they were encoded."""
     digest = hashlib.sha256()
     for name, value in sorted(upload.fields.items()):
         digest.update(f"{name} {len(value.encode())} {value}".encode())

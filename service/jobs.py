@@ -1,4 +1,4 @@
-"""Rebuilds that run inside the service, one at a time, in a thread beside the requests."""
+"""Rebuild jobs: a gallery is rebuilt inside the service, one job at a time, in its own thread."""
 
 import logging
 import threading
@@ -17,9 +17,9 @@ from service.keyring import LOCAL
 from service.settings import Settings
 
 _LOG = logging.getLogger("metagait.service")
-# Each note of the progress is a transaction; a watcher does not look more often.
+# Every record of progress is a transaction, and nobody looks at it more often than this.
 _NOTE_EVERY_S = 1.0
-# A store that does not answer is asked again for as long as the service runs.
+# How a job ended is offered to a failing store again and again while the service runs.
 _NOTE_AGAIN_S = 5.0
 _SUFFIX = ".onnx"
 OpenModel = Callable[[Path], Encoder]
@@ -28,14 +28,14 @@ Find = Callable[[], tuple[Path, Encoder]]
 
 @dataclass(frozen=True)
 class Watched:
-    """A job, and how many seconds it still takes where that can be told."""
+    """A job, and its remaining seconds if they can be estimated."""
 
     job: Job
     eta_s: float | None
 
 
 class _Running:
-    """The job at work, and what it tells of itself."""
+    """The running job and its progress."""
 
     def __init__(self, job: Job, actor: str) -> None:
         self.job = job
@@ -54,7 +54,7 @@ class _Running:
         )
 
     def require_wanted(self) -> None:
-        """Go on; raises RebuildStopped when somebody stopped it."""
+        """Do nothing while the job is wanted; raise RebuildStopped if it was stopped."""
         if self.stopped_as is not None:
             raise RebuildStopped(
                 f"stopped at {self.job.done} of {self.job.total} samples; a rebuild to the same "
@@ -62,13 +62,13 @@ class _Running:
             )
 
     def is_noted_again(self, done: int, total: int) -> bool:
-        """Take in the progress; tells whether it is time to write it down."""
+        """Take in the progress, and tell whether the caller has to record it now."""
         self.job = replace(self.job, done=done, total=total)
         self._began = self._began or (time.monotonic(), done)
         return self.is_noted_long_ago() or done >= total
 
     def is_noted_long_ago(self) -> bool:
-        """Tell whether it is time to write down again that it is at work, which the caller does."""
+        """Tell whether the caller has to record again that the job is at work."""
         at = time.monotonic()
         if at - self._noted < _NOTE_EVERY_S:
             return False
@@ -77,10 +77,10 @@ class _Running:
 
 
 class RebuildJobs:
-    """Starts, shows and stops rebuilds of the gallery that is served.
+    """Starts, shows and stops rebuilds of one served gallery. All methods are thread-safe.
 
-    Any thread may call any method; those that may raise StoreUnavailable or StoreFull say nothing
-    of it. What a stopped rebuild embedded is kept, and a later one to the same model goes on.
+    Methods may also raise StoreUnavailable or StoreFull, which is not repeated below. A stopped
+    rebuild keeps what it has embedded, and a later one to the same model goes on from there.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class RebuildJobs:
         self._closing = threading.Event()
 
     def resume(self) -> None:
-        """Go on with a rebuild that the end of a service interrupted; raises nothing."""
+        """Continue a rebuild that was interrupted by the end of a service; raises nothing."""
         try:
             with ExitStack() as alone:
                 alone.enter_context(self._log.alone())
@@ -109,7 +109,7 @@ class RebuildJobs:
                 if job is not None:
                     self._go_on(job, alone.pop_all())
         except RebuildRefused:
-            return  # whoever rebuilds is at work on it
+            return  # another process is rebuilding
         except GalleryError as error:
             _LOG.warning(
                 "could not look for a rebuild that a killed service left unfinished: %s", error
@@ -121,18 +121,18 @@ class RebuildJobs:
             self._begin(running, alone, lambda: self._found(job.model_id))
 
     def start(self, model: str | None, actor: str = LOCAL.actor) -> Watched:
-        """Begin to rebuild the gallery.
+        """Start to rebuild the gallery, and return the new job.
 
         Args:
-            model: the id of a model whose file the data folder keeps, or a file of the models
-                folder, by its name in there; None for the model of the settings.
-            actor: who asks, for the audit log.
+            model: the id of a model whose file is in the data folder, or the name of a file in the
+                models folder; None for the model of the settings.
+            actor: who made the request, for the audit log.
 
         Raises:
-            UnknownModelError: it is neither.
-            UnusableModelError: the file is no model that runs here.
-            JobRunningError: a rebuild runs already, or is about to.
-            RebuildRefused: another process rebuilds the gallery.
+            UnknownModelError: the model is neither.
+            UnusableModelError: the file is not a model that can run here.
+            JobRunningError: a rebuild is running, or about to.
+            RebuildRefused: another process is rebuilding the gallery.
 
         """
         with self._turn():
@@ -149,7 +149,7 @@ class RebuildJobs:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Be the one that begins a rebuild; to open its model may take long, so nobody waits."""
+        """Be the only one to start a rebuild; others fail at once, as opening a model is slow."""
         if not self._lock.acquire(blocking=False):
             raise JobRunningError(
                 "expected one rebuild at a time, got a second one while the model of another is "
@@ -166,18 +166,18 @@ class RebuildJobs:
             self._lock.release()
 
     def get(self, job_id: str) -> Watched:
-        """Show how a job stands; raises JobNotFound."""
+        """Return a job as it is now; raises JobNotFound."""
         running = self._running
         if running is not None and running.job.job_id == job_id:
             return Watched(running.job, running.eta_s())
         return Watched(self._log.get(job_id), None)
 
     def latest(self) -> tuple[Watched, ...]:
-        """List the latest jobs, the last one first."""
+        """Return the latest jobs, newest first."""
         return tuple(self.get(job.job_id) for job in self._log.latest())
 
     def cancel(self, job_id: str) -> Watched:
-        """Stop a job after the batch that it is at; one that is over stays as it ended.
+        """Stop a job after its current batch, and return it; one that has ended is not changed.
 
         Raises:
             JobNotFound: there is no such job.
@@ -194,7 +194,7 @@ class RebuildJobs:
         return self.get(job_id)
 
     def close(self) -> None:
-        """Stop what runs, so that a later start can go on with it, and wait until it has."""
+        """Interrupt the running job, which a later start can continue, and wait for its end."""
         running, thread = self._running, self._thread
         self._closing.set()
         if running is not None:
@@ -209,15 +209,15 @@ class RebuildJobs:
 
     def _work(self, running: _Running, alone: ExitStack, find: Find) -> None:
         try:
-            # Until its end is noted: one that says it runs, and nobody is at it, is taken up.
+            # Held until the end is recorded: a running job whose lock is free gets taken up.
             with alone:
                 self._note_end(running, self._ended(running, find))
         finally:
-            # It says that it runs until now, so that who sees it end may start another.
+            # Cleared last, so that whoever sees the job gone can start another.
             self._running = None
 
     def _ended(self, running: _Running, find: Find) -> Job:
-        """Rebuild; gives the job as it ended."""
+        """Rebuild, and return the job as it ended."""
         try:
             path, encoder = find()
             with closing(encoder):
@@ -227,7 +227,7 @@ class RebuildJobs:
             state = running.stopped_as or "interrupted"
             return replace(running.job, state=state, message=str(stopped))
         except Exception as error:
-            # Nobody waits for this thread: whatever it is has to be found in the job.
+            # Nobody waits for this thread, so whatever went wrong must be found in the job.
             _LOG.warning("the rebuild %s failed: %r", running.job.job_id, error)
             said = (
                 str(error)
@@ -237,7 +237,7 @@ class RebuildJobs:
             return replace(running.job, state="failed", message=said)
 
     def _note_end(self, running: _Running, job: Job) -> None:
-        """Write down how a job ended, as soon as the store takes it; else the next start does."""
+        """Record how a job ended, as soon as the store allows; else the next start takes it up."""
         while True:
             try:
                 return self._log.end(job.job_id, job.state, job.message)
@@ -247,7 +247,7 @@ class RebuildJobs:
                     job.job_id,
                     error,
                 )
-            running.job = job  # told from here on, because the store does not
+            running.job = job  # `get` answers from here, since the store has no record of the end
             if self._closing.wait(self._note_again_s):
                 return None
 
@@ -255,7 +255,7 @@ class RebuildJobs:
         job_id = running.job.job_id
 
         def note() -> None:
-            # Told so by another process, where it was cancelled through that one.
+            # False if the job was cancelled through another process.
             if not self._log.progress(job_id, running.job.done, running.job.total):
                 running.stopped_as = running.stopped_as or "cancelled"
 
@@ -313,12 +313,12 @@ class RebuildJobs:
 
 
 def _within(folder: Path, name: str) -> Path | None:
-    """Find a model's file by its name in a folder; None when there is none of that name."""
+    """Return a model file by its name in a folder; None if there is none."""
     try:
-        # Resolved first, so that neither `..` nor a link leads out of the folder.
+        # Resolve first, so that neither `..` nor a link leads out of the folder.
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()) or path.suffix != _SUFFIX:
             return None
         return path if path.is_file() else None
-    except (OSError, RuntimeError, ValueError):  # too long, links in a circle, or NUL in it
+    except (OSError, RuntimeError, ValueError):  # too long, a loop of links, or a NUL
         return None

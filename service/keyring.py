@@ -1,7 +1,7 @@
-"""Whose request it is: API keys checked in memory, and how often each of them may ask.
+"""Finds out who sends a request: checks API keys in memory, and limits the rate of each.
 
-The keys are read from the store every two seconds at most, so a flood of wrong keys never reaches
-the database, and a key that is revoked by any process opens nothing two seconds later.
+The keys are read from the store at most every two seconds, so a flood of wrong keys never reaches
+the database, and a key that any process revokes stops working two seconds later.
 """
 
 import asyncio
@@ -18,27 +18,27 @@ from gallery import ApiKey, StoreUnavailable, is_secret_of, parse_key
 from service.errors import AuthenticationError, RateLimitedError
 
 FRESH_S = 2.0
-"""Seconds for which the keys that were read last are believed."""
+"""Seconds for which the keys that were last read are trusted."""
 WAIT_S = 5.0
-"""Seconds that a request waits for the keys; a store that hangs would hold every one of them."""
+"""Seconds that a request waits for the keys, lest a store that hangs hold every request."""
 _LOG = logging.getLogger("metagait.service")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and what the key allows."""
+    """Who sends a request, and what the key allows."""
 
     name: str
     key_id: str | None
-    """None for a caller on this machine, of a service without keys."""
+    """None for a caller on this machine when the service has no keys."""
     scopes: frozenset[str] | None
-    """None for all of them."""
+    """None for all scopes."""
     galleries: frozenset[str] | None
-    """None for every one."""
+    """None for all galleries."""
 
     @property
     def actor(self) -> str:
-        """Who it is in the audit log: the id of the key, or `local`."""
+        """Return the caller's name in the audit log: the id of the key, or `local`."""
         return self.key_id or self.name
 
     def may(self, scope: str) -> bool:
@@ -46,16 +46,16 @@ class Caller:
         return self.scopes is None or scope in self.scopes
 
     def may_touch(self, gallery: str) -> bool:
-        """Tell whether the key is for a gallery."""
+        """Tell whether the key may be used for a gallery."""
         return self.galleries is None or gallery in self.galleries
 
 
 LOCAL = Caller("local", None, None, None)
-"""Anybody on this machine, while the service listens on loopback and there is no key at all."""
+"""Anybody on this machine, while the service listens on loopback and has no keys."""
 
 
 class KeyRing:
-    """The keys as they were read last, and a bucket of requests for each that has a rate."""
+    """The keys as last read, and a token bucket for each key with a rate."""
 
     def __init__(
         self,
@@ -67,15 +67,15 @@ class KeyRing:
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Prepare to read.
+        """Prepare to read the keys; nothing is read yet.
 
         Args:
-            read: reads every key there is.
-            open_without_keys: lets anybody in for as long as there is no key.
-            threads: where they are read; by default in asyncio's own, which others may fill.
-            wait_s: how long a request waits for the keys to be read.
-            clock: seconds, for rates and for how fresh the keys are.
-            today: the time at which keys expire.
+            read: reads all keys.
+            open_without_keys: whether to admit anybody while there is no key.
+            threads: where `read` runs; asyncio's own by default, which other work may fill.
+            wait_s: how many seconds a request waits for the keys to be read.
+            clock: returns seconds, for rates and the age of the keys.
+            today: returns the time against which a key's expiry is checked.
 
         """
         self._read = read
@@ -90,11 +90,11 @@ class KeyRing:
         self._wait_s = wait_s
 
     async def admit(self, authorization: str | None) -> Caller:
-        """Find whose request it is, by its Authorization header.
+        """Return who sends a request, by its Authorization header.
 
         Raises:
-            AuthenticationError: no key, or none that opens anything now.
-            RateLimitedError: the key has asked as often as it may.
+            AuthenticationError: there is no key, or one that is unknown, expired or revoked.
+            RateLimitedError: the key has used up its rate.
             StoreUnavailable: the keys cannot be read.
 
         """
@@ -106,18 +106,18 @@ class KeyRing:
         return Caller(key.name, key.key_id, key.scopes, key.galleries)
 
     async def _refresh(self) -> None:
-        """Read the keys unless they are fresh; whoever comes meanwhile shares one reading."""
+        """Read the keys unless they are fresh; concurrent requests share one reading."""
         if self._clock() - self._read_at < FRESH_S:
             return
         if self._reading is None:
             self._reading = asyncio.create_task(self._read_keys(), name="keys")
-            # Told to whoever waits; when nobody does any more, nobody has to hear of it.
+            # Waiting requests get its error. If none waits any more, asyncio must not complain.
             self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             async with asyncio.timeout(self._wait_s):
                 await asyncio.shield(self._reading)
         except TimeoutError as error:
-            # Not the keys of before: one of them may have been revoked.
+            # The previous keys will not do: one of them may have been revoked.
             raise StoreUnavailable(
                 f"expected the API keys within {self._wait_s:g} seconds, got no answer"
             ) from error
@@ -170,7 +170,7 @@ class KeyRing:
 
 
 class _Bucket:
-    """A token bucket: filled with a minute's requests, refilled evenly."""
+    """A token bucket that holds a minute's requests and is refilled evenly."""
 
     def __init__(self, per_minute: int, now: float) -> None:
         self._size = float(per_minute)
@@ -178,7 +178,7 @@ class _Bucket:
         self._at = now
 
     def take(self, now: float) -> float:
-        """Take one token; returns 0, or the seconds until there is one."""
+        """Take one token and return 0, or return the seconds until there is one."""
         per_second = self._size / 60
         self._tokens = min(self._size, self._tokens + (now - self._at) * per_second)
         self._at = now
@@ -189,7 +189,7 @@ class _Bucket:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address to listen on."""
+    """Tell whether a service that listens on `host` can be reached from this machine only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a route honours the Idempotency-Key of its request."""
+"""Lets a route honour the Idempotency-Key of its request, by the answers of `idempotency`."""
 
 import asyncio
 import hashlib
@@ -15,8 +15,8 @@ from service.uploads import Upload
 
 B = TypeVar("B", bound=BaseModel)
 Name = tuple[str, int, str]
-"""The gallery, how often somebody was erased from it, by whichever process, and the caller's own
-name for the request."""
+"""The gallery, how often any process erased somebody from it, and the caller's name for the
+request."""
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -31,7 +31,7 @@ IdempotencyKey = Annotated[
 
 
 class Once:
-    """Works on a request, unless it was answered already under its key."""
+    """Works on a request, unless it was already answered under its key."""
 
     def __init__(
         self, answers: Answers, caller: str | None, name: Name | None, target: str
@@ -49,9 +49,9 @@ class Once:
         *,
         keep: Callable[[B], bool] = lambda _: True,
     ) -> B:
-        """Do the work for an upload, or give the `body` that it was answered with.
+        """Do the work for an upload, or return the `body` of its first answer.
 
-        An answer that `keep` does not want is worked out again when it is asked for again.
+        An answer that `keep` rejects is not stored, so a repeated request is worked on again.
         """
         if self._name is None:
             return await work()
@@ -59,7 +59,7 @@ class Once:
         return await self._once(digest, body, work, keep)
 
     async def words(self, wanted: BaseModel, body: type[B], work: Callable[[], Awaitable[B]]) -> B:
-        """Do the work for a JSON body, or give the `body` that it was answered with."""
+        """Do the work for a JSON body, or return the `body` of its first answer."""
         digest = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
         return await self._once(digest, body, work, lambda _: True)
 
@@ -79,11 +79,11 @@ class Once:
 async def once_of(
     request: Request, rooms: RoomsHere, caller: CallerHere, idempotency_key: IdempotencyKey = None
 ) -> Once:
-    """Give a route the key of its request; each caller's keys are its own."""
+    """Build the `Once` of a request from its key; callers cannot see each other's keys."""
     name = None
     if idempotency_key is not None:
-        # An answer names people: no erasure is survived by one, not by that of another replica
-        # either, nor by one whose own answer was an error.
+        # Answers name people, so none may outlive an erasure, even by another replica or one that
+        # was itself answered by an error: the count becomes part of the name.
         erasures = await rooms.ask(rooms.gallery.erasures)
         name = (rooms.settings.gallery, erasures, idempotency_key)
     target = f"{request.method} {request.url.path}?{request.url.query}"

@@ -1,8 +1,8 @@
-"""A walk on its way from upload to answer: aligned, embedded, and judged.
+"""Takes a walk from upload to answer for the routes: align, embed, search and decide.
 
-A probe longer than a window is embedded in windows that overlap by half. The one whose embedding is
-nearest to the mean of all speaks for the walk, so that a distance stays a distance between two
-walks, for which the threshold was measured; the others say how far they agree.
+A probe longer than a window is embedded in windows that overlap by half. The window whose embedding
+is nearest to the mean of all, the speaker, stands for the walk, so that distances remain distances
+between two walks, for which the threshold was measured. The others show how far they agree.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Probe:
-    """A walk with its embeddings, and when its request began to be worked on."""
+    """A walk with its embeddings, and the time at which work on its request began."""
 
     aligned: AlignedWalk
     windows: tuple[Encoded, ...]
-    """One for a walk that is no longer than a window; none where the encoder was not asked."""
+    """One if the walk is no longer than a window; none if the encoder was not asked."""
     window_frames: int
     started: float
 
     @property
     def speaker(self) -> Encoded:
-        """The window nearest to the mean of all."""
+        """Return the window whose embedding is nearest to the mean of all."""
         if len(self.windows) == 1:
             return self.windows[0]
         embeddings = np.stack([window.embedding for window in self.windows])
@@ -47,7 +47,7 @@ class Probe:
         return self.windows[int(distances.argmin())]
 
     def timings(self, search_ms: float) -> schemas.Timings:
-        """Say what the steps took; of several windows, what the slowest took."""
+        """Return how long each step took; of several windows, the slowest counts."""
         return schemas.Timings(
             decode=_round(self.aligned.decoding.wall_s * 1000),
             align=_round((self.aligned.aligning + self.aligned.judging).wall_s * 1000),
@@ -60,10 +60,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Found:
-    """What searches for a probe found, and what has to be said about it."""
+    """What the searches for a probe found, and what the answer says beside it."""
 
     windows: tuple[tuple[Candidate, ...], ...]
-    """The candidates of each window, first those of the one that speaks."""
+    """The candidates of each window, the speaker's first."""
     gallery: GallerySize
     threshold: Threshold | None
     view: float | None
@@ -72,18 +72,18 @@ class Found:
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """The candidates of the window that speaks, nearest first."""
+        """Return the speaker's candidates, nearest first."""
         return self.windows[0]
 
     @property
     def margin(self) -> float | None:
-        """From the nearest subject's distance to the next one's."""
+        """Return how much farther the second subject is than the first; None without a second."""
         if len(self.candidates) < 2:
             return None
         return self.candidates[1].distance - self.candidates[0].distance
 
     def shown(self, count: int) -> tuple[schemas.Candidate, ...]:
-        """The first candidates, each with how its view relates to the probe's."""
+        """Return the first `count` candidates, each with its view's relation to the probe's."""
         return tuple(
             schemas.Candidate(
                 rank=one.rank,
@@ -109,13 +109,13 @@ async def with_probe(
     before: Callable[[Rooms, Probe], Awaitable[R | None]] | None = None,
     in_windows: bool = True,
 ) -> R:
-    """Align a walk, embed it, and finish with its embeddings: all by one and the same model.
+    """Align a walk, embed it, and return what `finish` makes of it, all by a single model.
 
-    What `before` answers about the aligned walk, the encoder is not asked about. The work before
-    `finish` is given up when the caller hangs up.
+    If `before` answers about the aligned walk, the encoder is not asked. The work before `finish`
+    is abandoned if the caller hangs up.
 
     Raises:
-        RequestError, SilhouetteError: the upload holds no walk that can be used.
+        RequestError, SilhouetteError: the upload holds no usable walk.
         BusyError, NotReadyError, DeadlineError: the encoder has no time for it.
 
     """
@@ -149,13 +149,13 @@ async def _embed(
         try:
             return tuple(await asyncio.gather(*tasks))
         finally:
-            # One of them failing ends the rest as well; nobody would hear their answers.
+            # If one fails, cancel the rest: nobody would use their answers.
             for task in tasks:
                 task.cancel()
 
 
 def split(silhouettes: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:
-    """Cut `[T, H, W]` into windows of `frames`, overlapping by half; the last ends the walk."""
+    """Cut `[T, H, W]` into windows of `frames`, overlapping by half; the last ends with it."""
     last = len(silhouettes) - frames
     if last <= 0:
         return [silhouettes]
@@ -169,7 +169,7 @@ async def searched(
     search: Callable[[Moment, NDArray[np.float32]], tuple[Candidate, ...]],
     view: float | None,
 ) -> Found:
-    """Search for each window, and look up what the answer says beside the candidates."""
+    """Search for each window, and look up what else the answer says about the candidates."""
     speaker = probe.speaker
     others = [window for window in probe.windows if window is not speaker]
 
@@ -188,7 +188,7 @@ async def searched(
 
 
 def judged(rooms: Rooms, probe: Probe, found: Found) -> dict[str, Any]:
-    """Build what identify and verify answer alike."""
+    """Build the part of the answer that identify and verify share."""
     faults = probe.aligned.quality.faults
     verdicts = [decide(one, found.threshold, faults=faults) for one in found.windows]
     decision = verdicts[0]
@@ -221,11 +221,11 @@ def _windows(
 
 
 async def unless_gone(request: Request | None, work: Awaitable[R]) -> R:
-    """Await work, but cancel it when the caller hangs up: nobody would read the answer."""
+    """Await work, but cancel it if the caller hangs up: nobody would read the answer."""
     if request is None:
         return await work
     task = asyncio.ensure_future(work)
-    # The body has been read to its end, so the next message is that the caller left.
+    # The body has been read, so the only message that can follow says that the caller left.
     gone = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)

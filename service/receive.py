@@ -1,7 +1,8 @@
-"""The body of an upload, a form or a bare file, received within a number of bytes and seconds.
+"""Receives the body of an upload, a form or a bare file, within limits of bytes and seconds.
 
 Starlette's parser does the parsing. It is driven here rather than by FastAPI's `File` parameters,
-because the limits must hold while the body arrives, with or without a declared length.
+because the limits must hold while the body arrives, with or without a declared length. What the
+files hold is read afterwards, by `service.uploads`.
 """
 
 import asyncio
@@ -29,25 +30,25 @@ from service.uploads import Upload
 
 TEXT_FIELDS = ("subject", "metadata", "limit", "captured_at", "consent", "force")
 RAW_TYPES = (packed.MEDIA_TYPE, "application/zip", "application/octet-stream")
-"""Types of a body that is the file `sequence` itself; what it holds is told by its content."""
+"""Types of a body that is the file `sequence` itself; its format is recognised by its content."""
 _IN_MEMORY = 1024 * 1024
 _MAX_FIELD_BYTES = 64 * 1024
 
 Received = tuple[Upload, Callable[[], Awaitable[None]]]
-"""An upload, and what closes its files."""
+"""An upload, and a function that closes its files."""
 
 
 @asynccontextmanager
 async def received(
     request: Request, limits: Limits, timeout_s: float, place: Place
 ) -> AsyncIterator[Upload]:
-    """Receive the body; its files are closed on leaving. Text fields may stand in the query.
+    """Receive a body, and close its files on leaving; text fields may come in the query.
 
     Raises:
-        MalformedUploadError, InvalidFieldError: not the form that is asked for.
-        UnsupportedFormatError: compressed on the way (Content-Encoding).
-        UploadTooLargeError, UploadTimeoutError, TooManyFramesError: beyond the limits.
-        BusyError: the bodies that are in work already leave no room for this one.
+        MalformedUploadError, InvalidFieldError: it is not the expected form.
+        UnsupportedFormatError: it is compressed (Content-Encoding).
+        UploadTooLargeError, UploadTimeoutError, TooManyFramesError: it exceeds a limit.
+        BusyError: the bodies in work leave no room for this one.
 
     """
     check_coding(request)
@@ -73,7 +74,7 @@ async def received(
 
 
 def check_coding(request: Request) -> None:
-    """Refuse a body that was compressed on the way; raises UnsupportedFormatError."""
+    """Refuse a body with a Content-Encoding other than identity, by UnsupportedFormatError."""
     coding = ", ".join(request.headers.getlist("content-encoding") or ["identity"]).lower()
     if coding != "identity":
         raise UnsupportedFormatError(
@@ -113,7 +114,7 @@ def _query_fields(request: Request) -> dict[str, str]:
 
 
 def _announced(request: Request, limits: Limits) -> int:
-    """Bytes that the body says it has, checked; 0 when it does not say."""
+    """Return the body's announced length in bytes, checked; 0 if none is announced."""
     announced = request.headers.get("content-length", "0")
     count = int(announced[:18]) if announced.isdecimal() else 0
     if count > limits.upload_bytes:
@@ -126,7 +127,7 @@ async def _parse(request: Request, limits: Limits, chunks: AsyncGenerator[bytes,
     parser = MultiPartParser(
         request.headers,
         chunks,
-        # One more than allowed, so that the count itself can be reported as the problem.
+        # One more than allowed, so that the error can name the count as the problem.
         max_files=limits.frames + 1,
         max_fields=len(TEXT_FIELDS),
         max_part_size=_MAX_FIELD_BYTES,
@@ -139,16 +140,16 @@ async def _parse(request: Request, limits: Limits, chunks: AsyncGenerator[bytes,
 
 
 def _check_charset(request: Request) -> None:
-    """Refuse a form that names another charset than UTF-8, which the parser would take.
+    """Refuse a form that names a charset other than UTF-8; the parser would use any.
 
-    Some of Python's codecs read what cannot be written again, and one takes half a second for 64
-    KiB, on the event loop.
+    Some of Python's codecs decode to text that cannot be encoded again, and one takes half a second
+    for 64 KiB, on the event loop.
     """
     _, options = parse_options_header(request.headers["content-type"])
     charset = options.get(b"charset", b"utf-8").decode("latin-1")
     try:
         name = codecs.lookup(charset).name
-    except (ValueError, LookupError):  # no name of a charset, or none at all
+    except (ValueError, LookupError):  # not a valid charset name, or an unknown one
         name = "unknown"
     if name not in ("utf-8", "ascii"):
         raise MalformedUploadError(f"expected a form in UTF-8, got the charset {charset[:40]!r}")

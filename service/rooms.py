@@ -1,4 +1,8 @@
-"""What a running service holds, and the road that every walk takes through it."""
+"""Rooms: everything that a route needs to answer for one gallery, and how a route gets at it.
+
+A route that declares `RoomsHere` gets the rooms of the gallery that its request names, and one that
+declares `UploadHere` an upload that these have admitted.
+"""
 
 import asyncio
 import threading
@@ -37,7 +41,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Rooms:
-    """The model and gallery rooms as the routes see them. CPU work runs in the executors."""
+    """The model, gallery and resources behind one gallery; CPU work runs in the executors."""
 
     settings: Settings
     limits: Limits
@@ -47,10 +51,10 @@ class Rooms:
     jobs: RebuildJobs
     decoders: Executor
     video_decoders: Executor
-    """Of their own, so that slow videos, which anybody can make, hold up nothing but videos."""
+    """Separate, so that slow videos, which anybody can make, delay only other videos."""
     gallery_threads: Executor
     long_thread: Executor
-    """For what takes minutes, one after another, so that it never fills those threads."""
+    """Runs what takes minutes, one at a time, so that it never fills the gallery threads."""
     admission: Admission
     draining: Draining
     metrics: Metrics
@@ -58,30 +62,30 @@ class Rooms:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder of this gallery's model."""
+        """Return the encoder of this gallery's model."""
         return self.engine.encoder
 
     @property
     def batcher(self) -> Batcher:
-        """The queue of that encoder, which galleries of one model share."""
+        """Return the queue of that encoder; galleries with the same model share it."""
         return self.engine.batcher
 
     async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the gallery in its own threads."""
+        """Run a short gallery call in the gallery threads, and return its result."""
         loop, work = asyncio.get_running_loop(), partial(question, *args, **kwargs)
         answer, clock = await loop.run_in_executor(self.gallery_threads, timed, work)
         self.metrics.stage("gallery", clock)
         return answer
 
     async def ask_at_length(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the gallery for what may take minutes."""
+        """Run a gallery call that may take minutes in the long thread, and return its result."""
         work = partial(question, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self.long_thread, work)
 
     def threshold(
         self, calibration: Calibration | None, settings: GallerySettings, subjects: int
     ) -> Threshold | None:
-        """Find the threshold in force for a gallery of so many subjects."""
+        """Return the threshold that applies to a gallery of `subjects` people; None if none."""
         return in_force(
             calibration,
             self.encoder.facts.threshold,
@@ -93,9 +97,9 @@ class Rooms:
         """Decode and align the walk of an upload.
 
         Raises:
-            RequestError: from the decoding, or TooFewFramesError.
+            RequestError: the upload cannot be decoded, or has too few frames (TooFewFramesError).
             SilhouetteError: no frame holds a body.
-            DeadlineError: it took all the time that a walk may wait for the encoder.
+            DeadlineError: it took longer than a walk may wait for the encoder.
 
         """
         wait_s, gone = self.settings.queue_timeout_s, threading.Event()
@@ -143,19 +147,19 @@ GalleryName = Annotated[
 
 
 def rooms_of(request: Request) -> Rooms:
-    """Tell which rooms answer now, for what needs neither model nor gallery."""
+    """Return the service's own rooms without a lease; for uses of neither model nor gallery."""
     rooms: Rooms = request.app.state.galleries.own.rooms
     return rooms
 
 
 async def leased_rooms(request: Request, gallery: GalleryName = None) -> AsyncIterator[Rooms]:
-    """Give a route the rooms of the gallery that it names; they stay the same until its answer."""
+    """Yield the rooms of the gallery that the request names; they stay open until its answer."""
     async with request.app.state.galleries.lease(gallery) as rooms:
         yield rooms
 
 
 async def own_rooms(request: Request) -> AsyncIterator[Rooms]:
-    """Give a route the rooms of the service's own gallery, whatever the request names."""
+    """Yield the rooms of the service's own gallery, whatever the request names."""
     async with request.app.state.galleries.lease(None) as rooms:
         yield rooms
 
@@ -165,7 +169,7 @@ OwnRooms = Annotated[Rooms, Depends(own_rooms)]
 
 
 async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]:
-    """Admit and receive an upload; its files and its place are given back after the answer."""
+    """Admit and receive an upload; its files and its place are released after the answer."""
     with rooms.admission.place() as place:
         started, timeout_s = time.perf_counter(), rooms.settings.upload_timeout_s
         async with received(request, rooms.limits, timeout_s, place) as upload:

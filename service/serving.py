@@ -1,9 +1,9 @@
-"""Which model and generation answer, and how others take their place without a pause.
+"""Serves one gallery, and switches it to another model without a pause.
 
-A request holds one `Rooms` from its first byte to its answer, so that its walk is embedded and
-compared with one and the same model. When the gallery's live generation belongs to another model,
-new rooms are opened beside the old ones, requests that begin afterwards get the new ones, and the
-old ones are closed after their last request.
+A request holds the same `Rooms` from its first byte to its answer, so that its walk is embedded and
+compared by a single model. When the gallery's live generation belongs to another model, new rooms
+are opened beside the old ones. Requests that begin afterwards get the new rooms, and the old ones
+are closed after their last request.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from service.rooms import Rooms
 
 R = TypeVar("R")
 Reopen = Callable[[Rooms, Model], Rooms]
-"""Opens rooms for another model beside these; called in a thread."""
+"""Opens rooms for another model beside the given ones; called in a thread."""
 _LOG = logging.getLogger("metagait.service")
 _LOOK_EVERY_S = 1.0
 
 
 class _Held:
-    """Rooms, and how many requests hold them."""
+    """Rooms, with a count of the requests that hold them."""
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
@@ -48,15 +48,15 @@ class _Held:
 
 
 class Serving:
-    """Hands out the rooms that answer now; belongs to one event loop.
+    """Hands out the rooms that answer at the moment; belongs to one event loop.
 
     Args:
-        rooms: the first ones; their gallery is closed when others take their place, and else stays
-            its giver's to close.
-        engines: where the engine of rooms that are left is given back.
+        rooms: the first rooms; their gallery is closed when others replace them, and otherwise by
+            whoever opened it.
+        engines: receives back the engine of rooms that are no longer used.
         reopen: opens rooms for the model of the live generation.
-        follows: whether to leave the model that was started with although it never was live here.
-        look_every_s: how often the store is asked which generation is live.
+        follows: whether to leave the first rooms' model even if it was never live in this gallery.
+        look_every_s: how often, in seconds, to ask the store which generation is live.
 
     """
 
@@ -83,22 +83,22 @@ class Serving:
 
     @property
     def rooms(self) -> Rooms:
-        """The rooms that a request would get now."""
+        """Return the rooms that a request would get now."""
         return self._current.rooms
 
     async def start(self) -> None:
-        """Begin to answer, with the model of the live generation where it is known."""
+        """Start the batcher, move to the live generation's model if possible, and keep watching."""
         _start(self.rooms)
         await self._follow()
         self._watching = asyncio.create_task(self._watch(), name="generations")
 
     async def close(self, *, drain_s: float) -> None:
-        """Finish what is in work, and close whatever was opened here."""
+        """Finish the requests in work, and close whatever was opened here."""
         if self._watching is not None:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
-        async with self._one_at_a_time:  # what is being opened is to be closed as well
+        async with self._one_at_a_time:  # rooms that are being opened must be closed as well
             self._closing = True
         await self._engines.release(self.rooms.engine, drain_s=drain_s)
         await asyncio.gather(*self._leaving)
@@ -108,12 +108,12 @@ class Serving:
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Rooms]:
-        """Hold the rooms of this moment; they stay open meanwhile."""
+        """Hold the current rooms; they stay open meanwhile."""
         async with self._current.lease() as rooms:
             yield rooms
 
     async def with_one_model(self, rooms: Rooms, work: Callable[[Rooms], Awaitable[R]]) -> R:
-        """Do the work in `rooms`; when their generation can answer no more, in those that follow.
+        """Do the work in `rooms`, or in their successors if their generation is no longer live.
 
         Raises:
             ModelMismatch: the live generation's model cannot be opened here.
@@ -134,15 +134,15 @@ class Serving:
             await self._follow()
 
     async def _follow(self) -> None:
-        """Move to the live generation's model, unless it answers already or cannot be opened."""
+        """Switch to the live generation's model, unless it is in use or cannot be opened."""
         async with self._one_at_a_time:
             if self._closing:
                 return
             try:
-                # Rooms that a thread is opening would be nobody's if who needs them first left.
+                # Rooms that a thread is opening would be nobody's to close if their request left.
                 await to_the_end(self._move())
             except Exception as error:
-                # Whatever it is: the rooms that answer go on, and the next look tries again.
+                # Whatever it is, the current rooms go on answering, and the next look tries again.
                 self._complain(str(error))
 
     async def _move(self) -> None:
@@ -163,7 +163,7 @@ class Serving:
         task.add_done_callback(self._leaving.discard)
 
     async def _retire(self, held: _Held) -> None:
-        """Give back what the old rooms hold after their last request."""
+        """Wait for the old rooms' last request, then release their engine and close the gallery."""
         await held.until_unheld()
         await self._engines.release(held.rooms.engine)
         await asyncio.to_thread(held.rooms.gallery.close)
@@ -175,16 +175,16 @@ class Serving:
 
 
 async def to_the_end(work: Coroutine[Any, Any, R]) -> R:
-    """Await work; who is cancelled meanwhile is so when it has come to its end."""
+    """Await work that must not stop half-way; a cancellation takes effect after its end."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task})
-        task.cancelled() or task.exception()  # nobody else will ask for it
+        task.cancelled() or task.exception()  # nobody else will retrieve it
         raise
 
 
 def _start(rooms: Rooms) -> None:
-    if not rooms.batcher.running:  # another gallery of the same model may have started it
+    if not rooms.batcher.running:  # another gallery with the same model may have started it
         rooms.batcher.start()

@@ -1,7 +1,7 @@
-"""Bytes -> frames, with every limit before the decoding that it guards.
+"""Reads the frames of an uploaded walk in any accepted format, and checks limits before decoding.
 
-Files are known by their content, never by their names. Frames come out one by one, so that a walk
-costs the memory of a few frames beside its upload, whatever its archive claims to hold.
+The format is recognised by the content, never by file names. Frames come out one by one, so that a
+walk takes the memory of a few frames beside its upload, whatever its archive claims to hold.
 """
 
 import io
@@ -27,17 +27,17 @@ Frames = Iterator[NDArray[np.uint8] | Outline]
 
 @dataclass(frozen=True)
 class Upload:
-    """What a request brought: a `sequence` file or several `frames` files, and its text fields."""
+    """The content of a request: one `sequence` file or several `frames` files, and text fields."""
 
     sequence: IO[bytes] | None = None
     frames: tuple[IO[bytes], ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     more: tuple[IO[bytes], ...] = ()
-    """Further files `sequence`, which only a batch may have."""
+    """Further `sequence` files, which only a batch may have."""
 
 
 def holds_video(upload: Upload) -> bool:
-    """Tell whether the walk of an upload is a video."""
+    """Tell whether an upload's walk is a video."""
     if upload.sequence is None:
         return False
     head = upload.sequence.read(12)
@@ -48,10 +48,10 @@ def holds_video(upload: Upload) -> bool:
 def frames_of(upload: Upload, limits: Limits) -> Frames:
     """Read the frames uint8 `[h, w]` of a walk, in order; sizes may differ between pictures.
 
-    Of packed masks come the outlines, which are made without unpacking all of a picture.
+    Packed masks give outlines instead, which are made without unpacking a whole picture.
 
     Raises:
-        RequestError: one of its kinds, possibly only when the frame it is about is reached.
+        RequestError: a subclass of it, possibly only when the faulty frame is reached.
 
     """
     if upload.more:
@@ -99,7 +99,7 @@ def _archive_frames(archive: zipfile.ZipFile, limits: Limits) -> Frames:
     entries = archives.entries_of(archive)
     if not entries:
         raise UnsupportedFormatError("expected an archive with frames, got an empty one")
-    # Only the choice between two readers hangs on the names; both check what they are given.
+    # Names only choose between two readers, and both check what they are given.
     held = [entry for entry in entries if entry.filename.endswith(".npy")]
     if held:
         return _array_frames(archive, held, limits)
