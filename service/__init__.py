@@ -1,1 +1,1 @@
-"""Speaks HTTP: uploads in, names out. Start it with `metagait serve`."""
+"""The HTTP service: walks in, names out. `metagait serve` starts it, `service.app` builds it."""

@@ -1,4 +1,4 @@
-"""An upload -> a walk that the encoder takes, with its quality and what each step took."""
+"""Turns an upload into a walk for the encoder, and measures its quality and each step's time."""
 
 import math
 import time
@@ -18,14 +18,14 @@ from service.uploads import Frames, Upload, frames_of
 
 @dataclass(frozen=True)
 class AlignedWalk:
-    """A walk ready for the encoder, and what it took to get it there."""
+    """A walk ready for the encoder, its quality, and how long each step took."""
 
     walk: Walk
     quality: Quality
     decoding: Clock
     aligning: Clock
     judging: Clock
-    """What measuring the quality took."""
+    """How long measuring the quality took."""
 
 
 def aligned_walk(
@@ -37,27 +37,27 @@ def aligned_walk(
     ends_at: float = math.inf,
     gone: Event | None = None,
 ) -> AlignedWalk:
-    """Decode and align the walk of an upload to `size`, and judge it by the bounds of a good one.
+    """Decode the walk of an upload, align it to `size`, and measure its quality.
 
     Args:
-        upload: what came.
-        limits: what it may hold.
-        size: height and width of a silhouette.
+        upload: the files that were received.
+        limits: the limits of their content.
+        size: height and width of an aligned silhouette.
         good: bounds of a walk of good quality.
-        ends_at: `time.perf_counter` at which nobody waits for it any more.
-        gone: set when nobody waits for it any more, sooner than that.
+        ends_at: the `time.perf_counter` after which nobody waits for the walk any more.
+        gone: set if nobody waits for it any more before that.
 
     Raises:
-        TimeoutError: it is past `ends_at`.
-        RequestError: from the decoding.
+        TimeoutError: nobody waits for the walk any more.
+        RequestError: the upload cannot be decoded.
         SilhouetteError: no frame holds a body.
 
     """
     whole, opening, observer = Clock(), Clock(), Observer()
     with whole.running():
-        with opening.running():  # judging a zip's list of entries takes a while
+        with opening.running():  # checking a zip's list of entries takes a while
             frames = _in_time(frames_of(upload, limits), ends_at, gone or Event())
-        # Frames are decoded and looked at while `align` pulls them: memory holds a few at a time.
+        # `align` pulls frames through decoding and observing: only a few are in memory at a time.
         decoding = Timed(frames, _bytes_of, opening)
         watching = Timed(observer.watch(decoding), _bytes_of)
         walk = align(watching, size)
@@ -68,7 +68,7 @@ def aligned_walk(
 
 
 def _in_time(frames: Frames, ends_at: float, gone: Event) -> Frames:
-    """Give frames one by one for as long as somebody waits for them."""
+    """Yield frames one by one while somebody waits for them, then raise TimeoutError."""
     while time.perf_counter() < ends_at and not gone.is_set():
         frame = next(frames, None)
         if frame is None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page: no script, nothing from elsewhere, readable without a network."""
+"""Renders the OpenAPI document as an HTML page without scripts or anything from other servers."""
 
 import json
 import re
@@ -28,7 +28,7 @@ _PAGE = """<!doctype html>
 
 
 def api_page(document: dict[str, Any]) -> str:
-    """Write the page of an OpenAPI document."""
+    """Return the HTML page of an OpenAPI document."""
     shared = document["components"]["responses"]
     every = [
         (method, path, operation)
@@ -61,7 +61,7 @@ def _operation(
 
 
 def _lines(operation: dict[str, Any], shared: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """What it needs, takes and answers, each as HTML."""
+    """Yield as HTML what an operation needs, takes and answers."""
     for need in operation.get("security", []):
         scopes = ", ".join(need["key"])
         yield escape(f"needs a key with the scope {scopes}" if scopes else "needs a key")
@@ -70,7 +70,7 @@ def _lines(operation: dict[str, Any], shared: dict[str, dict[str, Any]]) -> Iter
     for kind, body in operation.get("requestBody", {}).get("content", {}).items():
         yield f"takes <code>{escape(kind)}</code>{_fields(body['schema'])}"
     for status, response in operation["responses"].items():
-        # A problem stands once in the document, and is referred to by its path there.
+        # The document holds each problem once, and operations refer to it.
         described = shared.get(response.get("$ref", "").rpartition("/")[2], response)
         yield f"<code>{escape(str(status))}</code> {_words(described)}{_example(described)}"
 
@@ -84,7 +84,7 @@ def _fields(schema: dict[str, Any]) -> str:
 
 
 def _example(response: dict[str, Any]) -> str:
-    """Fold a whole body away, where the document has one; problems have theirs in a page."""
+    """Return a body's example, folded; problems have a page of their own for theirs."""
     body = response.get("content", {}).get("application/json", {}).get("example")
     if body is None:
         return ""

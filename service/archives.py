@@ -1,8 +1,8 @@
-"""Zip archives of one walk, opened with suspicion.
+"""Reads untrusted zip archives of one walk.
 
-The list of entries is judged as a whole before any entry is read: how many, how they are named, how
-large they say they are, whether they overlap. What is then read never exceeds what was declared,
-because zipfile stops at the declared size and compares the checksum there.
+The list of entries is checked as a whole before any entry is read: their number, names, declared
+sizes and overlaps. Reading then never exceeds what was declared, because zipfile stops at the
+declared size and compares the checksum there.
 """
 
 import re
@@ -30,11 +30,11 @@ _MAX_COMMENT = 65_535
 _MAX_NAME = 512
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
-# A zip made on a Mac or in Explorer has these beside the pictures.
+# A zip made on a Mac or in Explorer has some files beside the pictures.
 _SPARE_ENTRIES = 16
 # A central-directory entry is 46 bytes, its name, and a few extra fields.
 _ENTRY_BYTES = 46 + _MAX_NAME
-# Pictures are packed already: zip gains a few per cent on them, never a hundredfold.
+# Pictures are compressed already: zip gains a few per cent on them, never a hundredfold.
 _MAX_RATIO = 100
 _SMALL = 64 * 1024
 
@@ -50,12 +50,12 @@ _READ_FAULTS = (
 
 
 def open_archive(file: IO[bytes], limits: Limits) -> zipfile.ZipFile:
-    """Open a zip and judge its list of entries.
+    """Open a zip and check its list of entries.
 
     Raises:
-        DamagedUploadError: not a whole zip.
+        DamagedUploadError: it is not a whole zip.
         UnsafeArchiveError: names that leave the archive, links, encryption, overlaps, duplicates.
-        TooManyFramesError: more entries than a walk may have frames.
+        TooManyFramesError: it has more entries than a walk may have frames.
 
     """
     _check_directory_size(file, limits)
@@ -75,14 +75,14 @@ def open_archive(file: IO[bytes], limits: Limits) -> zipfile.ZipFile:
 
 
 def entries_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """List the files of the archive in natural order, without folders and system litter."""
+    """Return the archive's files in natural order, without folders and system litter."""
     files = [e for e in archive.infolist() if not e.is_dir() and not _is_litter(e.filename)]
     return sorted(files, key=lambda entry: natural_key(entry.filename))
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sort key by which `2.png` stands before `10.png`."""
-    # Length first, then digits, orders numbers of any length without converting them.
+    """Return the sort key that puts `2.png` before `10.png`."""
+    # Comparing first lengths, then digits, orders numbers of any length without converting them.
     return [
         (len(digits), digits) if (digits := part.lstrip("0")) and part.isdigit() else (0, part)
         for part in re.split(r"([0-9]+)", name)
@@ -95,13 +95,14 @@ def pictures_of(
     """Read the pictures of one walk, as name and bytes; the entries are those of `entries_of`.
 
     Raises:
-        UnsafeArchiveError: a picture that unpacks to far more than it was packed into.
-        UnsupportedFormatError: pictures in more than one folder.
-        TooManyFramesError, DamagedUploadError: as they say.
+        UnsafeArchiveError: a picture, or all together, would unpack to far too much.
+        UnsupportedFormatError: the pictures are in more than one folder.
+        TooManyFramesError: there are more than a walk may have frames.
+        DamagedUploadError: an entry cannot be read whole.
 
     """
     check_frames(len(entries), limits)
-    # A path of each prefix, not of each name: making one costs as much as reading an entry.
+    # A path for each folder, not for each name, as making one costs as much as reading an entry.
     folders = {PurePosixPath(prefix) for prefix in {_split(e.filename)[0] for e in entries}}
     if len(folders) > 1:
         raise UnsupportedFormatError(
@@ -118,7 +119,7 @@ def pictures_of(
 
 @contextmanager
 def opened(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
-    """Open one entry for reading; whatever zip finds wrong with it is a damaged upload."""
+    """Open one entry for reading; any fault that zipfile finds raises DamagedUploadError."""
     try:
         with archive.open(entry) as file:
             yield file
@@ -139,11 +140,11 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _check_directory_size(file: IO[bytes], limits: Limits) -> None:
-    """Refuse a huge list of entries before zipfile makes an object of each."""
+    """Refuse a huge list of entries before zipfile makes an object for each."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _END_SIZE - _MAX_COMMENT))
     tail = file.read()
-    # zipfile looks first at the very end, then for the last mark: look where it will look.
+    # Look where zipfile will look: first at the very end, then for the last signature.
     at_end = tail[-_END_SIZE:].startswith(_END) and tail.endswith(b"\0\0")
     position = len(tail) - _END_SIZE if at_end else tail.rfind(_END)
     if position < 0 or position + _END_SIZE > len(tail):
@@ -180,7 +181,7 @@ def _check_names(entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_overlaps(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> None:
-    """No two entries may share bytes: the trick behind bombs that need no nesting."""
+    """Refuse entries that share bytes: the trick behind zip bombs that need no nesting."""
     spans = sorted((entry.header_offset, entry.compress_size) for entry in entries)
     ends = [offset + _LOCAL_HEADER + packed for offset, packed in spans]
     starts = [offset for offset, _ in spans[1:]] + [archive.start_dir]
@@ -207,6 +208,6 @@ def _is_litter(name: str) -> bool:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Split an entry's name into the folder it is in and its own name."""
+    """Split an entry's name into its folder and its file name."""
     folder, _, last = name.rpartition("/")
     return folder, last

@@ -1,7 +1,7 @@
-"""NumPy array files -> frames, one frame in memory at a time.
+"""Reads the frames of a NumPy array file, with one frame in memory at a time.
 
-The header is read here, with patterns instead of an evaluator, so that dtype, shape and size are
-known and checked before one byte of the array is. Nothing in it can name code to run.
+The header is parsed here with regular expressions instead of an evaluator. So dtype, shape and size
+are checked before a byte of the array is read, and nothing in it can name code to run.
 Format: numpy.lib.format, versions 1.0 to 3.0.
 """
 
@@ -31,21 +31,21 @@ class _Header:
     fortran_order: bool
     shape: tuple[int, ...]
     length: int
-    """Bytes before the array begins."""
+    """Bytes before the array."""
 
 
 def frames_of(file: IO[bytes], size: int, limits: Limits) -> Iterator[NDArray[np.uint8]]:
     """Read the frames uint8 `[h, w]` of an array uint8 or bool `[T, h, w]`.
 
     Args:
-        file: stands at the start of a `.npy` file of `size` bytes.
+        file: a `.npy` file, positioned at its start.
         size: bytes of the whole file, header included.
         limits: checked against the header before the array is read.
 
     Raises:
-        UnsupportedFormatError: another dtype, another number of axes, or Fortran order.
-        DamagedUploadError: the header cannot be read, or the size is not what it says.
-        FrameTooLargeError, TooManyFramesError: beyond the limits.
+        UnsupportedFormatError: it has another dtype or number of axes, or is in Fortran order.
+        DamagedUploadError: the header cannot be read, or does not fit the size.
+        FrameTooLargeError, TooManyFramesError: it exceeds a limit.
 
     """
     header = _read_header(file)
@@ -69,7 +69,7 @@ def _read_frames(file: IO[bytes], header: _Header) -> Iterator[NDArray[np.uint8]
         if len(data) != height * width:
             raise DamagedUploadError(f"frame {position}: expected a whole frame, got an early end")
         frame = np.frombuffer(data, np.uint8).reshape(height, width)
-        # A stored bool may be any byte; only zero is False.
+        # A stored bool may be any byte, of which only zero is False.
         yield (frame != 0).view(np.uint8) if header.descr.endswith("b1") else frame
 
 

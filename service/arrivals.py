@@ -1,7 +1,7 @@
-"""A walk that arrived: all that a route has to know about its request, in one dependency.
+"""One FastAPI dependency with all that a route needs to know about a request with a walk.
 
-FastAPI takes about a tenth of a millisecond to resolve a dependency, whatever it does, and more
-when several of them read the same parameter. Walks come often enough that it shows.
+FastAPI takes about a tenth of a millisecond to resolve a dependency, whatever it does, and more if
+several read the same parameter. Walks arrive often enough for that to matter.
 """
 
 from collections.abc import AsyncIterator
@@ -22,26 +22,26 @@ from service.uploads import Upload
 
 @dataclass(frozen=True)
 class Arrival:
-    """An upload, whose it is, and who answers it."""
+    """An upload, who sent it, and what answers it."""
 
     request: Request | None
-    """None for a walk of several: who hangs up leaves all of them."""
+    """None for one walk of a batch: a caller that hangs up leaves all of them."""
     serving: Serving
     rooms: Rooms
-    """The model and gallery of the moment at which it arrived."""
+    """The model and gallery at the moment of arrival."""
     caller: Caller
     upload: Upload
     once: Once
 
     def part(self, file: IO[bytes]) -> "Arrival":
-        """One of several walks that came together."""
+        """Return the arrival of one walk of a batch."""
         return replace(self, request=None, upload=Upload(sequence=file))
 
 
 async def arrival_of(
     request: Request, gallery: GalleryName = None, idempotency_key: IdempotencyKey = None
 ) -> AsyncIterator[Arrival]:
-    """Admit and receive a walk; its files and its place are given back after the answer."""
+    """Admit and receive a walk; its files and its place are released after the answer."""
     galleries: Galleries = request.app.state.galleries
     serving, caller = await galleries.find(gallery), await caller_of(request)
     async with galleries.lease(gallery) as rooms, _upload(request, rooms) as upload:

@@ -1,9 +1,9 @@
-"""What both clients are made of: how a service is reached, and when a call is sent again.
+"""The common base of both Python clients: how a service is reached, and when a call is repeated.
 
-A service that is busy, or at work on the same request, is asked again after the time that it names;
-one that refuses the connection, or loses it, after a second. Nothing is done twice by that: what is
-asked is only read, or carries an Idempotency-Key, or is an erasure. A request that took too long is
-not sent again, because the service may be at work on it still.
+If the service is busy, or still at work on the same request, the call is repeated after the time
+that it names; after a refused or lost connection, in a second. Nothing is done twice by that: every
+call only reads, carries an Idempotency-Key, or is an erasure. A request that timed out is not
+repeated, because the service may still be at work on it.
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from service.errors import AnswerLostError, NoKeyError, RefusedError, Unreachabl
 from service.keyring import is_loopback
 
 RETRIES = 2
-"""How often a call is sent again."""
+"""How often a call is repeated."""
 _LONGEST_WAIT_S = 30.0
-# Where the service names no time.
+# If the service names no time.
 _WAIT_S = 1.0
 _COME_BACK = frozenset({429, 503})
 _LOST = (httpx.NetworkError, httpx.RemoteProtocolError)
-# What an erasure is answered when there is nothing to erase, or no more.
+# The codes with which an erasure is answered if there is nothing, or nothing more, to erase.
 _GONE = frozenset({"subject_not_found", "sample_not_found"})
 B = TypeVar("B", bound=BaseModel)
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
@@ -31,7 +31,7 @@ T = TypeVar("T", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
 
 class Calling(Generic[H, T]):
-    """A service, a key, and how long to wait."""
+    """A client of one service: its connections, key, gallery, timeout and retries."""
 
     def __init__(
         self,
@@ -48,17 +48,17 @@ class Calling(Generic[H, T]):
 
         Args:
             url: where the service is, for instance `http://127.0.0.1:8000`.
-            key: an API key, `mg_<id>_<secret>`; none for a service without keys.
+            key: an API key, `mg_<id>_<secret>`; None for a service without keys.
             gallery: name of the gallery; None for the service's own.
             timeout_s: seconds that one request may take.
-            retries: how often a call is sent again, when the service asks to come back later or
-                the connection is refused or lost.
-            wait: waits so many seconds before a call is sent again, instead of sleeping.
-            transport: what carries the requests, instead of the network.
+            retries: how often a call is repeated if the service asks to come back later, or the
+                connection is refused or lost.
+            wait: called instead of sleeping, with the seconds to wait before a call is repeated.
+            transport: carries the requests instead of the network.
 
         Raises:
-            UnreachableError: the URL is none of HTTP.
-            NoKeyError: the key cannot be sent.
+            UnreachableError: the URL is not a valid HTTP one.
+            NoKeyError: the key is not one line of ASCII.
 
         """
         self._url, host = url, _checked_host(url)
@@ -70,12 +70,12 @@ class Calling(Generic[H, T]):
             params={} if gallery is None else {"gallery": gallery},
             timeout=timeout_s,
             transport=transport,
-            # What is on this machine is not behind the proxy that the environment may name.
+            # A service on this machine is not behind the proxy that the environment may name.
             mounts={f"all://{_in_url(host)}": None} if is_loopback(host) else None,
         )
 
     def _connected(self, **options: Any) -> H:
-        """Make the connections of a kind."""
+        """Open an httpx client of the subclass's kind."""
         raise NotImplementedError
 
     def _attempts(self, call: Call[B]) -> "Attempts[B]":
@@ -83,7 +83,7 @@ class Calling(Generic[H, T]):
 
 
 class Attempts(Generic[B]):
-    """The attempts at one call: told how each ended, it tells whether there is another."""
+    """The attempts at one call: told how each ended, decides whether there is another."""
 
     def __init__(self, call: Call[B], url: str, retries: int) -> None:
         self._call = call
@@ -92,31 +92,31 @@ class Attempts(Generic[B]):
         self._may_be_done = False
 
     def after_loss(self, error: httpx.RequestError) -> float:
-        """Seconds to wait before the call is sent again; raises UnreachableError when it is not."""
+        """Return the seconds to wait before the next attempt; raises UnreachableError if none."""
         if self._left == 0 or not isinstance(error, _LOST):
             raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
         self._left -= 1
-        # Where no connection came about, nothing was asked.
+        # Without a connection the service never got the request.
         self._may_be_done |= not isinstance(error, httpx.ConnectError)
         return _WAIT_S
 
     def after_answer(self, response: httpx.Response) -> float | None:
-        """Seconds to wait before the call is sent again; None when it is not to be."""
+        """Return the seconds to wait before the next attempt; None if the answer is final."""
         asked = response.headers.get("retry-after", "")
-        # A 409 names a time while its first request is in work, and none when it will never do.
+        # A 409 names a time only while the first request is in work; any other 409 is final.
         comes_back = response.status_code in _COME_BACK or (response.status_code == 409 and asked)
         if not comes_back or self._left == 0:
             return None
         self._left -= 1
-        # A date is allowed as well; this service never names one.
+        # HTTP also allows a date, which this service never sends.
         return min(float(asked), _LONGEST_WAIT_S) if asked.isdecimal() else _WAIT_S
 
     def answer(self, response: httpx.Response) -> B:
-        """Read the last answer.
+        """Return the body of the final answer.
 
         Raises:
             RefusedError: it is a problem.
-            UnreachableError: it is none of a metagait, or of one that this client does not know.
+            UnreachableError: it is not from a metagait, or from a version unknown to this client.
 
         """
         if response.is_success:
@@ -141,7 +141,7 @@ class Attempts(Generic[B]):
 
 
 def _checked_host(url: str) -> str:
-    """Take the host out of a URL of HTTP."""
+    """Return the host of an HTTP URL; raises UnreachableError if it is not one."""
     if not url.startswith(("http://", "https://")):
         raise UnreachableError(f"expected a URL that begins with http:// or https://, got {url!r}")
     try:
@@ -155,7 +155,7 @@ def _in_url(host: str) -> str:
 
 
 def _checked_key(key: str) -> str:
-    """Take off the end of line that a file leaves; a key is never told in an error."""
+    """Strip the line end that a key file has, and check the key; no error ever shows it."""
     key = key.strip()
     if not (key.isascii() and key.isprintable()):
         raise NoKeyError("expected an API key of one line of ASCII, got another text")

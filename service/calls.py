@@ -1,6 +1,6 @@
-"""What a client sends and what it expects back, the same for both clients.
+"""The requests that both Python clients send, and the types of the answers that they expect.
 
-Bodies are made once and kept in memory, so that a call can be sent again as it was.
+Bodies are built once and kept in memory, so that a call can be repeated unchanged.
 """
 
 import io
@@ -33,14 +33,14 @@ _Part = tuple[str, tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Call(Generic[B]):
-    """One request, and the body of its answer."""
+    """One request, and the type of its answer's body."""
 
     method: str
     path: str
     body: type[B]
     options: dict[str, Any] = field(default_factory=dict)
     may_repeat: bool = True
-    """Whether to send it again, when the service asks to come back or the connection is lost."""
+    """Whether to repeat it if the service is busy or the connection is lost."""
 
 
 def enroll(
@@ -53,7 +53,7 @@ def enroll(
     force: bool,
     key: str | None,
 ) -> Call[schemas.Enrolled]:
-    """Enrol a walk."""
+    """Build the call that enrols a walk."""
     fields = {"subject": subject, **_metadata(metadata)}
     if captured_at is not None:
         fields["captured_at"] = captured_at.isoformat()
@@ -67,7 +67,7 @@ def enroll(
 def identify(
     walk: WalkSource, limit: int, metadata: Mapping[str, Any] | None, key: str | None
 ) -> Call[schemas.Identified]:
-    """Ask who a walk is."""
+    """Build the call that asks whose walk it is."""
     fields = {"limit": str(limit), **_metadata(metadata)}
     return _post("/identify", schemas.Identified, fields, _files(walk), key)
 
@@ -75,7 +75,7 @@ def identify(
 def identify_batch(
     walks: Sequence[WalkSource], limit: int, key: str | None
 ) -> Call[schemas.IdentifiedBatch]:
-    """Ask who several walks are."""
+    """Build the call that asks whose walks several are; raises NoWalksError without any."""
     if not walks:
         raise NoWalksError("expected at least one walk to identify, got none")
     files = [("sequence", ("walk", _as_file(walk))) for walk in walks]
@@ -85,46 +85,46 @@ def identify_batch(
 def verify(
     subject: str, walk: WalkSource, metadata: Mapping[str, Any] | None, key: str | None
 ) -> Call[schemas.Verified]:
-    """Ask whether a walk is a subject's."""
+    """Build the call that asks whether a walk is a subject's."""
     fields = {"subject": subject, **_metadata(metadata)}
     return _post("/verify", schemas.Verified, fields, _files(walk), key)
 
 
 def subjects(limit: int, after: str | None) -> Call[schemas.Subjects]:
-    """List a page of subjects."""
+    """Build the call that lists a page of subjects."""
     return Call("GET", "/subjects", schemas.Subjects, {"params": _page(limit, after)})
 
 
 def subject(subject: str, limit: int, after: str | None) -> Call[schemas.SubjectDetail]:
-    """Show a subject with a page of its samples."""
+    """Build the call that shows a subject with a page of its samples."""
     options = {"params": _page(limit, after)}
     return Call("GET", _subject_path(subject), schemas.SubjectDetail, options)
 
 
 def erase_subject(subject: str) -> Call[schemas.Erased]:
-    """Erase a subject."""
+    """Build the call that erases a subject."""
     return Call("DELETE", _subject_path(subject), schemas.Erased)
 
 
 def erase_sample(sample_id: str) -> Call[schemas.Erased]:
-    """Erase a sample."""
+    """Build the call that erases a sample."""
     return Call("DELETE", f"/samples/{quote(sample_id, safe='')}", schemas.Erased)
 
 
 def info() -> Call[schemas.Info]:
-    """Ask what runs."""
+    """Build the call that asks what the service runs."""
     return Call("GET", "/info", schemas.Info)
 
 
 def ready() -> Call[schemas.Ready]:
-    """Ask whether it is ready; who asks wants to know it now."""
+    """Build the call that asks whether the service is ready now, so it is never repeated."""
     return Call("GET", "/readyz", schemas.Ready, may_repeat=False)
 
 
 def _post(
     path: str, body: type[B], fields: dict[str, str], files: list[_Part], key: str | None
 ) -> Call[B]:
-    """Send walks under an Idempotency-Key, to be worked on once if sent again."""
+    """Build a POST of walks with an Idempotency-Key, so that repeating it does no work twice."""
     headers = {"Idempotency-Key": uuid.uuid4().hex if key is None else key}
     return Call("POST", path, body, {"data": fields, "files": files, "headers": headers})
 
@@ -158,7 +158,7 @@ def _pictures(walk: Sequence[Path]) -> list[Path]:
 
 
 def _as_file(walk: WalkSource) -> bytes:
-    """Turn a walk into one file that the service reads."""
+    """Return a walk as the bytes of one file that the service reads."""
     if isinstance(walk, np.ndarray):
         return pack(walk)
     if not isinstance(walk, Path | str):
@@ -181,12 +181,12 @@ def _read(path: Path) -> bytes:
 
 
 def _zipped(pictures: Sequence[Path]) -> bytes:
-    """Put pictures into an archive; stored, because they do not shrink a second time."""
+    """Put pictures into a zip archive, stored, because they are compressed already."""
     if not pictures:
         raise NoWalksError("expected PNG or JPEG pictures, got none")
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(pictures, key=lambda picture: natural_key(picture.name)):
-            # Not by its path: zip has no word for the times of files that are older than 1980.
+            # Not by its path, because zip cannot express file times before 1980.
             archive.writestr(path.name, _read(path))
     return file.getvalue()

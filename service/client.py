@@ -1,4 +1,4 @@
-"""A typed Python client of a running service, synchronous and asynchronous.
+"""The typed Python client of a running service, synchronous and asynchronous.
 
     with Client("http://127.0.0.1:8000", key="mg_…") as client:
         client.enroll("p-017", Path("walks/p-017.zip"))
@@ -7,10 +7,10 @@
     async with AsyncClient("http://127.0.0.1:8000") as client:
         print((await client.identify(silhouettes)).decision)
 
-A walk is a file that the service reads, a folder of pictures, a list of pictures, or an array. A
-service that is busy (429 or 503), or at work on the same request (409), is asked again after the
-time that it names, and one that refuses the connection or loses it after a second. A walk is sent
-under an Idempotency-Key, the caller's or a new one, so that it is worked on once.
+A walk is a file that the service reads, a folder of pictures, a list of pictures, or an array. If
+the service is busy (429 or 503), or still at work on the same request (409), the client repeats the
+call after the time that it names; after a refused or lost connection, in a second. A walk is sent
+under an Idempotency-Key, the caller's or a new one, so that it is worked on only once.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ B = TypeVar("B", bound=BaseModel)
 
 
 class Client(Calling[httpx.Client, httpx.BaseTransport]):
-    """Calls one service. Every method raises UnreachableError or RefusedError.
+    """Calls one service. Every method may raise UnreachableError or RefusedError.
 
-    Sent again after a lost connection, an erasure may find nothing left to erase: that is an
-    AnswerLostError, a RefusedError of its own kind, because the receipt and its salt are lost.
+    An erasure that is repeated after a lost connection may find nothing left to erase. That raises
+    AnswerLostError, a RefusedError, because the answer with the receipt and its salt is lost.
     """
 
     def _connected(self, **options: Any) -> httpx.Client:
@@ -60,7 +60,7 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
         force: bool = False,
         idempotency_key: str | None = None,
     ) -> schemas.Enrolled:
-        """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
+        """Enrol a walk of a subject, new or not; `force` accepts a walk of poor quality."""
         call = calls.enroll(
             subject,
             walk,
@@ -80,7 +80,7 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> schemas.Identified:
-        """Find the subjects nearest to a walk; its `view` is compared with theirs."""
+        """Find the subjects nearest to a walk; a `view` in `metadata` is compared with theirs."""
         return self._do(calls.identify(walk, limit, metadata, idempotency_key))
 
     def identify_batch(
@@ -90,7 +90,7 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
         limit: int = 5,
         idempotency_key: str | None = None,
     ) -> tuple[schemas.BatchItem, ...]:
-        """Identify up to 64 walks in one call; each has its answer or its problem."""
+        """Identify up to 64 walks in one call; each gets its own answer or problem."""
         return self._do(calls.identify_batch(walks, limit, idempotency_key)).items
 
     def verify(
@@ -105,13 +105,13 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
         return self._do(calls.verify(subject, walk, metadata, idempotency_key))
 
     def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
-        """List one page of subjects."""
+        """Return one page of subjects."""
         return self._do(calls.subjects(limit, after))
 
     def subject(
         self, subject: str, *, limit: int = 500, after: str | None = None
     ) -> schemas.SubjectDetail:
-        """Show a subject with one page of its samples."""
+        """Return a subject with one page of its samples."""
         return self._do(calls.subject(subject, limit, after))
 
     def erase_subject(self, subject: str) -> schemas.Erased:
@@ -123,11 +123,11 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
         return self._do(calls.erase_sample(sample_id))
 
     def info(self) -> schemas.Info:
-        """Ask what runs there."""
+        """Return what the service runs."""
         return self._do(calls.info())
 
     def ready(self) -> schemas.Ready:
-        """Ask once whether the service is ready; RefusedError when it is not yet."""
+        """Ask once whether the service is ready; raises RefusedError if it is not yet."""
         return self._do(calls.ready())
 
     def _do(self, call: Call[B]) -> B:
@@ -146,7 +146,7 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
 
 
 class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
-    """Calls one service from an event loop. Every method raises as `Client`'s does."""
+    """Calls one service from an event loop. Its methods raise the same errors as `Client`'s."""
 
     def _connected(self, **options: Any) -> httpx.AsyncClient:
         return httpx.AsyncClient(**options)
@@ -172,7 +172,7 @@ class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         force: bool = False,
         idempotency_key: str | None = None,
     ) -> schemas.Enrolled:
-        """Enrol a walk of a subject, who is made when new; `force` takes one of poor quality."""
+        """Enrol a walk of a subject, new or not; `force` accepts a walk of poor quality."""
         call = calls.enroll(
             subject,
             walk,
@@ -192,7 +192,7 @@ class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> schemas.Identified:
-        """Find the subjects nearest to a walk; its `view` is compared with theirs."""
+        """Find the subjects nearest to a walk; a `view` in `metadata` is compared with theirs."""
         return await self._do(calls.identify(walk, limit, metadata, idempotency_key))
 
     async def identify_batch(
@@ -202,7 +202,7 @@ class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         limit: int = 5,
         idempotency_key: str | None = None,
     ) -> tuple[schemas.BatchItem, ...]:
-        """Identify up to 64 walks in one call; each has its answer or its problem."""
+        """Identify up to 64 walks in one call; each gets its own answer or problem."""
         return (await self._do(calls.identify_batch(walks, limit, idempotency_key))).items
 
     async def verify(
@@ -217,13 +217,13 @@ class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         return await self._do(calls.verify(subject, walk, metadata, idempotency_key))
 
     async def subjects(self, *, limit: int = 50, after: str | None = None) -> schemas.Subjects:
-        """List one page of subjects."""
+        """Return one page of subjects."""
         return await self._do(calls.subjects(limit, after))
 
     async def subject(
         self, subject: str, *, limit: int = 500, after: str | None = None
     ) -> schemas.SubjectDetail:
-        """Show a subject with one page of its samples."""
+        """Return a subject with one page of its samples."""
         return await self._do(calls.subject(subject, limit, after))
 
     async def erase_subject(self, subject: str) -> schemas.Erased:
@@ -235,11 +235,11 @@ class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         return await self._do(calls.erase_sample(sample_id))
 
     async def info(self) -> schemas.Info:
-        """Ask what runs there."""
+        """Return what the service runs."""
         return await self._do(calls.info())
 
     async def ready(self) -> schemas.Ready:
-        """Ask once whether the service is ready; RefusedError when it is not yet."""
+        """Ask once whether the service is ready; raises RefusedError if it is not yet."""
         return await self._do(calls.ready())
 
     async def _do(self, call: Call[B]) -> B:

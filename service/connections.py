@@ -1,8 +1,8 @@
-"""A caller's connection: an end to everything that a caller may keep the service waiting for.
+"""Connections with time limits on everything that a caller can make the service wait for.
 
-uvicorn's HTTP/1.1 closes a connection that is idle between requests, and waits for ever in three
+uvicorn's HTTP/1.1 closes a connection that is idle between requests, but waits for ever in three
 other places: for the head of a request, for the rest of a body that was answered early, and for an
-answer to be read. Each of them has its seconds here, and connections have a number.
+answer to be read. Each gets a time limit here, and the number of connections is limited too.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from service.problems import Kind, ProblemResponse, answer
 from service.request_ids import HEADER, current_request_id, id_of, under
 from service.security import safe_headers
 
-# Longer than proxies keep an idle connection, so that they never send into one that just closed.
+# Longer than proxies keep an idle connection, so that they never use one that was just closed.
 KEEP_ALIVE_S = 75
 REFUSED_AT_A_TIME = 128
-"""Connections beyond the number that are told so; more are closed without a word."""
+"""How many connections beyond the limit get an answer; further ones are closed without any."""
 _TOO_MANY = "too_many_connections"
 _LOG = logging.getLogger("metagait.service")
 _SAID_ALREADY = ("Invalid HTTP request", "Unsupported upgrade", "No supported WebSocket")
@@ -40,20 +40,20 @@ class Patience:
 
     connections: int = 512
     head_s: float = 15
-    """For the whole head of a request, from its first byte or the beginning of the connection."""
+    """For the whole head of a request, from its first byte or the start of the connection."""
     body_s: float = 60
-    """For the rest of a body whose request was answered before it was there."""
+    """For the rest of a body whose request was answered before the body had arrived."""
     answer_s: float = 60
     """For the network to take what was written of an answer."""
 
 
 def server_config(app: object, patience: Patience, *, drain_s: int) -> uvicorn.Config:
-    """Configure a server whose connections are of `patience`, and that leaves in `drain_s`."""
+    """Configure a server with these limits, which at its end gives requests `drain_s` seconds."""
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         lifespan="on",
-        # What the hostile requests of the tests are held against, whatever else is installed.
+        # The loop and protocol that the tests attack, whatever else is installed.
         loop="asyncio",
         http=partial(Connection, patience),  # type: ignore[arg-type]
         ws="none",
@@ -67,12 +67,12 @@ def server_config(app: object, patience: Patience, *, drain_s: int) -> uvicorn.C
 
 
 def is_one_too_many(scope: Scope) -> bool:
-    """Tell whether a request came by a connection beyond the number of those that may be open."""
+    """Tell whether a request came on a connection beyond the limit of open ones."""
     return bool(scope.get("state", {}).get(_TOO_MANY, False))
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, which the caller does not keep open for nothing."""
+    """uvicorn's HTTP/1.1 connection, with a time limit on whatever the caller has to do."""
 
     def __init__(self, patience: Patience, **given: Any) -> None:
         super().__init__(**given)
@@ -82,7 +82,7 @@ class Connection(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless there are far too many; asyncio's interface."""
+        """Accept a connection, unless there are far too many; called by asyncio."""
         super().connection_made(transport)
         beyond = len(self.connections) - self._patience.connections
         if beyond > REFUSED_AT_A_TIME:
@@ -90,24 +90,24 @@ class Connection(H11Protocol):
             return
         if beyond > 0:
             self.app_state = {**self.app_state, _TOO_MANY: True}
-        # Told of every byte that the network does not take, not only beyond some buffer.
+        # Makes `pause_writing` tell of every byte that the network does not take at once.
         transport.set_write_buffer_limits(high=0)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it; asyncio's interface."""
+        """Stop the timers; called by asyncio."""
         super().connection_lost(exc)
         for timer in (self._owing, self._unread):
             if timer is not None:
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request; asyncio's interface."""
+        """Take bytes of a request; called by asyncio."""
         super().data_received(data)
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; after an answer that has begun, only by closing."""
+        """Refuse what is not HTTP; if an answer has begun, only close the connection."""
         with under(id_of(self._headers_in_work())):
             _LOG.info("refused what is no HTTP/1.1, or has too much before its body")
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -123,23 +123,23 @@ class Connection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
 
     def _headers_in_work(self) -> Headers:
-        """Give the headers of a request that is not answered yet; none where there is none."""
+        """Return the headers of the request in work; none if there is no such request."""
         is_in_work = self.cycle is not None and not self.cycle.response_complete
         return Headers(raw=list(self.scope["headers"])) if is_in_work else Headers()
 
     def pause_writing(self) -> None:
-        """Wait for the caller to read, but not for ever; asyncio's interface."""
+        """Wait for the caller to read, within the time limit; called by asyncio."""
         super().pause_writing()
         self._unread = self._after(self._patience.answer_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on with an answer; asyncio's interface."""
+        """Go on with an answer; called by asyncio."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
 
     def _watch(self) -> None:
-        """See what the caller owes now; the time for it begins when it is another thing."""
+        """Determine what the caller owes now, and restart the timer if that has changed."""
         owed = self._what_is_owed()
         if owed == self._owed:
             return
@@ -150,7 +150,7 @@ class Connection(H11Protocol):
             self._owing = self._after(self._seconds_for(owed), self.timeout_keep_alive_handler)
 
     def _what_is_owed(self) -> _Owed | None:
-        """What the caller has to send; None while an answer is in work, which has its own times."""
+        """Return what the caller owes; None during an answer, which has its own limits."""
         if self.cycle is not None and not self.cycle.response_complete:
             return None
         if self.conn.their_state is h11.SEND_BODY:
@@ -167,11 +167,11 @@ class Connection(H11Protocol):
 
 
 def _no_http() -> ProblemResponse:
-    """Answer what is no HTTP as all else is answered: under an id, and safe in a browser."""
+    """Build the answer to what is not HTTP, with a request id and safe headers like any other."""
     headers = {HEADER: current_request_id() or "", **safe_headers(), "Connection": "close"}
     return answer(_NO_HTTP, "expected a request of HTTP/1.1, got what is none", headers=headers)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Pass over what uvicorn says of a single request: ours say it, under the request's id."""
+    """Drop uvicorn's log lines on single requests: ours say the same, with the request's id."""
     return not record.getMessage().startswith(_SAID_ALREADY)

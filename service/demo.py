@@ -1,9 +1,9 @@
-"""`python -m service.demo`: the whole way on this machine, in about a minute or two.
+"""`python -m service.demo`: a demonstration from walkers to answers, in a minute or two.
 
-Makes synthetic walkers that training never saw, starts the service on a free port with an empty
-gallery in a temporary folder, enrols ten of them, asks who walks, seen from the same side and from
-others, with a bag, in a coat, lets strangers walk by, prints what came back, and stops. Ends with
-status 1 below the bar.
+It makes synthetic walkers that training never saw, and starts the service on a free port with an
+empty gallery in a temporary folder. It enrols ten of them, and then sends other walks of theirs,
+from the same side and from others, with a bag and in a coat, and walks of strangers. It prints the
+answers and stops the service. The exit status is 1 if the results miss a bar.
 """
 
 import socket
@@ -31,7 +31,7 @@ FRAMES = 30
 SEED = 0
 
 CLOTHES = {"nm": "as enrolled", "bg": "with a bag", "cl": "in a coat"}
-# Of the known, how often the nearest must be right, in per cent; strangers must not be named.
+# How often, in per cent, the nearest subject must be right, or a stranger not be named.
 BARS = {
     "as enrolled, new side": 80.0,
     "with a bag, new side": 70.0,
@@ -44,7 +44,7 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Probe:
-    """One walk that was asked about, and what came back."""
+    """One walk that was sent, and its answer."""
 
     subject: int
     condition: str
@@ -53,22 +53,22 @@ class Probe:
 
     @property
     def nearest(self) -> str:
-        """The nearest subject, match or not."""
+        """Return the nearest subject, match or not."""
         return self.answer.candidates[0].subject
 
     @property
     def named(self) -> str | None:
-        """Who the service says it is; None when it names nobody."""
+        """Return who the service says it is; None if it names nobody."""
         return self.nearest if self.answer.decision == "match" else None
 
     @property
     def is_stranger(self) -> bool:
-        """Whether the walker was never enrolled."""
+        """Tell whether the walker was never enrolled."""
         return self.subject in STRANGERS
 
     @property
     def kind(self) -> str:
-        """What is hard about it, in words."""
+        """Return in words what is hard about the walk."""
         if self.is_stranger:
             return "strangers"
         side = "same side" if self.view in ENROLLED_VIEWS else "new side"
@@ -76,12 +76,12 @@ class Probe:
 
     @property
     def is_right(self) -> bool:
-        """Whether the nearest is right, match or not; of a stranger, whether nobody is named."""
+        """Tell whether the nearest is right, match or not; for a stranger, if nobody is named."""
         return self.named is None if self.is_stranger else self.nearest == str(self.subject)
 
 
 def main() -> int:
-    """Run the demonstration; 0 when it is above its bar."""
+    """Run the demonstration; returns 0 if it reaches every bar, else 1."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="metagait-demo-") as temporary:
         folder = Path(temporary)
@@ -107,7 +107,7 @@ def _make_walkers(folder: Path) -> None:
 def _walkers(
     output: Path, subjects: Sequence[int], conditions: Sequence[str], views: Sequence[int]
 ) -> None:
-    """Make walkers with the public command, as anybody would."""
+    """Make walkers with the public command, as a user would."""
     subprocess.run(  # noqa: S603 -- the command is this project's own
         _metagait(
             *("walkers", "--output", str(output)),
@@ -126,7 +126,7 @@ def _metagait(*arguments: str) -> list[str]:
 
 @contextmanager
 def _service(folder: Path) -> Iterator[str]:
-    """Run the service in a process of its own; stopped as an operator would stop it."""
+    """Run the service in its own process; yields its URL, and stops it as an operator would."""
     port, log = _free_port(), folder / "service.log"
     arguments = ("--host", "127.0.0.1", "--port", str(port), "--data", str(folder / "data"))
     with log.open("w") as output:
@@ -209,7 +209,7 @@ def _degrees(views: Sequence[int]) -> str:
 
 
 def print_table(probes: Sequence[Probe]) -> None:
-    """Print a line a walk."""
+    """Print one line for each walk."""
     print(f"{'who':<10}{'walk':<8}{'view':>5}   {'nearest':<9}{'distance':>9}   {'answer':<14}")
     for probe in probes:
         who = "stranger" if probe.is_stranger else str(probe.subject)
@@ -222,14 +222,14 @@ def print_table(probes: Sequence[Probe]) -> None:
 
 
 def _verdict(probe: Probe) -> str:
-    """Say what is judged: the nearest subject of an enrolled walker, the naming of a stranger."""
+    """Return the verdict: was the nearest right, or, for a stranger, was somebody named."""
     if probe.is_stranger:
         return "not named" if probe.is_right else "NAMED"
     return "nearest is right" if probe.is_right else "nearest is WRONG"
 
 
 def print_summary(probes: Sequence[Probe]) -> bool:
-    """Print what came back of each kind of walk; True when every bar is reached."""
+    """Print a summary of each kind of walk; returns True if every bar is reached."""
     limits = probes[0].answer.threshold
     if limits:
         print(f"\nmatch up to {limits.distance:.3f}, unsure up to {limits.inconclusive_to:.3f}")
@@ -237,7 +237,7 @@ def print_summary(probes: Sequence[Probe]) -> bool:
     for probe in probes:
         kinds[probe.kind].append(probe)
     print(f"\n{'':<26}walks    match  inconclusive  no match    right")
-    # Every line is to be printed, also after one that is below its bar.
+    # A list, so that every line is printed, also after one that is below its bar.
     reached = [_print_kind(kind, some) for kind, some in kinds.items()]
     return all(reached)
 

@@ -1,8 +1,8 @@
-"""The way out: unready first, then no new connections, then every accepted request answered.
+"""Shutting down: first unready, then no new connections, then every accepted request answered.
 
-Whoever sends requests here (a load balancer, an orchestrator) needs a moment to see that the
-service is leaving. Until then requests are answered as always, but each connection is closed after
-its answer, so that the next request goes elsewhere and none is on its way when the door shuts.
+Whatever sends requests here (a load balancer, an orchestrator) needs a moment to see that the
+service is stopping. Until then requests are answered as usual, but each connection is closed after
+its answer, so that the next request goes elsewhere and none is under way when the listener closes.
 """
 
 from starlette.datastructures import MutableHeaders
@@ -13,20 +13,20 @@ from service.middleware import HttpMiddleware, at_start
 
 
 class Draining:
-    """Whether the service is on its way out."""
+    """Tells whether the service is shutting down."""
 
     def __init__(self) -> None:
         self.begun = False
 
     def begin(self) -> None:
-        """Turn unready; may be called from a signal handler."""
+        """Make the service unready; may be called from a signal handler."""
         self.begun = True
 
 
 class CloseConnections(HttpMiddleware):
-    """ASGI middleware: while draining, a connection ends with its answer (RFC 9112, 9.6).
+    """ASGI middleware: while draining, closes a connection after its answer (RFC 9112, 9.6).
 
-    So does one too many at any time.
+    It does so at any time with connections beyond the limit.
     """
 
     def __init__(self, app: ASGIApp, draining: Draining) -> None:
@@ -34,7 +34,7 @@ class CloseConnections(HttpMiddleware):
         self._draining = draining
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request be answered, and say that it is the last of its connection."""
+        """Have the request answered, and announce the close if it is the connection's last."""
 
         def close_when_begun(message: Message) -> None:
             if self._draining.begun or is_one_too_many(scope):

@@ -1,4 +1,4 @@
-"""The encoders at work, one a model, each with its queue: galleries of one model share them."""
+"""The running encoders with their queues, one per model, which galleries of a model share."""
 
 import asyncio
 import threading
@@ -16,19 +16,19 @@ class Engine:
     encoder: Encoder
     batcher: Batcher
     closes: bool = True
-    """Whether the encoder is closed after its last holder, or is its giver's to close."""
+    """Whether to close the encoder after its last holder; otherwise whoever opened it does."""
     holders: int = 1
 
 
 class Engines:
-    """Gives out engines and closes each after its last holder."""
+    """Hands out engines, and closes each after its last holder. Thread-safe."""
 
     def __init__(self) -> None:
         self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
 
     def add(self, engine: Engine) -> Engine:
-        """Let others share an engine, whose first holder is the caller."""
+        """Offer an engine to others; the caller is its first holder."""
         with self._lock:
             self._engines[engine.encoder.facts.model_id] = engine
         return engine
@@ -40,7 +40,7 @@ class Engines:
         return sum(engine.batcher.waiting for engine in tuple(self._engines.values()))
 
     def hold(self, model_id: str, opened: Callable[[], Engine]) -> Engine:
-        """Share the engine of a model, or open one; may take seconds, so not on the event loop."""
+        """Hold a model's engine, opening it if needed, for seconds: never on the event loop."""
         with self._lock:
             engine = self._engines.get(model_id)
             if engine is None:
@@ -50,13 +50,13 @@ class Engines:
             return engine
 
     def share(self, engine: Engine) -> Engine:
-        """Hold an engine that somebody holds already."""
+        """Hold an engine that is already held by somebody."""
         with self._lock:
             engine.holders += 1
         return engine
 
     async def release(self, engine: Engine, *, drain_s: float | None = None) -> None:
-        """Give an engine back; after its last holder it finishes what is in work and is closed."""
+        """Release an engine; the last holder waits until its work is finished, and closes it."""
         if await asyncio.to_thread(self._is_last, engine):
             await (
                 engine.batcher.close() if drain_s is None else engine.batcher.close(drain_s=drain_s)
@@ -65,7 +65,7 @@ class Engines:
                 await asyncio.to_thread(engine.encoder.close)
 
     def let_go(self, engine: Engine) -> None:
-        """Give back an engine that was held for rooms which then could not be opened."""
+        """Release an engine that was held for rooms that then could not be opened."""
         if self._is_last(engine) and engine.closes:
             engine.encoder.close()
 

@@ -1,41 +1,41 @@
-"""What can go wrong in the service room.
+"""The errors of the service; `service.problems` maps them to HTTP answers.
 
 ServiceError
 ├── SettingsError            a setting has a wrong value, or an unknown name
 ├── StartError               the service cannot start (address taken, folder not writable)
 ├── RequestError             what the caller sent cannot be used
-│   ├── MalformedUploadError     the body is not the multipart form that is asked for
+│   ├── MalformedUploadError     the body is not the expected multipart form
 │   ├── InvalidFieldError        a form field is missing, unknown or wrong
-│   ├── UploadTooLargeError      the body has more bytes than one upload may have
-│   ├── UploadTimeoutError       the body came too slowly
-│   ├── UnsupportedFormatError   a file is none of the formats that are read
+│   ├── UploadTooLargeError      the body has more bytes than allowed
+│   ├── UploadTimeoutError       the body arrived too slowly
+│   ├── UnsupportedFormatError   a file is not in an accepted format
 │   ├── DamagedUploadError       a file of a known format is cut short or inconsistent
-│   ├── UnsafeArchiveError       an archive that looks made to harm
+│   ├── UnsafeArchiveError       an archive looks malicious
 │   ├── FrameTooLargeError       a frame, or the whole walk, has too many pixels
-│   ├── TooManyFramesError       the walk is longer than the model or the service takes
-│   ├── TooFewFramesError        the walk is too short to be one
-│   ├── PoorQualityError         the walk is too poor to be enrolled
-│   ├── IdempotencyError         an Idempotency-Key that came with another body
+│   ├── TooManyFramesError       the walk is longer than the model or the service allows
+│   ├── TooFewFramesError        the walk has too few usable frames
+│   ├── PoorQualityError         the walk's quality is too poor to enrol it
+│   ├── IdempotencyError         an Idempotency-Key was used for another request
 │   ├── InWorkError              the first request with an Idempotency-Key is still in work
-│   ├── AuthenticationError      no API key, or none that is live
-│   ├── MissingScopeError        the key was not made for this
-│   ├── ForeignGalleryError      the key was made for other galleries
-│   ├── RateLimitedError         the key has asked as often as it may
-│   ├── UnknownModelError        a model that this service may not rebuild with
-│   ├── UnusableModelError       a file that is no model that runs here
-│   ├── JobRunningError          a second rebuild while one runs
+│   ├── AuthenticationError      there is no API key, or it is not live
+│   ├── MissingScopeError        the key lacks the scope for this
+│   ├── ForeignGalleryError      the key is for other galleries
+│   ├── RateLimitedError         the key has used up its rate of requests
+│   ├── UnknownModelError        there is no such model to rebuild with
+│   ├── UnusableModelError       a file is not a model that can run here
+│   ├── JobRunningError          a rebuild was requested while one runs
 │   ├── OwnGalleryError          the service's own gallery cannot be deleted through it
 │   └── CrossOriginError         a page of another site tried to change something here
-├── BusyError                no room for another walk now; come back in a moment
-├── DeadlineError            a walk waited too long to be decoded or encoded; come back in a moment
+├── BusyError                no room or time for another walk now; retry in a moment
+├── DeadlineError            a walk waited too long to be decoded or encoded; retry in a moment
 ├── NotReadyError            the service is starting, stopping, or its index is behind
-├── EncoderFaultError        the encoder failed, or answered with a wrong shape
+├── EncoderFaultError        the encoder returned embeddings of a wrong shape
 └── ClientError              raised by the client, on the caller's side
     ├── UnreachableError         nothing answers at the URL, or something else does
-    ├── NoKeyError               the API key cannot be read from its file
+    ├── NoKeyError               the API key cannot be read from its file, or cannot be sent
     ├── RefusedError             the service answered with a problem
-    │   └── AnswerLostError      there is nothing to erase, maybe because a lost answer said so
-    └── NoWalksError             a path holds no walk to send
+    │   └── AnswerLostError      a repeated erasure found nothing, maybe as the first one worked
+    └── NoWalksError             a path holds no walk to send, or none that can be read
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class RequestError(ServiceError):
 
 
 class MalformedUploadError(RequestError):
-    """The body is not the multipart form that is asked for."""
+    """The body is not the expected multipart form."""
 
 
 class InvalidFieldError(RequestError):
@@ -68,15 +68,15 @@ class InvalidFieldError(RequestError):
 
 
 class UploadTooLargeError(RequestError):
-    """The body has more bytes than one upload may have."""
+    """The body has more bytes than allowed."""
 
 
 class UploadTimeoutError(RequestError):
-    """The body came too slowly."""
+    """The body arrived too slowly."""
 
 
 class UnsupportedFormatError(RequestError):
-    """A file is none of the formats that are read."""
+    """A file is not in an accepted format."""
 
 
 class DamagedUploadError(RequestError):
@@ -84,7 +84,7 @@ class DamagedUploadError(RequestError):
 
 
 class UnsafeArchiveError(RequestError):
-    """The archive looks made to harm."""
+    """An archive looks malicious."""
 
 
 class FrameTooLargeError(RequestError):
@@ -92,15 +92,15 @@ class FrameTooLargeError(RequestError):
 
 
 class TooManyFramesError(RequestError):
-    """The walk is longer than the model or the service takes."""
+    """The walk is longer than the model or the service allows."""
 
 
 class TooFewFramesError(RequestError):
-    """The walk is too short to be one."""
+    """The walk has too few usable frames."""
 
 
 class PoorQualityError(RequestError):
-    """The walk is too poor to be enrolled; `reasons` says why, in words of a closed list."""
+    """The walk's quality is too poor to enrol it; `reasons` says why, from a closed list."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__(
@@ -111,29 +111,29 @@ class PoorQualityError(RequestError):
 
 
 class IdempotencyError(RequestError):
-    """The Idempotency-Key came with another body before."""
+    """The Idempotency-Key was used before for another request."""
 
 
 class InWorkError(RequestError):
-    """The first request with this Idempotency-Key is still in work; come back in a moment."""
+    """The first request with this Idempotency-Key is still in work; retry in a moment."""
 
     retry_after_s = 1
 
 
 class AuthenticationError(RequestError):
-    """There is no API key with the request, or none that is live."""
+    """The request has no API key, or one that is not live."""
 
 
 class MissingScopeError(RequestError):
-    """The API key was not made for this."""
+    """The API key lacks the scope for this."""
 
 
 class ForeignGalleryError(RequestError):
-    """The API key was made for other galleries."""
+    """The API key is for other galleries."""
 
 
 class RateLimitedError(RequestError):
-    """The API key has asked as often as it may."""
+    """The API key has used up its rate of requests."""
 
     def __init__(self, sentence: str, *, retry_after_s: int) -> None:
         super().__init__(sentence)
@@ -145,15 +145,15 @@ class CrossOriginError(RequestError):
 
 
 class UnknownModelError(RequestError):
-    """Neither a model that the gallery had, nor a file of the models folder."""
+    """It is neither a model that the gallery had, nor a file of the models folder."""
 
 
 class UnusableModelError(RequestError):
-    """The file is no model that runs here."""
+    """The file is not a model that can run here."""
 
 
 class JobRunningError(RequestError):
-    """A rebuild was asked for while one runs."""
+    """A rebuild was requested while one runs."""
 
 
 class OwnGalleryError(RequestError):
@@ -161,7 +161,7 @@ class OwnGalleryError(RequestError):
 
 
 class BusyError(ServiceError):
-    """There is no room for another walk now, or no time."""
+    """There is no room for another walk now, or no time; retry in a moment."""
 
     def __init__(self, sentence: str, *, retry_after_s: int = 1) -> None:
         super().__init__(sentence)
@@ -181,7 +181,7 @@ class NotReadyError(ServiceError):
 
 
 class EncoderFaultError(ServiceError):
-    """The encoder failed, or answered with a wrong shape."""
+    """The encoder returned embeddings of a wrong shape."""
 
 
 class ClientError(ServiceError):
@@ -193,7 +193,7 @@ class UnreachableError(ClientError):
 
 
 class NoKeyError(ClientError):
-    """The API key cannot be read from its file."""
+    """The API key cannot be read from its file, or cannot be sent."""
 
 
 class RefusedError(ClientError):
@@ -207,9 +207,9 @@ class RefusedError(ClientError):
 
 
 class AnswerLostError(RefusedError):
-    """An erasure whose answer was lost found nothing to erase when it was sent again.
+    """An erasure was repeated, because its answer was lost, and found nothing to erase.
 
-    What was there is erased; its receipt is in the store, and nobody was told the salt of it.
+    What was there is erased. The receipt is in the store, but its salt was told to nobody.
     """
 
 

@@ -1,7 +1,7 @@
-"""Examples for the OpenAPI document: what each operation answers when all goes well.
+"""Adds to the OpenAPI document an example of each operation's successful answers.
 
-`examples.json` holds the bodies by operation id and status. They are recorded, not written: see
-tests/answering.py.
+`examples.json` holds the bodies by operation id and status. They are recorded from a real service
+by tests/answering.py, not written by hand.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def document(openapi: dict[str, Any]) -> None:
-    """Write the recorded bodies into an OpenAPI document, one for each answer in JSON."""
+    """Add the recorded bodies to an OpenAPI document, one for each JSON answer."""
     recorded = json.loads(files("service").joinpath("examples.json").read_text(encoding="utf-8"))
     for path in openapi["paths"].values():
         for operation in path.values():

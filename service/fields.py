@@ -1,4 +1,4 @@
-"""The text fields of a form -> values, or a sentence about what was expected."""
+"""Parses the text fields of an upload; every function raises InvalidFieldError on a bad value."""
 
 import json
 import math
@@ -18,24 +18,24 @@ MAX_LIMIT = 100
 
 
 def composed(subject: str) -> str:
-    """Write a subject id as the gallery keeps it, however the caller's system spells it."""
+    """Return a subject id in the Unicode form (NFC) in which the gallery stores it."""
     return unicodedata.normalize("NFC", subject)
 
 
 def subject_of(fields: Mapping[str, str]) -> str:
-    """Read `subject`, which must be there, composed; the gallery checks what it holds."""
+    """Return the required `subject`, composed; the gallery checks its characters."""
     given = fields.get("subject")
     if given is None:
         raise InvalidFieldError("expected the form field `subject`, got none")
     subject = composed(given)
     if subject in (".", ".."):
-        # Clients resolve these in `/subjects/..`, so that nobody could be erased by such an id.
+        # Clients resolve these in `/subjects/..`, so such a subject could never be erased.
         raise InvalidFieldError(f"expected a `subject` that can be named in a URL, got {subject!r}")
     return subject
 
 
 def limit_of(fields: Mapping[str, str]) -> int | None:
-    """Read `limit`, a number of candidates; None when it is not given."""
+    """Return `limit`, the most candidates; None if it is not given."""
     text = fields.get("limit")
     if text is None:
         return None
@@ -46,7 +46,7 @@ def limit_of(fields: Mapping[str, str]) -> int | None:
 
 
 def captured_at_of(fields: Mapping[str, str]) -> datetime | None:
-    """Read `captured_at`, ISO 8601; the gallery checks that it has a time zone."""
+    """Return `captured_at`, given in ISO 8601; the gallery checks that it has a time zone."""
     text = fields.get("captured_at")
     if not text:
         return None
@@ -59,7 +59,7 @@ def captured_at_of(fields: Mapping[str, str]) -> datetime | None:
 
 
 def consent_of(fields: Mapping[str, str]) -> Consent | None:
-    """Read `consent`, a JSON object of `basis`, `reference` and `expires`."""
+    """Return `consent`, given as a JSON object of `basis`, `reference` and `expires`."""
     text = fields.get("consent")
     if not text:
         return None
@@ -75,7 +75,7 @@ def consent_of(fields: Mapping[str, str]) -> Consent | None:
 
 
 def force_of(fields: Mapping[str, str]) -> bool:
-    """Read `force`, false when it is not given."""
+    """Return `force`; False if it is not given."""
     text = fields.get("force", "false")
     if text not in ("true", "false"):
         raise InvalidFieldError(f"expected `force` as true or false, got {text[:20]!r}")
@@ -83,13 +83,13 @@ def force_of(fields: Mapping[str, str]) -> bool:
 
 
 def metadata_of(fields: Mapping[str, str]) -> dict[str, Any] | None:
-    """Read `metadata`: JSON in the strict sense, so NaN and infinities are none of it."""
+    """Return `metadata`, given as strict JSON, which has neither NaN nor infinities."""
     text = fields.get("metadata")
     if not text:
         return None
     try:
         value = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
-        # A lone surrogate is legal in JSON text and illegal in every place it could be kept.
+        # A lone surrogate is legal in JSON text, but nothing could store it.
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidFieldError("expected `metadata` as a JSON object, got other text") from error

@@ -1,4 +1,4 @@
-"""The bodies that routes with an upload take, as their OpenAPI document shows them."""
+"""Describes for the OpenAPI document the bodies of the routes that take an upload."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ VIEW = (
     "A JSON object. Its `view`, the angle between walking direction and camera in degrees, is "
     "compared with those of the candidates' samples. Nothing else in it is read."
 )
-# What a text field holds; a part or a query of an object is its JSON text (OpenAPI 3.1, 4.8.15).
+# Schemas of the text fields; an object in a form or query is sent as JSON (OpenAPI 3.1, 4.8.15).
 _TEXTS: dict[str, dict[str, Any]] = {
     "subject": {"type": "string", "minLength": 1, "maxLength": SUBJECT_MAX_CHARACTERS},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
@@ -42,7 +42,7 @@ _TEXTS: dict[str, dict[str, Any]] = {
 
 
 def walk_body(*required: str, **texts: str) -> dict[str, Any]:
-    """Describe a walk as a form with text fields, or as a bare file with those in the query.
+    """Describe a walk, as a form with text fields or as a bare file with those in the query.
 
     Args:
         required: names among `texts` that must be given.
@@ -67,7 +67,7 @@ def walk_body(*required: str, **texts: str) -> dict[str, Any]:
 
 
 def batch_body(**texts: str) -> dict[str, Any]:
-    """Describe a form with several walks."""
+    """Describe a form of several walks with text fields."""
     files = {
         "type": "array",
         "items": _FILE,
@@ -77,7 +77,7 @@ def batch_body(**texts: str) -> dict[str, Any]:
 
 
 def _parameter(name: str, words: str) -> dict[str, Any]:
-    """Describe a text field in the query."""
+    """Describe a text field as a query parameter."""
     schema = _TEXTS[name]
     is_text = schema.get("type") in ("string", "integer")
     return {

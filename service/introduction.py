@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the service as a whole, and of each group of operations."""
+"""The OpenAPI document's texts on the service as a whole and on each group of operations."""
 
 DESCRIPTION = """
 metagait tells who is walking. A walk is a sequence of silhouettes: one person, white on black, one

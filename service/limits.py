@@ -1,4 +1,4 @@
-"""How much one upload may ask of the service, and an account of what a walk has used of it."""
+"""Limits on the content of an upload, and the account of what a walk has used of them."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ from service.errors import FrameTooLargeError, TooManyFramesError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one upload may hold. Every limit is checked before the decoding that it guards."""
+    """What one upload may hold at most. A limit is checked before the decoding that it guards."""
 
     upload_bytes: int
     frames: int
     frame_pixels: int
     walk_pixels: int
-    """Pixels of all frames together."""
+    """Pixels of all frames of a walk together."""
     frame_side: int = 8192
-    """A thin strip may have few pixels, yet grow huge when its height is scaled to the model's."""
+    """Longest side: a thin strip of few pixels grows huge once scaled to the model's height."""
     picture_bytes: int = 16 * 1024 * 1024
     """Encoded size of one PNG or JPEG."""
     video_s: int = 30
-    """Seconds in which a video is decoded, on the processor in half of them."""
+    """Seconds that decoding a video may take, and half as many of processor time."""
 
 
 class Account:
-    """What one walk has used so far; `spend` before a frame is decoded."""
+    """What one walk has used so far; call `spend` before decoding a frame."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -31,7 +31,7 @@ class Account:
         self._pixels = 0
 
     def spend(self, where: str, height: int, width: int) -> None:
-        """Count one frame of `height` × `width`.
+        """Count one frame of `height` × `width` pixels.
 
         Raises:
             FrameTooLargeError: the frame, or the walk with it, has too many pixels.
@@ -55,7 +55,7 @@ def check_frames(frames: int, limits: Limits) -> None:
 
 
 def check_walk(where: str, pixels: int, limits: Limits) -> None:
-    """Refuse a walk of more than `limits.walk_pixels` in all its frames."""
+    """Refuse a walk of more than `limits.walk_pixels` in all its frames together."""
     if pixels > limits.walk_pixels:
         raise FrameTooLargeError(
             f"{where}: expected at most {limits.walk_pixels:,} pixels in all frames together, "
@@ -64,7 +64,7 @@ def check_walk(where: str, pixels: int, limits: Limits) -> None:
 
 
 def check_frame(where: str, height: int, width: int, limits: Limits) -> None:
-    """Refuse a frame of no pixels, too many pixels, or a side that is too long."""
+    """Refuse a frame with no pixels, too many pixels, or too long a side."""
     if height * width > limits.frame_pixels or max(height, width) > limits.frame_side:
         raise FrameTooLargeError(
             f"{where}: expected a frame of at most {limits.frame_pixels:,} pixels and "

@@ -1,4 +1,4 @@
-"""What may be asked next with the ids in an answer: links of the OpenAPI document."""
+"""Links of the OpenAPI document: which operations take the ids in an answer."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ def links(**operations: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Describe the operations that an answer leads to.
 
     Args:
-        operations: operation id -> its parameters, each by its place in the answer's body
+        operations: by operation id, its parameters, each with its place in the answer's body
             (a JSON pointer, RFC 6901).
 
     """

@@ -1,7 +1,7 @@
-"""What the service logs: a JSON object a line, and a line a request.
+"""Logging: one JSON object per line, and one line per request.
 
-A line names the route, not the path, because a path may hold a subject id; it names the id of a
-key, never the key; and what a caller calls its files is not looked at at all.
+A line names the route, not the path, which may hold a subject id. It names a key's id, never the
+key. The names of a caller's files are not even read.
 """
 
 import json
@@ -22,7 +22,7 @@ class JsonLines(logging.Formatter):
     """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Put time, level, logger, message and request id into an object, and what was added."""
+        """Return time, level, logger, message, request id and a request's fields as JSON."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -38,19 +38,19 @@ class JsonLines(logging.Formatter):
 
 
 def log_json_lines(level: int = logging.INFO) -> None:
-    """Send what the process logs to standard error, as lines of JSON."""
+    """Write the logs of the process to standard error as lines of JSON."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler])
-    # Its lines name addresses and paths, and an exception's text stands in ours already.
+    # Its lines name addresses and paths, and our own already hold the text of an exception.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class RequestLog(HttpMiddleware):
-    """ASGI middleware: a line at info when a request was answered."""
+    """ASGI middleware: logs every answered request as one line at level info."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request be answered, and log it."""
+        """Have the request answered, and log it."""
         started, status = time.perf_counter(), 0
 
         def note(message: Message) -> None:

@@ -1,8 +1,8 @@
-"""What an operator watches, for Prometheus: one registry an application, nothing global.
+"""The metrics for Prometheus; each application has its own registry, and nothing is global.
 
-Names follow Prometheus's own rules (base units, `_total` for counters). No label ever holds a
-subject, a file name or a path as it was asked for: labels come from closed lists, but for the names
-of galleries, of which a route states a bounded number.
+Names follow Prometheus's rules (base units, `_total` for counters). No label ever holds a subject,
+a file name or a requested path: labels come from closed lists, except the names of galleries, of
+which a route states a bounded number.
 """
 
 import time
@@ -35,7 +35,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 class Metrics:
-    """The counters of one application."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -111,11 +111,11 @@ class Metrics:
         )  # fmt: skip
 
     def gauge(self, name: str, words: str, read: Callable[[], float]) -> None:
-        """Expose a number that is read when it is asked for."""
+        """Expose a number that is read at each scrape."""
         Gauge(f"metagait_{name}", words, registry=self._registry).set_function(read)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
+        """Count an answered request and its time."""
         method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
@@ -125,16 +125,16 @@ class Metrics:
         self._refusals.labels(code).inc()
 
     def waited(self, stage: Stage, seconds: float) -> None:
-        """Count the time that one walk spent in a stage."""
+        """Observe the time that one walk spent in a stage."""
         self._stages.labels(stage).observe(seconds)
 
     def stage(self, stage: Stage, clock: Clock) -> None:
-        """Count what one walk took in a stage that a thread works on."""
+        """Observe the wall and processor time of one walk in a stage that a thread runs."""
         self.waited(stage, clock.wall_s)
         self._processor.labels(stage).inc(clock.processor_s)
 
     def batch(self, report: BatchReport) -> None:
-        """Count a batch, and what its walks waited."""
+        """Observe a batch, and how long its walks waited."""
         self._batch_walks.observe(len(report.frames))
         padded = len(report.frames) * max(report.frames)
         self._batch_frames.observe(padded)
@@ -144,13 +144,13 @@ class Metrics:
             self.waited("encode", report.encode_s)
 
     def decided(self, decision: str, reasons: Iterable[str]) -> None:
-        """Count a decision, and why it is inconclusive."""
+        """Count a decision, and its reasons if it is inconclusive."""
         self._decisions.labels(decision).inc()
         for reason in reasons:
             self._reasons.labels(reason).inc()
 
     def runs(self, version: str, models: Iterable[tuple[str, str]]) -> None:
-        """State which models run on which providers, in place of what was stated before."""
+        """State which models run on which providers, replacing the previous statement."""
         self._runs.clear()
         for model_id, provider in models:
             self._runs.labels(version, model_id, provider).set(1)
@@ -161,31 +161,31 @@ class Metrics:
         self._open.set(open_galleries)
 
     def forget_galleries(self) -> None:
-        """Take back what was stated about each gallery, before they are stated anew."""
+        """Drop what was stated about the galleries, before stating it anew."""
         for gauge in (self._gallery_ready, *self._gallery.values()):
             gauge.clear()
 
     def gallery(self, name: str, status: GalleryStatus | None, *, ready: bool) -> None:
-        """State a gallery, ready or not; without a status where its store does not answer."""
+        """State whether a gallery is ready, and its status unless its store does not answer."""
         self._gallery_ready.labels(name).set(ready)
         if status is not None:
             for what, gauge in self._gallery.items():
                 gauge.labels(name).set(getattr(status, what))
 
     def text(self) -> bytes:
-        """Write everything in the text format that Prometheus scrapes."""
+        """Return all metrics in the text format that Prometheus scrapes."""
         return generate_latest(self._registry)
 
 
 class Measured(HttpMiddleware):
-    """ASGI middleware: counts every request, by its route and never by its path."""
+    """ASGI middleware: counts every request by its route, never by its path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         super().__init__(app)
         self._metrics = metrics
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request be answered, and count it."""
+        """Have the request answered, and count it."""
         started, status = time.perf_counter(), 500
 
         def note(message: Message) -> None:
@@ -195,7 +195,7 @@ class Measured(HttpMiddleware):
         try:
             await self._app(scope, receive, at_start(send, note))
         finally:
-            # An error that nobody expected is answered outside of here, with status 500.
+            # An unexpected error is answered outside this middleware, with status 500.
             code = scope.get("problem", "internal_error" if status >= 500 else None)
             if code is not None:
                 self._metrics.refused(code)

@@ -1,4 +1,4 @@
-"""What the ASGI middlewares share: they see HTTP requests alone, and the start of each answer."""
+"""The base of the ASGI middlewares, which see HTTP requests only and the start of each answer."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HttpMiddleware:
-    """An ASGI middleware of HTTP requests; whatever else comes passes by.
+    """An ASGI middleware for HTTP requests; everything else goes straight to `app`.
 
     Args:
-        app: what `handle` calls to have a request answered.
+        app: called by `handle` to have a request answered.
 
     """
 
@@ -17,17 +17,17 @@ class HttpMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; the ASGI interface."""
+        """Handle one ASGI scope; the ASGI interface."""
         handle = self.handle if scope["type"] == "http" else self._app
         await handle(scope, receive, send)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle an HTTP request."""
+        """Handle one HTTP request; implemented by each middleware."""
         raise NotImplementedError
 
 
 def at_start(send: Send, act: Callable[[Message], None]) -> Send:
-    """Wrap `send` so that `act` sees the message that begins the answer, and may change it."""
+    """Wrap `send` so that `act` sees, and may change, the message that starts the answer."""
 
     async def acting(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -38,10 +38,10 @@ def at_start(send: Send, act: Callable[[Message], None]) -> Send:
 
 
 class Heads(HttpMiddleware):
-    """ASGI middleware: answers HEAD as GET without the body, as RFC 9110 wants it (9.3.2)."""
+    """ASGI middleware: answers HEAD like GET but without the body (RFC 9110, 9.3.2)."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the GET answered, and keep its body back."""
+        """Have a HEAD answered as a GET, and withhold its body."""
         if scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -55,5 +55,5 @@ class Heads(HttpMiddleware):
         try:
             await self._app(inner, receive, send_head)
         finally:
-            # Whoever counts and logs outside reads the route and the problem.
+            # The middlewares outside read the route and the problem to count and log.
             scope.update(inner, method="HEAD")

@@ -2,7 +2,7 @@
 
     python -m service.openapi > docs/openapi.json
 
-A test holds that file equal to what the application says.
+A test checks that this file equals the application's document.
 """
 
 import json
@@ -13,7 +13,7 @@ from service.settings import load_settings
 
 
 def document() -> str:
-    """The OpenAPI document as text, ending in a new line."""
+    """Return the OpenAPI document as text that ends in a newline."""
     return json.dumps(create_app(load_settings()).openapi(), indent=1, ensure_ascii=False) + "\n"
 
 

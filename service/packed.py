@@ -1,6 +1,6 @@
-"""The packed form of a walk, which docs/packed.md describes: 14 bytes of header, pixels in zlib.
+"""Reads and writes the packed form of a walk (docs/packed.md): a 14-byte header, pixels in zlib.
 
-A mask costs one bit a pixel before zlib and next to nothing to unpack, which makes it the cheapest
+A mask takes one bit per pixel before zlib, and next to no time to unpack, so this is the cheapest
 body for callers that send many walks.
 """
 
@@ -24,9 +24,9 @@ BITS = (1, 8)
 
 _HEADER = struct.Struct("<4sBBHHI")
 _CHUNK = 64 * 1024
-# Masks are unpacked so many bytes together, or one frame where a frame has more.
+# Masks are unpacked in pieces of so many bytes, or one frame if that has more.
 _TOGETHER = 256 * 1024
-# Level 1 packs silhouettes about as small as level 9 does, in a fraction of the time.
+# Level 1 packs silhouettes about as small as level 9, in a fraction of the time.
 _LEVEL = 1
 
 
@@ -39,15 +39,15 @@ class _Header:
 
     @property
     def frame_bytes(self) -> int:
-        """Unpacked bytes of one frame; each frame begins with a byte of its own."""
+        """Return the unpacked bytes of one frame; every frame starts on a new byte."""
         return (self.height * self.width * self.bits + 7) // 8
 
 
 def pack(walk: NDArray[Any]) -> bytes:
-    """Pack a walk uint8 or bool `[T, h, w]`: one bit a pixel where it is a mask, else eight.
+    """Pack a walk uint8 or bool `[T, h, w]`, with one bit per pixel if it is a mask, else eight.
 
     Raises:
-        ValueError: not such an array, or more than 65,535 pixels a side.
+        ValueError: it is not such an array, or has more than 65,535 pixels a side.
 
     """
     if walk.dtype not in (np.uint8, np.bool_) or walk.ndim != 3 or 0 in walk.shape:
@@ -67,12 +67,12 @@ def pack(walk: NDArray[Any]) -> bytes:
 
 
 def frames_of(file: IO[bytes], limits: Limits) -> Iterator[NDArray[np.uint8] | Outline]:
-    """Read the frames uint8 `[h, w]` of a packed walk, or the outlines of those of one bit.
+    """Read the frames uint8 `[h, w]` of a packed walk; those of one bit as outlines.
 
     Raises:
-        UnsupportedFormatError: another version, or another number of bits.
-        DamagedUploadError: too short, or not the pixels that the header promises.
-        FrameTooLargeError, TooManyFramesError: beyond the limits, before anything is unpacked.
+        UnsupportedFormatError: it has another version or number of bits.
+        DamagedUploadError: it is too short, or its pixels are not what the header says.
+        FrameTooLargeError, TooManyFramesError: it exceeds a limit; nothing is unpacked then.
 
     """
     header = _read_header(file)
@@ -120,14 +120,14 @@ def _read_frames(file: IO[bytes], header: _Header) -> Iterator[NDArray[np.uint8]
 
 
 class _Unpacked:
-    """A zlib stream in a file, never unpacked further than it is read."""
+    """A zlib stream in a file that is unpacked only as far as it is read."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._stream = zlib.decompressobj()
 
     def read(self, count: int) -> bytes:
-        """Read up to `count` bytes; fewer at the end of the stream."""
+        """Return `count` unpacked bytes; fewer at the end of the stream."""
         parts: list[bytes] = []
         while count > 0 and not self._stream.eof:
             packed = self._stream.unconsumed_tail or self._file.read(_CHUNK)
@@ -144,6 +144,6 @@ class _Unpacked:
         return b"".join(parts)
 
     def at_end(self) -> bool:
-        """Tell whether neither the stream nor the file holds anything more."""
+        """Tell whether both the stream and the file are at their end."""
         nothing_left = self.read(1) == b"" and self._stream.eof
         return nothing_left and not self._stream.unused_data and not self._file.read(1)

@@ -1,4 +1,4 @@
-"""PNG and JPEG bytes -> grey frames; size and structure are read before anything is decoded."""
+"""Decodes PNG and JPEG to grey frames; size and structure are checked before any decoding."""
 
 import struct
 import zlib
@@ -16,26 +16,26 @@ from service.limits import Account
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
-# Start-of-frame markers; the gaps are DHT, JPG and DAC, which share the range (ITU T.81, B.1).
+# Start-of-frame markers without DHT, JPG and DAC, which share their range (ITU T.81, B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# A progressive JPEG has about ten scans. Each costs a pass over all pixels, however few its bytes.
+# A progressive JPEG has about ten scans. Each is a pass over all pixels, however few its bytes.
 _MAX_SCANS = 32
 _MAX_CHUNKS = 10_000
 
-# The plain PNG that most masks are: 8-bit grey, not interlaced, with no chunk beside the pixels'
-# that OpenCV would heed. Its decoder in Rust takes a sixth of OpenCV's time, for the same pixels.
+# Most masks are plain PNGs: 8-bit grey, not interlaced, with no further chunks that OpenCV would
+# heed. For them the decoder in Rust takes a sixth of OpenCV's time, and gives the same pixels.
 _PLAIN_HEADER = struct.pack(">BBBBB", 8, 0, 0, 0, 0)
 _PLAIN_AT = 24
 _PLAIN_CHUNKS = frozenset(
     (b"IHDR", b"IDAT", b"IEND", b"bKGD", b"cHRM", b"gAMA", b"pHYs", b"sBIT", b"sRGB", b"tIME")
 )
-# It lets no other thread run while it decodes, so larger pictures, a millisecond and more, are
-# OpenCV's.
+# It blocks all other threads while it decodes, so OpenCV gets larger pictures, which take a
+# millisecond or more.
 _PLAIN_PIXELS = 1 << 20
 
 
 class _Head(NamedTuple):
-    """What is known of a picture before its pixels are decoded."""
+    """What is known about a picture before its pixels are decoded."""
 
     height: int
     width: int
@@ -47,13 +47,13 @@ def decode(picture: bytes, where: str, account: Account) -> NDArray[np.uint8]:
 
     Args:
         picture: the whole file.
-        where: what to call it in an error, for instance `frame 3` or `0003.png`.
+        where: its name in errors, for instance `frame 3` or `0003.png`.
         account: charged with the frame before its pixels are decoded.
 
     Raises:
-        UnsupportedFormatError: neither PNG nor JPEG, or an animated PNG.
-        DamagedUploadError: cut short or inconsistent.
-        FrameTooLargeError, TooManyFramesError: from the account.
+        UnsupportedFormatError: it is neither PNG nor JPEG, an animated PNG, or has too many scans.
+        DamagedUploadError: it is cut short or inconsistent.
+        FrameTooLargeError, TooManyFramesError: it exceeds the account's limits.
 
     """
     head = _head(picture, where)
@@ -61,7 +61,7 @@ def decode(picture: bytes, where: str, account: Account) -> NDArray[np.uint8]:
     grey = _plain(picture, head) if head.is_plain else None
     if grey is None:
         grey = _any(picture)
-    # A JPEG may say that it lies on its side, so height and width may have changed places.
+    # A JPEG may say that it is rotated, so height and width may be exchanged.
     if grey is None or sorted(grey.shape) != sorted((head.height, head.width)):
         raise DamagedUploadError(f"{where}: expected a whole picture, got one that does not decode")
     return grey
@@ -70,7 +70,7 @@ def decode(picture: bytes, where: str, account: Account) -> NDArray[np.uint8]:
 def _plain(
     picture: bytes, head: _Head, quick: Callable[..., Any] = kornia_rs.io.decode_image_png_u8
 ) -> NDArray[np.uint8] | None:
-    """Decode a plain PNG; None where the quick decoder cannot, and OpenCV has the last word."""
+    """Decode a plain PNG; None if the quick decoder fails, so that OpenCV decides."""
     try:
         grey = quick(picture, (head.height, head.width), "mono")
     except Exception:  # it raises nothing narrower
@@ -83,9 +83,9 @@ def _plain(
 
 
 def _is_panic(error: BaseException) -> bool:
-    """Tell a panic inside Rust, for instance without memory, from what should end a thread.
+    """Tell a panic in Rust, for instance out of memory, from what should end a thread.
 
-    PyO3 makes it no `Exception`, and has its class in a module that cannot be imported.
+    In PyO3 a panic is not an `Exception`, and its class is in a module that cannot be imported.
     """
     return type(error).__module__ == "pyo3_runtime"
 
@@ -99,7 +99,7 @@ def _any(picture: bytes) -> NDArray[np.uint8] | None:
 
 
 def _head(picture: bytes, where: str) -> _Head:
-    """Read the header, once the file is known to be whole."""
+    """Check that the file is whole, and read its header."""
     if picture.startswith(_PNG):
         return _png_head(picture, where)
     if picture.startswith(_JPEG):
@@ -110,7 +110,7 @@ def _head(picture: bytes, where: str) -> _Head:
 
 
 def _png_head(picture: bytes, where: str) -> _Head:
-    """Walk the chunks to IEND, checking each checksum (PNG specification, section 5)."""
+    """Walk the chunks up to IEND and check each checksum (PNG specification, section 5)."""
     position = len(_PNG)
     size: tuple[int, int] | None = None
     kinds: set[bytes] = set()
@@ -144,7 +144,7 @@ def _is_plain(picture: bytes, size: tuple[int, int], kinds: set[bytes]) -> bool:
 
 
 def _jpeg_head(picture: bytes, where: str) -> _Head:
-    """Walk the segments to the start of frame (ITU T.81, annex B)."""
+    """Walk the segments up to the start of frame (ITU T.81, annex B)."""
     damaged = DamagedUploadError(f"{where}: expected a whole JPEG, got one cut short or damaged")
     if not picture.rstrip(b"\0").endswith(_JPEG_END):
         raise damaged
@@ -156,7 +156,7 @@ def _jpeg_head(picture: bytes, where: str) -> _Head:
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", picture, position + 5)
             return _Head(height, width)
-        # Fill bytes may stand before a marker.
+        # Fill bytes may precede a marker.
         (length,) = struct.unpack_from(">H", picture, position + 2)
         position += 1 if marker == 0xFF else 2 + length
     raise damaged

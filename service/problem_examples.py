@@ -1,4 +1,4 @@
-"""What problems say, as an example of each code, for the OpenAPI document."""
+"""Example texts of every problem code, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 REQUEST_ID = "b2b6c0c9f0a14d2e8f7f6f1f0c9e7d11"
 _SAMPLE_ID = "9f3a5c0e1b2d4f6a8c0e1b2d4f6a8c0e"
 
-# Sentences that the service says, with other names and numbers. A test holds to its own those whose
-# requests it can make, two in three; the others are copied from where they are said.
+# Sentences of the service with other names and numbers. A test compares two in three, those whose
+# requests it can make, with real answers; the others are copied from the code that says them.
 DETAILS: Mapping[str, str] = {
     "malformed_upload": "expected a body of multipart/form-data, or of "
     "application/vnd.metagait.packed, application/zip, application/octet-stream, got 'text/plain'",
@@ -86,7 +86,7 @@ DETAILS: Mapping[str, str] = {
     "store_unavailable": "The store does not answer; the service's log says why",
     "store_full": "The store is full; the service's log says why",
 }
-# What the problems of these codes say beside the rest.
+# The additional members of problems with these codes.
 BESIDE: Mapping[str, dict[str, Any]] = {
     "poor_quality": {"reasons": ["TOO_FEW_FRAMES"]},
     "invalid_request": {

@@ -1,4 +1,4 @@
-"""Errors -> RFC 9457 problems. The one place where an error's type meets an HTTP status."""
+"""Turns errors into RFC 9457 problems; the only place that maps an error's type to a status."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from service.problem_examples import BESIDE, DETAILS, REQUEST_ID
 from service.request_ids import current_request_id
 
 MEDIA_TYPE = "application/problem+json"
-# RFC 9110: 401 names the scheme that is asked for, 429 and 503 say when to come back.
+# RFC 9110: a 401 names the expected scheme, a 429 or 503 says when to retry.
 _EXTRA_HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": 'Bearer realm="metagait"'},
     429: {"Retry-After": "1"},
     503: {"Retry-After": "1"},
 }
-# Of `request_in_work` alone.
+# Only `request_in_work` has it.
 _SOME_HEADERS: Mapping[int, tuple[str, ...]] = {409: ("Retry-After",)}
 _HEADERS: Mapping[str, dict[str, Any]] = {
     "WWW-Authenticate": {
@@ -60,7 +60,7 @@ class Kind:
 
 _INTERNAL = Kind(500, "internal_error", "The service failed")
 _INVALID = Kind(422, "invalid_request", "The request is not valid")
-# What these say names servers, folders and databases: for the operator to read, not for callers.
+# Their texts name servers, folders and databases, which only the operator may read.
 _INSIDE = (gallery.IndexUnavailable, gallery.StoreUnavailable, gallery.StoreFull)
 
 KINDS: Mapping[type[Exception], Kind] = {
@@ -116,13 +116,13 @@ KINDS: Mapping[type[Exception], Kind] = {
     gallery.ModelMismatch: Kind(409, "model_mismatch", "Embedded by another model"),
     gallery.IndexUnavailable: Kind(503, "index_unavailable", "The search engine does not answer"),
     gallery.StoreUnavailable: Kind(503, "store_unavailable", "The store does not answer"),
-    # No 503: who comes back later gets the same answer.
+    # Not a 503, because a later request gets the same answer.
     gallery.SampleDamaged: Kind(500, "sample_damaged", "The stored sample is damaged"),
     gallery.ReceiptDamaged: Kind(500, "receipt_damaged", "The stored receipt is damaged"),
     gallery.StoreFull: Kind(507, "store_full", "The store is full"),
-    # The caller hung up while sending; nobody reads the answer, but it is no failure of ours.
+    # The caller hung up while sending. Nobody reads the answer, but the failure is not ours.
     ClientDisconnect: Kind(400, "caller_gone", "The caller left"),
-    # What the rooms behind raise for our own mistakes. EncodeError is one: the door checked.
+    # Bugs of ours. EncodeError is one, because the walk was checked before it was encoded.
     EncodeError: _INTERNAL,
     ModelError: _INTERNAL,
     gallery.GalleryError: _INTERNAL,
@@ -155,7 +155,7 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="For people: what was expected, and what came.")
     code: str = Field(description="The kind of problem, for programs. It is stable.")
-    # Left out where there is none, in a batch as well as alone.
+    # Left out if there is none, in a batch as well as in a single answer.
     request_id: str | None = Field(
         None,
         description="The answer's X-Request-Id, by which the service's log knows the request.",
@@ -172,12 +172,12 @@ class Problem(BaseModel):
 
 
 def kind_of(error: Exception) -> Kind:
-    """Find the kind of an error by its class, or the nearest class above it."""
+    """Return the kind of an error, by its class or the nearest base class in the table."""
     return next(KINDS[kind] for kind in type(error).__mro__ if kind in KINDS)
 
 
 class ProblemResponse(JSONResponse):
-    """A problem as a response; leaves its code in the scope, for whoever counts problems."""
+    """A problem as a response; leaves its code in the scope, where logs and metrics read it."""
 
     media_type = MEDIA_TYPE
 
@@ -186,7 +186,7 @@ class ProblemResponse(JSONResponse):
         self.problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer; the ASGI interface."""
+        """Send the response; the ASGI interface."""
         scope["problem"] = self.problem.code
         await super().__call__(scope, receive, send)
 
@@ -214,7 +214,7 @@ def answer(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app`, the framework's own included, with a problem."""
+    """Make `app` answer every error, including the framework's own, with a problem."""
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
     for kind in KINDS:
@@ -222,15 +222,15 @@ def install(app: FastAPI) -> None:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document problems for a route: those given, and the ones that any route may answer."""
+    """Describe a route's problems by status; adds the 500 that every route may answer."""
     return {status: _documented(status) for status in (*statuses, 500)}
 
 
 def share(openapi: dict[str, Any]) -> None:
-    """Write each problem once into an OpenAPI document, and refer to it from every operation."""
+    """Put each problem once into an OpenAPI document, and let all operations refer to it."""
     schemas = openapi["components"]["schemas"]
     schemas["Problem"] = Problem.model_json_schema()
-    # FastAPI describes its own body of a 422, which `_on_validation` never sends.
+    # FastAPI describes its own body of a 422, but `_on_validation` never sends that.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     shared = openapi["components"].setdefault("responses", {})
@@ -243,9 +243,9 @@ def share(openapi: dict[str, Any]) -> None:
 
 
 def _documented(status: int) -> dict[str, Any]:
-    """Describe a status: its phrase, its headers, and a problem of each kind that has it."""
+    """Describe a status: its phrase, its headers, and an example of each kind of problem."""
     kinds = {kind.code: kind for kind in (*KINDS.values(), _INVALID) if kind.status == status}
-    # By reference, not by `model`: FastAPI would document that as application/json as well.
+    # By reference, because FastAPI would document a `model` as application/json as well.
     content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     content["examples"] = {
         code: {"summary": kind.title, "value": _example(kind)} for code, kind in kinds.items()
@@ -274,7 +274,7 @@ def _example(kind: Kind) -> dict[str, Any]:
 
 
 def answer_to(error: Exception) -> ProblemResponse:
-    """Build the response to an error; what is our own fault is logged, and not told."""
+    """Build the response to an error; details of our own faults go to the log only."""
     kind = kind_of(error)
     if (mend := _MEND.get(type(error))) is not None:
         _LOG.warning("%s: %s", kind.code, error)
@@ -299,10 +299,10 @@ def _wait(error: Exception) -> dict[str, str]:
 
 
 def _allowed(request: Request) -> dict[str, str]:
-    """Name every method of a path; the framework names those of the first route alone."""
+    """Name in `Allow` all methods of a path; the framework names only the first route's."""
     routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
     here = [r for r in routes if isinstance(r, APIRoute) and r.path_regex.match(request.url.path)]
-    # A path that takes all that follows fits the longer ones as well; the first that fits is meant.
+    # A pattern that takes any rest of a path also fits longer ones; the first that fits counts.
     meant = [route for route in here if route.path == here[0].path]
     methods = {method for route in meant for method in route.methods or ()}
     methods |= {"HEAD"} if "GET" in methods else set()
@@ -321,7 +321,7 @@ async def _on_http(request: Request, error: Exception) -> ProblemResponse:
 
 
 def _said(request: Request, detail: str, phrase: str, headers: Mapping[str, str]) -> str:
-    """Say what was expected, where the framework says its phrase alone."""
+    """Return the detail; says what was expected if the framework gives only a phrase."""
     if detail == phrase and phrase == "Not Found":
         path = request.url.path[:200]
         return f"expected a path that /openapi.json lists, with no slash at its end, got {path!r}"

@@ -1,6 +1,6 @@
-"""Every request has an id: the caller's X-Request-Id if it is a sane one, else a new one.
+"""Gives every request an id: the caller's X-Request-Id if that is well-formed, else a new one.
 
-It is in the answer's header, in problems, and in every line that is logged on its way.
+The id is in the answer's header, in problems, and in every log line about the request.
 """
 
 import re
@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service.middleware import HttpMiddleware, at_start
 
 HEADER = "X-Request-Id"
-# Nothing that could end a line of a log or of a header.
+# Without characters that could end a line of a log or a header.
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DESCRIBED = {
     "description": "Id of the request in the service's log: the one that you sent, or a new one.",
@@ -31,19 +31,19 @@ _CURRENT: ContextVar[str | None] = ContextVar("metagait_request_id", default=Non
 
 
 def current_request_id() -> str | None:
-    """Tell the id of the request that is being worked on; None outside of any."""
+    """Return the id of the request that is being handled; None outside a request."""
     return _CURRENT.get()
 
 
 def id_of(headers: Headers) -> str:
-    """Tell the id of a request: its own, if it names one and that is a sane one, else a new one."""
+    """Return the id that the request's headers name, if there is one sane one, else a new id."""
     given = headers.getlist(HEADER)
     return given[0] if len(given) == 1 and _SANE.fullmatch(given[0]) else secrets.token_hex(16)
 
 
 @contextmanager
 def under(request_id: str) -> Iterator[None]:
-    """Work on a request under its id."""
+    """Make `request_id` the current one while the block runs."""
     token = _CURRENT.set(request_id)
     try:
         yield
@@ -52,10 +52,10 @@ def under(request_id: str) -> Iterator[None]:
 
 
 class RequestIds(HttpMiddleware):
-    """ASGI middleware: takes or makes the id."""
+    """ASGI middleware: gives each request its id, and adds it to the answer."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request be answered under its id."""
+        """Have the request answered under its id."""
         request_id = id_of(Headers(scope=scope))
 
         def add_id(message: Message) -> None:
@@ -66,7 +66,7 @@ class RequestIds(HttpMiddleware):
 
 
 def document(openapi: dict[str, Any]) -> None:
-    """Write the header into every answer of an OpenAPI document."""
+    """Add the header to every answer of an OpenAPI document."""
     components = openapi["components"]
     components["headers"] = {HEADER: _DESCRIBED}
     answers = [

@@ -1,8 +1,8 @@
-"""Protects people's browsers: what a page may load, and which pages may change something here.
+"""Browser security: what our pages may load, and which pages may change something here.
 
-The service trusts its network, and a browser inside that network visits other sites. Such a site
-could post a form to the service without reading the answer, so a request that changes something and
-names another origin is refused (the Origin header, RFC 6454, is the browser's to set).
+The service trusts its network, but a browser in that network also visits other sites. Such a site
+could post a form to the service, even if it cannot read the answer. So a request that changes
+something is refused if its Origin header (RFC 6454), set by the browser alone, names another one.
 """
 
 from urllib.parse import urlsplit
@@ -28,10 +28,10 @@ _HEADERS = {
 
 
 class Security(HttpMiddleware):
-    """ASGI middleware: safe headers on every answer, and no changes for other sites' pages."""
+    """ASGI middleware: adds safe headers to every answer, and refuses changes by other sites."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request of another site's page, or let it be answered."""
+        """Refuse a change that another site's page asks for; have all else answered."""
 
         def add_headers(message: Message) -> None:
             MutableHeaders(scope=message).update(safe_headers(scope["path"]))
@@ -55,6 +55,6 @@ def _is_foreign(headers: Headers) -> bool:
 
 
 def safe_headers(path: str = "") -> dict[str, str]:
-    """Give what every answer says to browsers and proxies."""
-    # The files of the page are asked for again each time, or an old script meets a new service.
+    """Return the headers that tell browsers and proxies how to treat an answer."""
+    # Browsers must check the page's files each time, or an old script would meet a new service.
     return {**_HEADERS, "Cache-Control": "no-cache" if path.startswith("/web/") else "no-store"}

@@ -28,12 +28,12 @@ from service.keyring import is_loopback
 from service.logs import log_json_lines
 from service.settings import Settings, load_settings
 
-# What is left to do after the last answer: a batch that nobody waits for, and closing the gallery.
+# Seconds for what follows the last answer: a batch that nobody waits for, closing the gallery.
 CLOSING_S = 15
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare what goes before the `METAGAIT_` environment."""
+    """Declare the options that override the `METAGAIT_` environment."""
     parser.epilog = (
         "All other settings are environment variables named METAGAIT_…, as docs/settings.md lists "
         "them; an option wins over its variable. SIGTERM stops the service cleanly."
@@ -57,12 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve; everything that can fail at start fails before the first request, in a sentence."""
+    """Serve until a signal; whatever can fail at start fails before the first request."""
     settings = load_settings(
         host=arguments.host, port=arguments.port, data=arguments.data, model=arguments.model
     )
     log_json_lines()
-    # A fault in native code ends the process at once; let it say at least where.
+    # A fault in native code ends the process at once; this at least says where.
     faulthandler.enable()
     with (
         only_service(settings),
@@ -91,10 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def only_service(settings: Settings) -> Iterator[None]:
-    """Be the one service on a data folder; on a database by URL there may be several.
+    """Be the only service on a data folder; a database by URL may have several.
 
     Raises:
-        StartError: another service runs on the folder, or it cannot be used.
+        StartError: another service runs on the folder, or the folder cannot be used.
 
     """
     if not isinstance(settings.store(), Path):
@@ -122,10 +122,10 @@ def _opened_lock(folder: Path) -> IO[bytes]:
 
 
 def require_keys(settings: Settings) -> None:
-    """Make the first key where the settings say so, and listen to the network only with a live one.
+    """Create the first key if the settings ask for it; only loopback may do without a live one.
 
     Raises:
-        StartError: the address is not loopback and no key is live.
+        StartError: the address is not loopback and no key is live, or the key cannot be written.
 
     """
     with closing(KeyStore.open(settings.store())) as store:
@@ -142,7 +142,7 @@ def require_keys(settings: Settings) -> None:
 
 def _write_first_key(store: KeyStore, path: Path) -> None:
     try:
-        # A new file, for its owner alone, before there is a key to put into it.
+        # Create the file, new and readable by its owner only, before there is a key to write.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             key = _first_key(store, path, file)
     except OSError as error:
@@ -153,7 +153,7 @@ def _write_first_key(store: KeyStore, path: Path) -> None:
 
 
 def _first_key(store: KeyStore, path: Path, file: IO[str]) -> ApiKey:
-    """Make the key that is in the file: both, or neither, for the next start to try again."""
+    """Create the key and write it to the file; on an error, neither stays, for another try."""
 
     def write(text: str) -> None:
         file.write(text + "\n")
@@ -168,7 +168,7 @@ def _first_key(store: KeyStore, path: Path, file: IO[str]) -> ApiKey:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Bind the address of the settings; raises StartError when it cannot be had."""
+    """Bind the settings' address; raises StartError if it is not available."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
@@ -176,14 +176,14 @@ def listen(settings: Settings) -> socket.socket:
         raise StartError(
             f"expected to listen on {settings.host}:{settings.port}, got: {error.strerror}"
         ) from error
-    # asyncio only does it for sockets it made itself, and what is accepted inherits it: the body of
-    # an answer would else wait 40 ms for the caller to acknowledge its head.
+    # asyncio does this only for sockets it makes itself; accepted ones inherit it. Without it, the
+    # body of an answer would wait 40 ms for the caller to acknowledge its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with a grace between SIGTERM and the closing of the door."""
+    """uvicorn, with a grace period between SIGTERM and the closing of the listener."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings, draining: Draining) -> None:
         super().__init__(config)
@@ -192,7 +192,7 @@ class _Server(uvicorn.Server):
         self._leaves_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to leave; a second signal, or Ctrl-C, ends the grace at once."""
+        """Begin to shut down; a second signal, or Ctrl-C, ends the grace period at once."""
         if sig == signal.SIGTERM and self._leaves_at is None:
             self._draining.begin()
             self._leaves_at = time.monotonic() + self._settings.shutdown_grace_s
@@ -201,19 +201,19 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Look at the clock, ten times a second."""
+        """Check whether the grace period is over; called ten times a second."""
         if self._leaves_at is not None and time.monotonic() >= self._leaves_at:
             self.should_exit = True
         return await super().on_tick(counter)
 
     def _end_in_any_case(self) -> None:
-        """Give whoever waits for the end a time that holds even when something hangs."""
+        """Make sure that the process ends in a limited time, even if something hangs."""
         limit_s = self._settings.shutdown_grace_s + self._settings.drain_timeout_s + CLOSING_S
         faulthandler.dump_traceback_later(limit_s, exit=True)
 
 
 def _serve(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Run until a signal, also when that comes before uvicorn listens for signals."""
+    """Run until a signal, even one that comes before uvicorn handles signals."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.handle_exit)
     server.run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""The settings of the service: one frozen class, read from `METAGAIT_*` by the entry point."""
+"""The service's settings: one frozen class, which the entry points read from `METAGAIT_*`."""
 
 import math
 import os
@@ -18,7 +18,7 @@ _DAY_S = 86_400
 
 
 class Settings(BaseSettings):
-    """Everything an operator may choose. What belongs to a model is in the model file instead."""
+    """Everything an operator may choose. Facts of a model are in its model file instead."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=()
@@ -119,19 +119,19 @@ class Settings(BaseSettings):
         return budget
 
     def master_key(self) -> MasterKey | None:
-        """Read the master key; None where nothing is encrypted.
+        """Read the master key; None if nothing is encrypted.
 
         Raises:
-            WrongMasterKey: the file is not there, not private, or holds no key.
+            WrongMasterKey: the file is missing, not private, or holds no key.
 
         """
         return None if self.master_key_file is None else read_master_key(self.master_key_file)
 
     def store(self) -> str | Path:
-        """Where the gallery's store is: a URL, which may hold a password, or a folder.
+        """Return where the store is: a URL, which may contain a password, or a folder.
 
         Raises:
-            SettingsError: the file that should hold the URL cannot be read, or there are two URLs.
+            SettingsError: the file that holds the URL cannot be read, or there are two URLs.
 
         """
         if self.database_file is not None:
@@ -144,14 +144,14 @@ class Settings(BaseSettings):
         try:
             return file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeError) as error:
-            # Not the error itself: that of a wrong encoding shows what is in the file.
+            # Not the error itself, which for a wrong encoding shows the file's content.
             why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
             raise SettingsError(
                 f"{PREFIX}DATABASE_FILE: expected a database URL in {file}, got: {why}"
             ) from error
 
     def index_choice(self) -> IndexChoice:
-        """Which index searches the gallery."""
+        """Return which index searches the gallery."""
         token = self.milvus_token
         return IndexChoice(
             kind=self.index,
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         )
 
     def engine_choice(self) -> EngineChoice:
-        """Which engine runs the model."""
+        """Return which engine runs the model."""
         return EngineChoice(
             engine=self.engine,
             provider=self.provider,
@@ -173,22 +173,22 @@ class Settings(BaseSettings):
         )
 
     def limits(self, model_frames: int) -> Limits:
-        """What one upload may hold, for a model that takes `model_frames` frames."""
+        """Return what one upload may hold, for a model that takes `model_frames` frames."""
         return Limits(
             upload_bytes=self.max_upload_mb * 1024 * 1024,
             frames=min(self.max_frames, model_frames),
             frame_pixels=self.max_frame_pixels,
             walk_pixels=self.max_walk_megapixels * 1_000_000,
-            # Nobody waits longer for a walk; and no video of silhouettes takes longer.
+            # Nobody waits longer for a walk, and no video of silhouettes takes longer.
             video_s=math.ceil(min(30, self.queue_timeout_s)),
         )
 
 
 def load_settings(**given: Any) -> Settings:
-    """Read the environment; what is given (and is not None) goes before it.
+    """Read the settings from the environment; values in `given` other than None override it.
 
     Raises:
-        SettingsError: a value cannot be used, or a `METAGAIT_` name is no setting.
+        SettingsError: a value cannot be used, or a `METAGAIT_` variable is not a setting.
 
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}

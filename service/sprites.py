@@ -1,4 +1,4 @@
-"""Aligned silhouettes -> one picture that a web page can play."""
+"""Lays out aligned silhouettes in a single picture that a web page can play."""
 
 import base64
 
@@ -12,7 +12,7 @@ COLUMNS = 16
 
 
 def sprite(silhouettes: NDArray[np.uint8]) -> Picture:
-    """Lay frames uint8 `[T, H, W]` out row by row, `COLUMNS` in a row, as a PNG."""
+    """Return frames uint8 `[T, H, W]` as a PNG, laid out in rows of `COLUMNS`."""
     frames, height, width = silhouettes.shape
     columns = min(COLUMNS, frames)
     rows = -(-frames // columns)

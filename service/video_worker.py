@@ -1,9 +1,10 @@
-"""Decodes one silhouette video in a process of its own, which may crash, hang or ask for too much.
+"""Decodes one silhouette video in its own process, which may crash, hang or demand too much.
 
     python -I -m service.video_worker FILE FRAMES FRAME_PIXELS SECONDS
 
-Writes each frame to standard output as height and width, uint16 little-endian each, and the mask,
-0 or 255 a pixel. Ends with 1 for what is no video, and with 2 at a limit.
+It writes each frame to standard output as height and width, both uint16 little-endian, and the
+mask, 0 or 255 per pixel. The exit status is 1 if it is not a video, and 2 at a limit.
+`service.videos` starts it and reads the frames.
 """
 
 import os
@@ -18,12 +19,12 @@ _BODY = 127
 
 
 def main(path: str, frames: int, frame_pixels: int, seconds: int) -> int:
-    """Decode; the limits stand before the decoder is loaded."""
+    """Limit this process, then load the decoder and decode; returns the exit status."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A container may name other files and hosts; the decoder opens this file and nothing else.
+    # A container may refer to other files and hosts: let the decoder open local files only.
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file|threads;1"
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     return _decode(path, frames, frame_pixels)
@@ -39,7 +40,7 @@ def _decode(path: str, frames: int, frame_pixels: int) -> int:
     claimed = video.get(cv2.CAP_PROP_FRAME_WIDTH) * video.get(cv2.CAP_PROP_FRAME_HEIGHT)
     if claimed > frame_pixels:
         return TOO_MUCH
-    # One more than allowed, so that the reader can tell that there are more.
+    # One more than allowed, so that the reader notices that there are too many.
     for _ in range(frames + 1):
         is_there, picture = video.read()
         if not is_there:

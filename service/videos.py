@@ -1,8 +1,8 @@
-"""Silhouette video (`.mp4`, `.avi`) -> frames, decoded in a process of its own.
+"""Reads the frames of a silhouette video (`.mp4`, `.avi`), decoded in a process of its own.
 
-A video decoder is the largest thing here that a stranger's bytes can reach, and no check of ours
-reads the format before it does. So it runs apart, with limits on its memory, time and files
-(`service.video_worker`), and only files that begin as such a video get there.
+A video decoder is the largest piece of code that a stranger's bytes can reach here, and nothing of
+ours checks the format fully before it. So it runs apart, with limits on memory, time and files
+(`service.video_worker`), and only gets files that begin like such a video.
 """
 
 import io
@@ -25,11 +25,11 @@ from service.video_worker import HEAD, TOO_MUCH
 VIDEO_BYTES = 32 * 1024 * 1024
 _CHUNK = 1024 * 1024
 _BOXES = 10_000
-"""More than a walk has where each frame is a fragment; to count them takes some milliseconds."""
+"""More than a walk has even with a fragment per frame; counting them takes milliseconds."""
 
 
 def is_video(head: bytes) -> bool:
-    """Tell an MP4 or AVI file by its first 12 bytes."""
+    """Tell by its first 12 bytes whether a file is MP4 or AVI."""
     return head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
 
 
@@ -37,11 +37,11 @@ def frames_of(file: IO[bytes], size: int, limits: Limits) -> Iterator[NDArray[np
     """Read the masks uint8 `[h, w]`, 0 or 255, of a video of `size` bytes.
 
     Raises:
-        UploadTooLargeError: more bytes than a video of silhouettes has.
-        DamagedUploadError: no video, or one that is cut short, takes too much memory, or half of
-            `limits.video_s` on the processor.
-        TimeoutError: it is not decoded after `limits.video_s`, which is the machine's fault.
-        FrameTooLargeError, TooManyFramesError: beyond the limits.
+        UploadTooLargeError: it has more bytes than a video of silhouettes needs.
+        DamagedUploadError: it is not a video, is cut short, or takes too much memory or more than
+            half of `limits.video_s` of processor time.
+        TimeoutError: it is not decoded within `limits.video_s`, which is the machine's fault.
+        FrameTooLargeError, TooManyFramesError: it exceeds a limit.
 
     """
     if size > VIDEO_BYTES:
@@ -51,7 +51,7 @@ def frames_of(file: IO[bytes], size: int, limits: Limits) -> Iterator[NDArray[np
 
 
 def _require_whole(file: IO[bytes], size: int) -> None:
-    """Refuse a file that says it is longer: a decoder shows what is there and is content."""
+    """Refuse a file that claims to be longer: a decoder would accept what is there."""
     end = _claimed_end(file, size)
     file.seek(0)
     if end > size:
@@ -62,11 +62,11 @@ def _require_whole(file: IO[bytes], size: int) -> None:
 
 
 def _claimed_end(file: IO[bytes], size: int) -> int:
-    """Tell where a video says that it ends; 0 when it does not say."""
+    """Return the length in bytes that a video claims to have; 0 if it does not say."""
     file.seek(0)
     if (head := file.read(8))[:4] == b"RIFF":
         length = int.from_bytes(head[4:], "little")
-        # Who writes into a pipe cannot come back to fill the length in.
+        # A program that writes to a pipe cannot go back to fill in the length.
         return 0 if length in (0, 0xFFFFFFFF) else 8 + length
     end = 0
     for _ in range(_BOXES):
@@ -77,7 +77,7 @@ def _claimed_end(file: IO[bytes], size: int) -> int:
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:], "big")
-        # A box of length 0 goes on to the end of the file, and shorter ones are none.
+        # A box of length 0 extends to the end of the file, and no box is shorter than 8 bytes.
         if length < 8:
             return 0
         end += length
@@ -99,7 +99,7 @@ def _frames(file: IO[bytes], limits: Limits) -> Iterator[NDArray[np.uint8]]:
 
 
 def masks_in(stream: IO[bytes], account: Account) -> Iterator[NDArray[np.uint8]]:
-    """Read the whole masks that a worker wrote, which may have ended anywhere."""
+    """Yield the complete masks that a worker wrote, which may have ended anywhere."""
     while len(head := stream.read(HEAD.size)) == HEAD.size:
         height, width = HEAD.unpack(head)
         account.spend(f"frame {account.frames}", height, width)
@@ -110,7 +110,7 @@ def masks_in(stream: IO[bytes], account: Account) -> Iterator[NDArray[np.uint8]]
 
 @contextmanager
 def _worker(path: str, limits: Limits) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start the decoder; it is gone when the block is left, and after its time in any case."""
+    """Run the decoder during the block; it is killed at the end, or when its time is up."""
     numbers = (limits.frames, limits.frame_pixels, _processor_s(limits))
     process = subprocess.Popen(  # noqa: S603 -- our own module, with a path that we made
         [sys.executable, "-I", "-m", "service.video_worker", path, *map(str, numbers)],

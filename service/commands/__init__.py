@@ -1,1 +1,1 @@
-"""Command lines: `enroll` and `identify` call a running service, `keys` says who else may."""
+"""The service's commands: `enroll` and `identify` call a running one, `keys` manages API keys."""

@@ -1,4 +1,4 @@
-"""`metagait enroll`: enrol a walk, or every walk of a tree, over HTTP."""
+"""`metagait enroll`: enrol a walk, or every walk of a folder tree, over HTTP."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ _MOST_AT_ONCE = 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the walks and their subject."""
+    """Declare the options: which walks, whose they are, and how to send them."""
     parser.epilog = (
         "Refused walks are named with the reason and the rest goes on; the exit status is then 1. "
         "After an interruption run the same command again: walks that are enrolled already are "
@@ -42,14 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Enrol the walks; status 1 when one was refused or could not be read."""
+    """Enrol the walks; returns 1 if one was refused or could not be read, else 0."""
     walks = selected(arguments)
     named = [(_subject(walk, arguments.subject), walk) for walk in walks]
     done: list[str] = []
     try:
         _enroll_all(arguments, named, done)
     finally:
-        # Whatever ends it, Ctrl-C or a service that is gone, these are enrolled.
+        # Whatever ends the run, Ctrl-C or a lost service, say what was done until then.
         if done:
             print(", ".join(f"{count} {what}" for what, count in sorted(Counter(done).items())))
     return 1 if "refused" in done else 0
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _enroll_all(
     arguments: argparse.Namespace, named: Sequence[tuple[str, FoundWalk]], done: list[str]
 ) -> None:
-    """Enrol walks, several at once, and note in `done` what became of each."""
+    """Enrol walks, several at once, and append the outcome of each to `done`."""
     together = Together(arguments.at_once)
 
     def enroll(one: tuple[str, FoundWalk]) -> str:
@@ -90,7 +90,7 @@ def _subject(walk: FoundWalk, given: str | None) -> str:
 
 
 def _enroll(client: Client, subject: str, walk: FoundWalk, *, force: bool) -> tuple[str, str]:
-    """Enrol one walk; returns what became of it, and a sentence where that needs one."""
+    """Enrol one walk; returns the outcome, and a sentence if it needs one, else an empty one."""
     if not _is_text(subject):
         return "refused", f"{walk}: expected a subject in UTF-8, got a name of other bytes"
     try:
@@ -101,7 +101,7 @@ def _enroll(client: Client, subject: str, walk: FoundWalk, *, force: bool) -> tu
 
 
 def _is_text(name: str) -> bool:
-    """Tell whether a name can be sent: a folder's may be of any bytes."""
+    """Tell whether a name can be sent, as that of a folder may consist of any bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:

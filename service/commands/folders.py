@@ -1,7 +1,7 @@
 """Finds walks on disk: one walk, or a tree `<subject>/.../<walk>` such as CASIA-B's.
 
-A walk is a folder that holds pictures, or a file whose name ends as one of `FILES`. In a CASIA-B
-tree `<subject>/<type>/<view>` the parts after the subject are its condition and its view.
+A walk is a folder that holds pictures, or a file with a suffix of `FILES`. In a CASIA-B tree
+`<subject>/<type>/<view>`, the parts after the subject are the condition and the view.
 """
 
 import argparse
@@ -18,40 +18,40 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 @dataclass(frozen=True)
 class FoundWalk:
-    """A walk on disk; `place` is its path below the root, the subject first."""
+    """A walk on disk; `place` is its path below the root, which begins with the subject."""
 
     path: Path
     place: PurePosixPath
 
     def __str__(self) -> str:
-        """Name its place, so that it can be printed whatever bytes are in it."""
+        """Return its place in a form that can be printed, whatever bytes it consists of."""
         return str(self.place).encode("utf-8", "backslashreplace").decode()
 
     @property
     def subject(self) -> str | None:
-        """Whose walk it is; None for a walk that stands alone."""
+        """Return whose walk it is; None for a walk outside a tree."""
         return self.place.parts[0] if len(self.place.parts) > 1 else None
 
     @property
     def condition(self) -> str | None:
-        """The CASIA-B type, for instance `nm-01`; None in another layout."""
+        """Return the CASIA-B type, for instance `nm-01`; None in other layouts."""
         return self.place.parts[1] if len(self.place.parts) > 2 else None
 
     @property
     def view(self) -> str | None:
-        """The CASIA-B view, for instance `090`; None in another layout."""
+        """Return the CASIA-B view, for instance `090`; None in other layouts."""
         return PurePosixPath(self.place.parts[2]).stem if len(self.place.parts) > 2 else None
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What is worth keeping with the sample."""
+        """Return the metadata that is worth storing with the sample."""
         if self.condition is None or self.view is None:
             return {"walk": PurePosixPath(self.place.name).stem}
         return {"condition": self.condition, "view": self.view}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare which service, and which walks."""
+    """Declare the options that name a service and select walks."""
     parser.add_argument(
         "path",
         type=Path,
@@ -91,7 +91,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def key_of(arguments: argparse.Namespace) -> str | None:
-    """Read the API key; from a file, because everybody on a machine can see its command lines.
+    """Return the API key; read from a file, as all users of a machine can see its command lines.
 
     Raises:
         NoKeyError: the file cannot be read.
@@ -105,10 +105,10 @@ def key_of(arguments: argparse.Namespace) -> str | None:
 
 
 def selected(arguments: argparse.Namespace) -> list[FoundWalk]:
-    """Find the walks that the arguments ask for, in order.
+    """Return the walks that the arguments select, in order.
 
     Raises:
-        NoWalksError: there is none.
+        NoWalksError: there are none.
 
     """
     found = sorted(_find(arguments.path), key=_place)

@@ -1,4 +1,4 @@
-"""`metagait identify`: ask who walks, for a walk or for every walk of a tree, over HTTP."""
+"""`metagait identify`: ask over HTTP whose walk it is, for a walk or every walk of a tree."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ _OUTCOMES = ("match", "match with somebody else", "inconclusive", "no_match")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the walks and how much to print."""
+    """Declare the options: which walks, and how much to print."""
     parser.epilog = (
         "Each walk gets a line with the decision and the nearest people. For a folder of walks "
         "<subject>/.../<walk>, the last lines count the decisions, and tell how often the nearest "
@@ -88,5 +88,5 @@ def _outcome(answer: Identified, subject: str) -> str:
 
 
 def _kind(walk: FoundWalk) -> str:
-    """`nm`, `bg` or `cl` of a CASIA-B type; one kind for every other layout."""
+    """Return `nm`, `bg` or `cl` of a CASIA-B type; `all` in every other layout."""
     return walk.condition.split("-")[0] if walk.condition else "all"

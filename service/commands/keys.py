@@ -1,10 +1,10 @@
-"""`metagait keys`: make, list and revoke API keys, on the machine that has the gallery's data.
+"""`metagait keys`: create, list and revoke API keys on the machine with the gallery's data.
 
     metagait keys create camera-3 --scopes identify,read --expires-days 90 --per-minute 600
     metagait keys list
     metagait keys revoke 0123456789ab
 
-A running service, and every other replica on the same database, follows within two seconds.
+A running service, and every other replica on the same database, notices within two seconds.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _MOST_PER_MINUTE = 1_000_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the three things that can be done with keys."""
+    """Declare the actions on keys: create, list and revoke."""
     parser.epilog = "Run it where the database is. A running service follows within two seconds."
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key and print it; it is shown only once")
@@ -61,9 +61,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do it; what goes wrong is a sentence and status 2."""
+    """Perform the action; the entry point prints an error as a sentence and returns 2."""
     settings = load_settings(data=arguments.data)
-    # In a mistyped folder there is nothing to list or to revoke, and that is said.
+    # Only `create` makes a store: a mistyped folder has no keys to list or revoke, and is an error.
     with closing(KeyStore.open(settings.store(), make=arguments.action == "create")) as keys:
         if arguments.action == "create":
             _create(keys, arguments)
@@ -84,7 +84,7 @@ def _create(keys: KeyStore, arguments: argparse.Namespace) -> None:
         per_minute=arguments.per_minute,
         expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
     )
-    # The key alone is on standard output, so that `> FILE` makes a file for `--key-file`.
+    # Only the key goes to standard output, so that `> FILE` makes a file for `--key-file`.
     print(_line(key, datetime.now(UTC)), file=sys.stderr)
     print("The key is shown only now; it cannot be shown again:", file=sys.stderr)
     print(text)

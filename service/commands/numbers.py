@@ -1,11 +1,11 @@
-"""Numbers as arguments, so that a wrong one is named before anything is asked."""
+"""Checks numbers on the command line, so that a wrong one is reported before anything is sent."""
 
 import argparse
 from collections.abc import Callable
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Make a reader of an argument that is a whole number from `least` to `most`."""
+    """Return an argparse type for a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
         is_whole = text.isascii() and text.isdecimal() and len(text) <= len(str(most))

@@ -1,4 +1,4 @@
-"""Sends several walks at once, as long as the service has room for them."""
+"""Sends several walks at a time, and pauses all of them while the service is busy."""
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -10,10 +10,10 @@ R = TypeVar("R")
 
 
 class Together:
-    """Works on a number of items at a time; who is told to come back later holds up all of them.
+    """Works on several items at a time; one that is told to come back later holds up all others.
 
-    So a service that is busy is asked no more often than by somebody who sends one walk after
-    another, and none of ours takes the place that another one was promised.
+    So a busy service is asked no more often than by a caller that sends one walk after another,
+    and no walk of ours takes the place that another was promised.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -22,10 +22,10 @@ class Together:
         self._ended = Event()
 
     def wait(self, seconds: float) -> None:
-        """Wait, and let nothing begin meanwhile: a client's `wait`.
+        """Wait, and let nothing begin meanwhile; to be passed to a client as its `wait`.
 
         Raises:
-            CancelledError: it is all over.
+            CancelledError: the work was ended.
 
         """
         with self._going:
@@ -33,9 +33,9 @@ class Together:
                 raise CancelledError
 
     def each(self, work: Callable[[T], R], items: Sequence[T]) -> Generator[R]:
-        """Do the work for each item; the results come in the order of the items.
+        """Do the work for each item, and yield the results in the order of the items.
 
-        When the caller or an item ends it, what has begun is finished and nothing else begins.
+        If the caller or a failing item ends it, work that has begun is finished and no more begins.
         """
 
         def begun(item: T) -> R:
