@@ -74,10 +74,10 @@ ACCESS: Mapping[str, Scope | Literal["public", "any key"]] = {
 """The scope that a caller needs, by operation id."""
 
 _OF_NO_GALLERY = frozenset({"list_galleries", "metrics"})
-"""Operations about no gallery in particular: they tell only of those that the key may see."""
+"""Operations of no one gallery, which tell only of those that the key may see."""
 
 _READ_ONCE = ("authorization", "content-type", "idempotency-key")
-"""Headers of which the service reads only one, so a second one is refused."""
+"""Headers that may come only once."""
 _JSON = re.compile(r"application/(.+\+)?json")
 JSON_BYTES = 64 * 1024
 """Most bytes of a body that is not an upload."""
@@ -96,7 +96,7 @@ class GuardedRoute(APIRoute):
     """A route that identifies and authorises its caller before it reads the body."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler of the request with the guard before it."""
+        """Put the guard before FastAPI's handler."""
         handle = super().get_route_handler()
         operation = operation_of(self)
         need = ACCESS[operation]
@@ -110,7 +110,7 @@ class GuardedRoute(APIRoute):
                 request.state.caller = await _admitted(request, need, gallery)
                 _check_query(request, query)
             try:
-                # Uploads have limits of their own; a body that FastAPI reads is limited here.
+                # Uploads limit themselves; a body that FastAPI reads is limited here.
                 has_body = self.body_field is not None
                 return await handle(await _with_body(request) if has_body else request)
             except (HTTPException, RequestValidationError):
@@ -123,7 +123,7 @@ class GuardedRoute(APIRoute):
 
 
 def _check_room(request: Request) -> None:
-    """Refuse a request on a connection beyond the limit; public operations skip this check."""
+    """Refuse a request on a connection beyond the limit; public operations are exempt."""
     if is_one_too_many(request.scope):
         most = rooms_of(request).settings.max_connections
         raise BusyError(
@@ -147,7 +147,7 @@ def _check_once(where: str, counts: Mapping[str, int]) -> None:
 
 
 def _query_of(route: APIRoute) -> frozenset[str]:
-    """Return the query names that a route and its guard read; uploads add the text fields."""
+    """Return the query names that a route and its guard read, with an upload's text fields."""
     named = {"gallery"} | _query_names(route.dependant)
     return frozenset(named.union(TEXT_FIELDS if route.openapi_extra else ()))
 
@@ -202,7 +202,7 @@ def check_guarded(app: FastAPI) -> None:
 
 
 def document(openapi: dict[str, Any]) -> None:
-    """Add to an OpenAPI document which key each operation needs, and how it is refused."""
+    """Add to an OpenAPI document the key that each operation needs, and its refusals."""
     openapi["components"]["securitySchemes"] = {"key": _SCHEME}
     for path in openapi["paths"].values():
         for operation in path.values():

@@ -5,8 +5,8 @@ and stays within its memory budget, however many callers there are. The wait is 
 pace of recent walks: how long each occupied the whole service, not only the encoder, counted from
 when it was there or the one before it was done (Lindley's recursion, read backwards).
 
-So no walk is admitted that would wait too long. If one does all the same, because the machine
-became slower, the queue refuses it. Whatever is answered was begun in time.
+So no walk is admitted that would wait too long, and the queue refuses one that does all the same,
+because the machine became slower. Whatever is answered was begun in time.
 """
 
 import math
@@ -19,7 +19,7 @@ from service.errors import BusyError
 
 # The pace is the mean of the last encoder calls but the slowest: one that stalls changes nothing.
 _CALLS_OF_LATE = 17
-# The share of the longest wait that is given away; the rest is a reserve for a pace that changes.
+# The share of the longest wait that is given away; the rest is in reserve for a slower pace.
 _GIVEN_AWAY = 0.8
 
 
@@ -69,7 +69,7 @@ class Admission:
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
-        """Hold a place, and the bytes that are held through it, while the block runs.
+        """Hold a place, and the bytes held through it, while the block runs.
 
         Raises:
             BusyError: at once, if no place is free or the walk would wait too long.
@@ -108,7 +108,7 @@ class Admission:
             )
 
     def _next_s(self) -> int:
-        """Return the whole seconds, at least 1, until one walk is done and releases its share."""
+        """Return the whole seconds, at least 1, until one walk is done."""
         return max(1, math.ceil(self._walk_s))
 
     def hold(self, count: int) -> None:

@@ -68,7 +68,7 @@ def aligned_walk(
 
 
 def _in_time(frames: Frames, ends_at: float, gone: Event) -> Frames:
-    """Yield frames one by one while somebody waits for them, then raise TimeoutError."""
+    """Yield frames one by one; raises TimeoutError once nobody waits for them any more."""
     while time.perf_counter() < ends_at and not gone.is_set():
         frame = next(frames, None)
         if frame is None:

@@ -5,11 +5,10 @@ and a busy one fills its batches by itself. The oldest walk always goes. Those n
 length go along while the padded batch stays within a budget of frames, because a ragged batch costs
 its number of walks times its longest walk.
 
-An encoder that is faster with several calls at a time gets that many, and the waiting walks are
-shared among them: two parallel calls of one thread do more than two calls of two threads in turn.
-Where calls are short, the next ones are prepared while the current ones run, so that the encoder
-never waits for an event loop that is busy with answers. A prepared call is not final: a walk whose
-deadline has passed, or whose caller has gone, is left out when the call begins.
+An encoder that gains from parallel calls gets several, and the waiting walks are shared among them:
+two calls of one thread each do more than two in turn of two threads. Where calls are short, the
+next ones are prepared meanwhile, so that the encoder never waits for an event loop that is busy
+with answers. A walk whose deadline has passed, or whose caller has gone, is left out even then.
 """
 
 import asyncio
@@ -75,8 +74,8 @@ class _Pending:
 
     def begin(self) -> bool:
         """Mark the walk as begun, which meets its deadline; tell whether its caller still waits."""
-        # Write before reading. A caller that gives up at this very moment may be missed: its walk
-        # is then encoded although it has had its error, and the answer is dropped.
+        # Write before reading. If the caller gives up at this very moment, its walk may still be
+        # encoded; the answer is then dropped.
         self.begun = True
         return not self.answer.done()
 
@@ -160,7 +159,7 @@ class Batcher:
             walk: uint8 `[T, H, W]`.
             since: when it began to wait, by `time.perf_counter`; now by default.
             takes_place: False for a further part of a walk that already has a place in the queue.
-                Otherwise a walk of more parts than places could never be embedded.
+                Else a walk of more parts than places could never be embedded.
 
         Raises:
             BusyError: the queue is full.
@@ -204,7 +203,7 @@ class Batcher:
             await self._arrived.wait()
             while batch := self._take():
                 await self._run(batch)
-            # The queue is empty: wait for more, unless it is closing and there will be none.
+            # The queue is empty: wait for more, unless closing.
             if not self._closing:
                 self._arrived.clear()
 

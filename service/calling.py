@@ -1,9 +1,9 @@
-"""The common base of both Python clients: how a service is reached, and when a call is repeated.
+"""The base of both Python clients: how a service is reached, and when a call is repeated.
 
 If the service is busy, or still at work on the same request, the call is repeated after the time
-that it names; after a refused or lost connection, in a second. Nothing is done twice by that: every
-call only reads, carries an Idempotency-Key, or is an erasure. A request that timed out is not
-repeated, because the service may still be at work on it.
+that it names; after a refused or lost connection, in a second. Nothing is done twice: a call only
+reads, carries an Idempotency-Key, or erases. One that timed out is not repeated, because the
+service may still be at work on it.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _LONGEST_WAIT_S = 30.0
 _WAIT_S = 1.0
 _COME_BACK = frozenset({429, 503})
 _LOST = (httpx.NetworkError, httpx.RemoteProtocolError)
-# The codes with which an erasure is answered if there is nothing, or nothing more, to erase.
+# Codes that answer an erasure if there is nothing (more) to erase.
 _GONE = frozenset({"subject_not_found", "sample_not_found"})
 B = TypeVar("B", bound=BaseModel)
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
@@ -53,7 +53,7 @@ class Calling(Generic[H, T]):
             timeout_s: seconds that one request may take.
             retries: how often a call is repeated if the service asks to come back later, or the
                 connection is refused or lost.
-            wait: called instead of sleeping, with the seconds to wait before a call is repeated.
+            wait: waits so many seconds before a repetition, instead of sleeping.
             transport: carries the requests instead of the network.
 
         Raises:
@@ -116,7 +116,7 @@ class Attempts(Generic[B]):
 
         Raises:
             RefusedError: it is a problem.
-            UnreachableError: it is not from a metagait, or from a version unknown to this client.
+            UnreachableError: it is not from a metagait that this client knows.
 
         """
         if response.is_success:
@@ -141,7 +141,7 @@ class Attempts(Generic[B]):
 
 
 def _checked_host(url: str) -> str:
-    """Return the host of an HTTP URL; raises UnreachableError if it is not one."""
+    """Return the host of an HTTP URL."""
     if not url.startswith(("http://", "https://")):
         raise UnreachableError(f"expected a URL that begins with http:// or https://, got {url!r}")
     try:
@@ -155,7 +155,7 @@ def _in_url(host: str) -> str:
 
 
 def _checked_key(key: str) -> str:
-    """Strip the line end that a key file has, and check the key; no error ever shows it."""
+    """Strip a key file's line end, and check the key; no error ever shows it."""
     key = key.strip()
     if not (key.isascii() and key.isprintable()):
         raise NoKeyError("expected an API key of one line of ASCII, got another text")

@@ -1,4 +1,4 @@
-"""The requests that both Python clients send, and the types of the answers that they expect.
+"""The calls that both Python clients make: what they send, and the types of the answers.
 
 Bodies are built once and kept in memory, so that a call can be repeated unchanged.
 """
@@ -53,7 +53,7 @@ def enroll(
     force: bool,
     key: str | None,
 ) -> Call[schemas.Enrolled]:
-    """Build the call that enrols a walk."""
+    """Build the call to enrol a walk."""
     fields = {"subject": subject, **_metadata(metadata)}
     if captured_at is not None:
         fields["captured_at"] = captured_at.isoformat()
@@ -67,7 +67,7 @@ def enroll(
 def identify(
     walk: WalkSource, limit: int, metadata: Mapping[str, Any] | None, key: str | None
 ) -> Call[schemas.Identified]:
-    """Build the call that asks whose walk it is."""
+    """Build the call to ask whose walk it is."""
     fields = {"limit": str(limit), **_metadata(metadata)}
     return _post("/identify", schemas.Identified, fields, _files(walk), key)
 
@@ -75,7 +75,7 @@ def identify(
 def identify_batch(
     walks: Sequence[WalkSource], limit: int, key: str | None
 ) -> Call[schemas.IdentifiedBatch]:
-    """Build the call that asks whose walks several are; raises NoWalksError without any."""
+    """Build the call to ask whose walks they are."""
     if not walks:
         raise NoWalksError("expected at least one walk to identify, got none")
     files = [("sequence", ("walk", _as_file(walk))) for walk in walks]
@@ -85,46 +85,46 @@ def identify_batch(
 def verify(
     subject: str, walk: WalkSource, metadata: Mapping[str, Any] | None, key: str | None
 ) -> Call[schemas.Verified]:
-    """Build the call that asks whether a walk is a subject's."""
+    """Build the call to ask whether a walk is a subject's."""
     fields = {"subject": subject, **_metadata(metadata)}
     return _post("/verify", schemas.Verified, fields, _files(walk), key)
 
 
 def subjects(limit: int, after: str | None) -> Call[schemas.Subjects]:
-    """Build the call that lists a page of subjects."""
+    """Build the call for a page of subjects."""
     return Call("GET", "/subjects", schemas.Subjects, {"params": _page(limit, after)})
 
 
 def subject(subject: str, limit: int, after: str | None) -> Call[schemas.SubjectDetail]:
-    """Build the call that shows a subject with a page of its samples."""
+    """Build the call for a subject with a page of its samples."""
     options = {"params": _page(limit, after)}
     return Call("GET", _subject_path(subject), schemas.SubjectDetail, options)
 
 
 def erase_subject(subject: str) -> Call[schemas.Erased]:
-    """Build the call that erases a subject."""
+    """Build the call to erase a subject."""
     return Call("DELETE", _subject_path(subject), schemas.Erased)
 
 
 def erase_sample(sample_id: str) -> Call[schemas.Erased]:
-    """Build the call that erases a sample."""
+    """Build the call to erase a sample."""
     return Call("DELETE", f"/samples/{quote(sample_id, safe='')}", schemas.Erased)
 
 
 def info() -> Call[schemas.Info]:
-    """Build the call that asks what the service runs."""
+    """Build the call to ask what runs."""
     return Call("GET", "/info", schemas.Info)
 
 
 def ready() -> Call[schemas.Ready]:
-    """Build the call that asks whether the service is ready now, so it is never repeated."""
+    """Build the call to ask whether it is ready now, which is never repeated."""
     return Call("GET", "/readyz", schemas.Ready, may_repeat=False)
 
 
 def _post(
     path: str, body: type[B], fields: dict[str, str], files: list[_Part], key: str | None
 ) -> Call[B]:
-    """Build a POST of walks with an Idempotency-Key, so that repeating it does no work twice."""
+    """Build a POST of walks with an Idempotency-Key, so that it can be repeated."""
     headers = {"Idempotency-Key": uuid.uuid4().hex if key is None else key}
     return Call("POST", path, body, {"data": fields, "files": files, "headers": headers})
 

@@ -1,6 +1,6 @@
-"""Decides about a probe by its distances: match, no match, or inconclusive with reasons.
+"""Decides by distance and threshold: match, no match, or inconclusive with reasons.
 
-The gallery's own calibration gives the threshold as long as it holds, else the model's default.
+The gallery's own calibration gives the threshold while it holds, else the model's default.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Threshold:
     distance: float
     """A candidate at this distance or nearer is a match."""
     inconclusive_to: float
-    """Above `distance` and up to here it is inconclusive; equal to it if there is no such band."""
+    """Above `distance` and up to here it is inconclusive; the same if there is no such band."""
     basis: Basis
     target_fpir: float
     measured_fpir: Interval | None

@@ -1,9 +1,9 @@
 """`python -m service.demo`: a demonstration from walkers to answers, in a minute or two.
 
-It makes synthetic walkers that training never saw, and starts the service on a free port with an
-empty gallery in a temporary folder. It enrols ten of them, and then sends other walks of theirs,
-from the same side and from others, with a bag and in a coat, and walks of strangers. It prints the
-answers and stops the service. The exit status is 1 if the results miss a bar.
+Makes synthetic walkers that training never saw, and starts the service on a free port with an empty
+gallery in a temporary folder. Enrols ten of them, sends other walks of theirs (same side, other
+sides, with a bag, in a coat) and walks of strangers, prints the answers, and stops the service. The
+exit status is 1 if the results miss a bar.
 """
 
 import socket
@@ -126,7 +126,7 @@ def _metagait(*arguments: str) -> list[str]:
 
 @contextmanager
 def _service(folder: Path) -> Iterator[str]:
-    """Run the service in its own process; yields its URL, and stops it as an operator would."""
+    """Run the service in its own process, stopped as an operator would; yields its URL."""
     port, log = _free_port(), folder / "service.log"
     arguments = ("--host", "127.0.0.1", "--port", str(port), "--data", str(folder / "data"))
     with log.open("w") as output:

@@ -35,8 +35,8 @@ class Engines:
 
     @property
     def waiting(self) -> int:
-        """Walks that wait for any of the encoders."""
-        # Not under the lock, which is held while a model is opened.
+        """Return how many walks wait for any of the encoders."""
+        # Without the lock, which is held while a model is opened.
         return sum(engine.batcher.waiting for engine in tuple(self._engines.values()))
 
     def hold(self, model_id: str, opened: Callable[[], Engine]) -> Engine:

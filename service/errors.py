@@ -21,9 +21,9 @@ ServiceError
 │   ├── MissingScopeError        the key lacks the scope for this
 │   ├── ForeignGalleryError      the key is for other galleries
 │   ├── RateLimitedError         the key has used up its rate of requests
-│   ├── UnknownModelError        there is no such model to rebuild with
+│   ├── UnknownModelError        no such model to rebuild with
 │   ├── UnusableModelError       a file is not a model that can run here
-│   ├── JobRunningError          a rebuild was requested while one runs
+│   ├── JobRunningError          a second rebuild while one runs
 │   ├── OwnGalleryError          the service's own gallery cannot be deleted through it
 │   └── CrossOriginError         a page of another site tried to change something here
 ├── BusyError                no room or time for another walk now; retry in a moment

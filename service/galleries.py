@@ -1,8 +1,8 @@
 """All galleries of one store that a service serves, found by name and opened on first use.
 
-The settings' gallery, the service's own, is open from start to end. Any other gallery of the store
-is opened by the first request that names it, follows its own live generation, and is closed when it
-is deleted or the service ends. All share the encoders, the threads and the admission of walks.
+The settings' gallery, the service's own, is open from start to end. Any other is opened by the
+first request that names it, follows its own live generation, and is closed when it is deleted or
+the service ends. All share the encoders, the threads and the admission of walks.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ class Galleries:
             task.add_done_callback(self._leaving.discard)
 
     async def close(self, *, drain_s: float) -> None:
-        """Finish the requests in work in every gallery, and close those that were opened here."""
+        """Finish the requests in work in all galleries, and close those opened here."""
         async with self._one_at_a_time:  # wait for a gallery that is being opened
             closings = [_close(known, drain_s) for known in self._opened.values()]
         # At the same time, because the drain time holds for the whole service.

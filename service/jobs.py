@@ -19,7 +19,7 @@ from service.settings import Settings
 _LOG = logging.getLogger("metagait.service")
 # Every record of progress is a transaction, and nobody looks at it more often than this.
 _NOTE_EVERY_S = 1.0
-# How a job ended is offered to a failing store again and again while the service runs.
+# A store that cannot record a job's end is tried again for as long as the service runs.
 _NOTE_AGAIN_S = 5.0
 _SUFFIX = ".onnx"
 OpenModel = Callable[[Path], Encoder]
@@ -227,7 +227,7 @@ class RebuildJobs:
             state = running.stopped_as or "interrupted"
             return replace(running.job, state=state, message=str(stopped))
         except Exception as error:
-            # Nobody waits for this thread, so whatever went wrong must be found in the job.
+            # Nobody waits for this thread: whatever it is must be found in the job.
             _LOG.warning("the rebuild %s failed: %r", running.job.job_id, error)
             said = (
                 str(error)

@@ -72,8 +72,8 @@ class KeyRing:
         Args:
             read: reads all keys.
             open_without_keys: whether to admit anybody while there is no key.
-            threads: where `read` runs; asyncio's own by default, which other work may fill.
-            wait_s: how many seconds a request waits for the keys to be read.
+            threads: where `read` runs; asyncio's own by default, which others may fill.
+            wait_s: seconds that a request waits for the keys.
             clock: returns seconds, for rates and the age of the keys.
             today: returns the time against which a key's expiry is checked.
 
@@ -90,7 +90,7 @@ class KeyRing:
         self._wait_s = wait_s
 
     async def admit(self, authorization: str | None) -> Caller:
-        """Return who sends a request, by its Authorization header.
+        """Return the caller of a request by its Authorization header.
 
         Raises:
             AuthenticationError: there is no key, or one that is unknown, expired or revoked.
@@ -111,7 +111,7 @@ class KeyRing:
             return
         if self._reading is None:
             self._reading = asyncio.create_task(self._read_keys(), name="keys")
-            # Waiting requests get its error. If none waits any more, asyncio must not complain.
+            # Waiting requests get its error; if none waits, asyncio must not complain.
             self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             async with asyncio.timeout(self._wait_s):
@@ -189,7 +189,7 @@ class _Bucket:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a service that listens on `host` can be reached from this machine only."""
+    """Tell whether only this machine can reach an address to listen on."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

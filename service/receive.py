@@ -1,8 +1,7 @@
 """Receives the body of an upload, a form or a bare file, within limits of bytes and seconds.
 
 Starlette's parser does the parsing. It is driven here rather than by FastAPI's `File` parameters,
-because the limits must hold while the body arrives, with or without a declared length. What the
-files hold is read afterwards, by `service.uploads`.
+because the limits must hold while the body arrives, with or without a declared length.
 """
 
 import asyncio

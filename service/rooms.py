@@ -1,8 +1,4 @@
-"""Rooms: everything that a route needs to answer for one gallery, and how a route gets at it.
-
-A route that declares `RoomsHere` gets the rooms of the gallery that its request names, and one that
-declares `UploadHere` an upload that these have admitted.
-"""
+"""Rooms: what a route needs to answer for one gallery, and the dependencies that pass it in."""
 
 import asyncio
 import threading
@@ -71,14 +67,14 @@ class Rooms:
         return self.engine.batcher
 
     async def ask(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a short gallery call in the gallery threads, and return its result."""
+        """Run a short gallery call in the gallery threads."""
         loop, work = asyncio.get_running_loop(), partial(question, *args, **kwargs)
         answer, clock = await loop.run_in_executor(self.gallery_threads, timed, work)
         self.metrics.stage("gallery", clock)
         return answer
 
     async def ask_at_length(self, question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a gallery call that may take minutes in the long thread, and return its result."""
+        """Run a gallery call that may take minutes, in the long thread."""
         work = partial(question, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self.long_thread, work)
 
@@ -122,7 +118,7 @@ class Rooms:
                 retry_after_s=self.admission.retry_after_s,
             ) from error
         finally:
-            # Who hangs up gives the place back, so the thread must not stay at the walk.
+            # A caller that hangs up releases its place, so the thread must not go on with its walk.
             gone.set()
         self.metrics.stage("decode", aligned.decoding)
         self.metrics.stage("align", aligned.aligning)
@@ -147,13 +143,13 @@ GalleryName = Annotated[
 
 
 def rooms_of(request: Request) -> Rooms:
-    """Return the service's own rooms without a lease; for uses of neither model nor gallery."""
+    """Return the service's current own rooms, for uses of neither model nor gallery."""
     rooms: Rooms = request.app.state.galleries.own.rooms
     return rooms
 
 
 async def leased_rooms(request: Request, gallery: GalleryName = None) -> AsyncIterator[Rooms]:
-    """Yield the rooms of the gallery that the request names; they stay open until its answer."""
+    """Yield the rooms of the gallery that a request names; they stay open until its answer."""
     async with request.app.state.galleries.lease(gallery) as rooms:
         yield rooms
 

@@ -125,7 +125,7 @@ def require_keys(settings: Settings) -> None:
     """Create the first key if the settings ask for it; only loopback may do without a live one.
 
     Raises:
-        StartError: the address is not loopback and no key is live, or the key cannot be written.
+        StartError: no key is live off loopback, or the key cannot be written.
 
     """
     with closing(KeyStore.open(settings.store())) as store:

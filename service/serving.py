@@ -87,7 +87,7 @@ class Serving:
         return self._current.rooms
 
     async def start(self) -> None:
-        """Start the batcher, move to the live generation's model if possible, and keep watching."""
+        """Begin to answer, with the live generation's model if it can be opened."""
         _start(self.rooms)
         await self._follow()
         self._watching = asyncio.create_task(self._watch(), name="generations")
@@ -163,7 +163,7 @@ class Serving:
         task.add_done_callback(self._leaving.discard)
 
     async def _retire(self, held: _Held) -> None:
-        """Wait for the old rooms' last request, then release their engine and close the gallery."""
+        """Release what the old rooms hold after their last request."""
         await held.until_unheld()
         await self._engines.release(held.rooms.engine)
         await asyncio.to_thread(held.rooms.gallery.close)

@@ -4,7 +4,6 @@
 
 It writes each frame to standard output as height and width, both uint16 little-endian, and the
 mask, 0 or 255 per pixel. The exit status is 1 if it is not a video, and 2 at a limit.
-`service.videos` starts it and reads the frames.
 """
 
 import os

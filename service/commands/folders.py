@@ -18,13 +18,13 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 @dataclass(frozen=True)
 class FoundWalk:
-    """A walk on disk; `place` is its path below the root, which begins with the subject."""
+    """A walk on disk; `place` is its path below the root, the subject first."""
 
     path: Path
     place: PurePosixPath
 
     def __str__(self) -> str:
-        """Return its place in a form that can be printed, whatever bytes it consists of."""
+        """Return its place in a printable form, whatever bytes are in it."""
         return str(self.place).encode("utf-8", "backslashreplace").decode()
 
     @property
