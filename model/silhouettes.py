@@ -101,7 +101,8 @@ def align(frames: Iterable[NDArray[Any] | Outline], size: tuple[int, int] = (64,
             places.append((body.left + body.pixels.shape[1] / 2, body.pixels.shape[0]))
     if not places:
         raise SilhouetteError(
-            f"expected at least one frame with a body, got {received} frames of which none has one"
+            f"expected at least one frame with a body, white (255 or 1) on black, got {received} "
+            "frames of which none has one"
         )
     bodies = np.array(places)
     whole = _whole(bodies[:, 1])

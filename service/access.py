@@ -272,7 +272,10 @@ async def _admitted(request: Request, need: str, gallery: str | None) -> Caller:
     if need != ANY_KEY and not caller.may(need):
         raise MissingScopeError(f"expected a key with the scope `{need}`, got one without it")
     if gallery is not None and not caller.may_touch(gallery):
-        raise ForeignGalleryError("expected a key for this gallery, got one for others")
+        raise ForeignGalleryError(
+            "expected a key for the gallery that is asked for, got one for others: name one of "
+            "those with `?gallery=`"
+        )
     return caller
 
 

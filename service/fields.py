@@ -26,7 +26,9 @@ def subject_of(fields: Mapping[str, str]) -> str:
     """Return the required `subject`, composed; the gallery checks its characters."""
     given = fields.get("subject")
     if given is None:
-        raise InvalidFieldError("expected the form field `subject`, got none")
+        raise InvalidFieldError(
+            "expected the field `subject` in the form, or in the query beside a bare body, got none"
+        )
     subject = composed(given)
     if subject in (".", ".."):
         # Clients resolve these in `/subjects/..`, so such a subject could never be erased.

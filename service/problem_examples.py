@@ -14,7 +14,8 @@ DETAILS: Mapping[str, str] = {
     "caller_gone": "The caller left",
     "unauthenticated": "expected the header `Authorization: Bearer mg_<id>_<secret>`, got none",
     "missing_scope": "expected a key with the scope `erase`, got one without it",
-    "foreign_gallery": "expected a key for this gallery, got one for others",
+    "foreign_gallery": "expected a key for the gallery that is asked for, got one for others: name "
+    "one of those with `?gallery=`",
     "cross_origin": "expected a loopback address or `localhost` in the header Host while there is "
     "no API key, got another name: make a key with `metagait keys create` to be reached by it",
     "unknown_model": "expected the id of a model that the gallery had, or the name of an .onnx "
@@ -48,7 +49,8 @@ DETAILS: Mapping[str, str] = {
     "upload_too_large": "expected a body of at most 67,108,864 bytes",
     "unsupported_format": "expected a walk as .zip of PNG or JPEG, .npy, .npz, packed, .mp4 or "
     ".avi, got text",
-    "invalid_field": "expected the form field `subject`, got none",
+    "invalid_field": "expected the field `subject` in the form, or in the query beside a bare "
+    "body, got none",
     "damaged_upload": "frame 19: expected a whole frame, got an early end",
     "unsafe_archive": "expected names inside the archive, got '../1.png'",
     "frame_too_large": "'1.png': expected a frame of at most 8,294,400 pixels and 8,192 a side, "
@@ -58,7 +60,8 @@ DETAILS: Mapping[str, str] = {
     "too_few_frames": "expected at least 5 frames with a body, got 2 in 2",
     "poor_quality": "expected a walk of good quality, got one with TOO_FEW_FRAMES; a key with the "
     "scope `review` may enrol it all the same with `force=true`",
-    "no_body": "expected at least one frame with a body, got 30 frames of which none has one",
+    "no_body": "expected at least one frame with a body, white (255 or 1) on black, got 30 frames "
+    "of which none has one",
     "invalid_subject": "expected a subject id of printable characters with no space at either end, "
     "got 'p-017 '",
     "invalid_metadata": "expected metadata of at most 16384 bytes of JSON, got 20011 bytes",
