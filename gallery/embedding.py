@@ -107,8 +107,8 @@ def embed_missing(
     if missing.without_silhouettes:
         raise RebuildRefused(
             f"expected silhouettes of every sample, got {missing.without_silhouettes} samples "
-            "enrolled by their embedding alone, which no other model can embed: erase them or "
-            "enrol their walks first"
+            "of which the embedding alone is kept, which no other model can embed: erase them and "
+            "enrol their walks again, or enrol the walks into a new gallery"
         )
     embedded, before = 0, total - missing.samples
     damaged: list[SampleDamaged] = []

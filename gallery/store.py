@@ -173,7 +173,7 @@ class Store:
             if kept is None:
                 raise SilhouettesNotKept(
                     f"expected silhouettes of the sample {sample_id}, "
-                    "got a sample that was enrolled by its embedding alone"
+                    "got a sample of which the embedding alone is kept"
                 )
             return silhouettes_from(connection, kept)
 

@@ -28,8 +28,8 @@ DETAILS: Mapping[str, str] = {
     "subject_not_found": "expected a subject of the gallery main, got 'p-017', who is not in it",
     "sample_not_found": f"expected a sample of the gallery main, got '{_SAMPLE_ID}', which is not "
     "in it",
-    "silhouettes_not_kept": f"expected silhouettes of the sample {_SAMPLE_ID}, got a sample that "
-    "was enrolled by its embedding alone",
+    "silhouettes_not_kept": f"expected silhouettes of the sample {_SAMPLE_ID}, got a sample of "
+    "which the embedding alone is kept",
     "upload_timeout": "expected the whole body within 60 seconds",
     "idempotency_conflict": "expected the same request as the first with this Idempotency-Key, "
     "got another",

@@ -166,3 +166,10 @@ def test_a_migration_that_fails_changes_nothing(location):
     assert "captured_at" not in columns
     execute(database, "DROP TABLE receipts")
     assert_answers(location)
+
+
+def test_the_log_does_not_say_that_steps_are_not_undone(location, caplog):
+    with caplog.at_level("INFO", "alembic"):
+        Store.open(location).close()
+    assert "Running upgrade" in caplog.text
+    assert "non-transactional" not in caplog.text

@@ -125,7 +125,7 @@ def test_samples_without_silhouettes_make_it_refuse_and_are_counted(tmp_path, st
     gallery = open_gallery(tmp_path, OLD)
     for seed in (50, 51):
         gallery.enroll(f"s{seed}", OLD.encode([walk(seed)])[0], silhouettes=None)
-    with pytest.raises(RebuildRefused, match="2 samples enrolled by their embedding alone"):
+    with pytest.raises(RebuildRefused, match="2 samples of which the embedding alone is kept"):
         rebuild(store, new_encoder())
     assert gallery.status().in_sync
     gallery.close()
