@@ -1,7 +1,6 @@
 """Saves and loads checkpoints: one self-contained file from which a training can be rebuilt."""
 
 import io
-import pickle
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,13 +89,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     source = io.BytesIO(read_pieces(path)) if in_pieces(path) and not path.is_file() else path
     try:
         content = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelFileError(
-            f"expected a checkpoint in {path}, got {_without_advice(error)}"
-        ) from error
     except Exception as error:  # torch.load raises whatever its parsers hit in a foreign file
-        # Some of these have no message, such as the one for an empty file.
-        said = str(error) or type(error).__name__
+        said = _without_advice(error)
         raise ModelFileError(f"expected a checkpoint in {path}, got: {said}") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ModelFileError(f"expected a file of format {FORMAT} in {path}, got another one")
@@ -104,12 +98,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(config=config, subjects=tuple(content.pop("subjects")), **content)
 
 
-def _without_advice(error: pickle.UnpicklingError) -> str:
-    """Say what torch refused, without its advice to run whatever program the file holds."""
-    # The error that torch wraps in its advice is the one that it was handling.
-    found = str(error.__context__ or "").strip()
-    reason = found.splitlines()[0].rstrip(".") if found else "not one that torch reads"
-    return f"a file of something else ({reason})"
+def _without_advice(error: Exception) -> str:
+    """Say what torch met, without its advice to run whatever program the file holds."""
+    said = str(error)
+    if "weights_only" in said:  # the advice wraps the error that torch was handling
+        said = str(error.__context__ or "").strip().partition("\n")[0]
+    # Some of these have no message, such as the one for an empty file.
+    return said or type(error).__name__
 
 
 def load_network(path: Path) -> Network:
