@@ -37,7 +37,7 @@ Scope = Literal["identify", "enroll", "read", "erase", "review", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 PUBLIC: Final = "public"
-"""Open to anybody, because it tells nothing about anybody."""
+"""Open to anybody: it tells nothing about anybody."""
 ANY_KEY: Final = "any key"
 """Open to every live key for the gallery, whatever its scopes."""
 
@@ -221,7 +221,7 @@ def document(openapi: dict[str, Any]) -> None:
 
 async def caller_of(request: Request) -> Caller:
     """Return the caller that the route's guard admitted."""
-    # Async, because FastAPI would send each call of a plain function to a thread and back.
+    # Async, because FastAPI would send a plain function to a thread and back.
     caller: Caller = request.state.caller
     return caller
 

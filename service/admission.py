@@ -69,7 +69,7 @@ class Admission:
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
-        """Hold a place, and the bytes held through it, while the block runs.
+        """Hold a place, and the bytes it asks for, while the block runs.
 
         Raises:
             BusyError: at once, if no place is free or the walk would wait too long.

@@ -40,7 +40,7 @@ def aligned_walk(
     """Decode the walk of an upload, align it to `size`, and measure its quality.
 
     Args:
-        upload: the files that were received.
+        upload: the received files.
         limits: the limits of their content.
         size: height and width of an aligned silhouette.
         good: bounds of a walk of good quality.
@@ -68,7 +68,7 @@ def aligned_walk(
 
 
 def _in_time(frames: Frames, ends_at: float, gone: Event) -> Frames:
-    """Yield frames one by one; raises TimeoutError once nobody waits for them any more."""
+    """Yield frames one by one; raises TimeoutError once nobody waits for them."""
     while time.perf_counter() < ends_at and not gone.is_set():
         frame = next(frames, None)
         if frame is None:

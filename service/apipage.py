@@ -89,7 +89,7 @@ def _example(response: dict[str, Any]) -> str:
     if body is None:
         return ""
     text = escape(json.dumps(body, indent=2, ensure_ascii=False))
-    # With a tabindex the keyboard can reach a long example and scroll it.
+    # A tabindex lets the keyboard reach a long example and scroll it.
     return f'<details><summary>example</summary><pre tabindex="0">{text}</pre></details>'
 
 

@@ -167,7 +167,7 @@ def _lifespan(given: _Given) -> Callable[[FastAPI], AbstractAsyncContextManager[
 
 
 def _open_rooms(given: _Given, engines: Engines, stack: ExitStack) -> Rooms:
-    """Open what was not passed in; `stack` closes it, threads before the resources they use."""
+    """Open what was not passed in; `stack` closes it, threads before what they use."""
     settings, encoder, gallery = given.settings, given.encoder, given.gallery
     if encoder is None:
         encoder = open_encoder(settings)
@@ -218,7 +218,7 @@ def _rebuilds(
 
 
 def _serving(given: _Given, rooms: Rooms, engines: Engines) -> Serving:
-    # An operator who configures no model gets the one that the gallery uses.
+    # An operator who names no model gets the one that the gallery uses.
     follows = given.settings.model == SHIPPED_MODEL
     serving = Serving(rooms, partial(reopen, engines), engines, follows=follows)
     _expose(serving, engines)
@@ -232,7 +232,7 @@ def _galleries(given: _Given, own: Serving, engines: Engines, stack: ExitStack) 
 
     def open_serving(rooms: Rooms, name: str, stack: ExitStack) -> Serving:
         opened = _beside(rooms, name, engines, stack)
-        # This gallery may be on another model than the service's own: follow that one.
+        # It may have a model other than the service's own, and follows that.
         return Serving(opened, partial(reopen, engines), engines, follows=True)
 
     return Galleries(own, stored, open_serving)

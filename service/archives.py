@@ -97,8 +97,7 @@ def pictures_of(
     Raises:
         UnsafeArchiveError: a picture, or all together, would unpack to far too much.
         UnsupportedFormatError: the pictures are in more than one folder.
-        TooManyFramesError: there are more than a walk may have frames.
-        DamagedUploadError: an entry cannot be read whole.
+        TooManyFramesError, DamagedUploadError: there are too many, or one cannot be read.
 
     """
     check_frames(len(entries), limits)

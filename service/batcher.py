@@ -1,4 +1,4 @@
-"""The queue before the encoder: turns the walks of many requests into few encoder calls.
+"""The queue before the encoder: turns many requests into few encoder calls.
 
 Greedy: a batch is whatever waits when the encoder becomes free, so an idle service adds no delay
 and a busy one fills its batches by itself. The oldest walk always goes. Those nearest to it in
@@ -8,7 +8,7 @@ its number of walks times its longest walk.
 An encoder that gains from parallel calls gets several, and the waiting walks are shared among them:
 two calls of one thread each do more than two in turn of two threads. Where calls are short, the
 next ones are prepared meanwhile, so that the encoder never waits for an event loop that is busy
-with answers. A walk whose deadline has passed, or whose caller has gone, is left out even then.
+with answers. A walk that is late, or whose caller has gone, is left out when its call begins.
 """
 
 import asyncio

@@ -31,7 +31,7 @@ T = TypeVar("T", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
 
 class Calling(Generic[H, T]):
-    """A client of one service: its connections, key, gallery, timeout and retries."""
+    """A client of one service: its connections and retries."""
 
     def __init__(
         self,

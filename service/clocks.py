@@ -76,7 +76,7 @@ class Timed(Iterator[R]):
 
 
 def timed(work: Callable[[], R]) -> tuple[R, Clock]:
-    """Do some work, and return its result and how long it took."""
+    """Do some work; returns its result, and how long it took."""
     clock = Clock()
     with clock.running():
         return work(), clock

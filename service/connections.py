@@ -25,7 +25,7 @@ from service.security import safe_headers
 # Longer than proxies keep an idle connection, so that they never use one that was just closed.
 KEEP_ALIVE_S = 75
 REFUSED_AT_A_TIME = 128
-"""How many connections beyond the limit get an answer; further ones are closed without any."""
+"""Connections beyond the limit that get an answer; further ones are just closed."""
 _TOO_MANY = "too_many_connections"
 _LOG = logging.getLogger("metagait.service")
 _SAID_ALREADY = ("Invalid HTTP request", "Unsupported upgrade", "No supported WebSocket")

@@ -55,8 +55,8 @@ def in_force(
     """Return the threshold for a gallery of `gallery_size` subjects; None if there is none.
 
     Args:
-        calibration: the calibration of the live generation, if there is one.
-        default: the threshold in the model file, if there is one.
+        calibration: that of the live generation, if any.
+        default: that in the model file, if any.
         gallery_size: subjects in the gallery now.
         aggregation: how the gallery computes a subject's distance, in words.
 
@@ -150,8 +150,8 @@ def decide(
 def _fits_several(candidates: Sequence[Candidate], threshold: Threshold) -> bool:
     """Tell whether the second subject would also match, and is hardly farther than the first.
 
-    "Hardly" is by no more than the measured inconclusive band: what leaves a distance open leaves
-    a difference of distances open as well.
+    "Hardly" is by at most the measured inconclusive band: what leaves a distance open leaves a
+    difference open as well.
     """
     if len(candidates) < 2:
         return False

@@ -2,8 +2,8 @@
 
 Makes synthetic walkers that training never saw, and starts the service on a free port with an empty
 gallery in a temporary folder. Enrols ten of them, sends other walks of theirs (same side, other
-sides, with a bag, in a coat) and walks of strangers, prints the answers, and stops the service. The
-exit status is 1 if the results miss a bar.
+sides, with a bag, in a coat) and of strangers, prints the answers, and stops. Exits with 1 if the
+results miss a bar.
 """
 
 import socket

@@ -21,7 +21,7 @@ class Engine:
 
 
 class Engines:
-    """Hands out engines, and closes each after its last holder. Thread-safe."""
+    """Hands out engines, and closes each after its last holder."""
 
     def __init__(self) -> None:
         self._engines: dict[str, Engine] = {}

@@ -12,7 +12,7 @@ ServiceError
 │   ├── DamagedUploadError       a file of a known format is cut short or inconsistent
 │   ├── UnsafeArchiveError       an archive looks malicious
 │   ├── FrameTooLargeError       a frame, or the whole walk, has too many pixels
-│   ├── TooManyFramesError       the walk is longer than the model or the service allows
+│   ├── TooManyFramesError       the walk is longer than the model or service allows
 │   ├── TooFewFramesError        the walk has too few usable frames
 │   ├── PoorQualityError         the walk's quality is too poor to enrol it
 │   ├── IdempotencyError         an Idempotency-Key was used for another request
@@ -34,7 +34,7 @@ ServiceError
     ├── UnreachableError         nothing answers at the URL, or something else does
     ├── NoKeyError               the API key cannot be read from its file, or cannot be sent
     ├── RefusedError             the service answered with a problem
-    │   └── AnswerLostError      a repeated erasure found nothing, maybe as the first one worked
+    │   └── AnswerLostError      a repeated erasure found nothing: maybe the first one worked
     └── NoWalksError             a path holds no walk to send, or none that can be read
 """
 
@@ -92,7 +92,7 @@ class FrameTooLargeError(RequestError):
 
 
 class TooManyFramesError(RequestError):
-    """The walk is longer than the model or the service allows."""
+    """The walk is longer than the model or service allows."""
 
 
 class TooFewFramesError(RequestError):
@@ -161,7 +161,7 @@ class OwnGalleryError(RequestError):
 
 
 class BusyError(ServiceError):
-    """There is no room for another walk now, or no time; retry in a moment."""
+    """There is no room or time for another walk now; retry in a moment."""
 
     def __init__(self, sentence: str, *, retry_after_s: int = 1) -> None:
         super().__init__(sentence)

@@ -1,7 +1,7 @@
 """Adds to the OpenAPI document an example of each operation's successful answers.
 
-`examples.json` holds the bodies by operation id and status. They are recorded from a real service
-by tests/answering.py, not written by hand.
+`examples.json` holds the bodies by operation id and status. They are recorded by
+tests/answering.py, not written by hand.
 """
 
 import json

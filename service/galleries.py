@@ -51,7 +51,7 @@ class Galleries:
         return (self.own_name, *self._opened)
 
     async def find(self, name: str | None) -> Serving:
-        """Return what serves a gallery, opening it if necessary; None means the service's own.
+        """Return what serves a gallery, opened if need be; None means the service's own.
 
         Raises:
             GalleryNotFound: the store has no gallery of that name.
@@ -133,7 +133,7 @@ async def _close(known: _Opened, drain_s: float) -> None:
 
 
 def galleries_of(request: Request) -> Galleries:
-    """Return the galleries that the lifespan opened; a dependency of routes."""
+    """Return the galleries that the lifespan opened."""
     galleries: Galleries = request.app.state.galleries
     return galleries
 

@@ -247,7 +247,7 @@ class RebuildJobs:
                     job.job_id,
                     error,
                 )
-            running.job = job  # `get` answers from here, since the store has no record of the end
+            running.job = job  # `get` answers from here, as the store does not know
             if self._closing.wait(self._note_again_s):
                 return None
 

@@ -67,7 +67,7 @@ class KeyRing:
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Prepare to read the keys; nothing is read yet.
+        """Prepare to read the keys.
 
         Args:
             read: reads all keys.

@@ -7,13 +7,13 @@ from service.errors import FrameTooLargeError, TooManyFramesError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one upload may hold at most. A limit is checked before the decoding that it guards."""
+    """What one upload may hold. Each limit is checked before the decoding that it guards."""
 
     upload_bytes: int
     frames: int
     frame_pixels: int
     walk_pixels: int
-    """Pixels of all frames of a walk together."""
+    """Pixels of all frames together."""
     frame_side: int = 8192
     """Longest side: a thin strip of few pixels grows huge once scaled to the model's height."""
     picture_bytes: int = 16 * 1024 * 1024

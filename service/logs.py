@@ -1,7 +1,7 @@
 """Logging: one JSON object per line, and one line per request.
 
 A line names the route, not the path, which may hold a subject id. It names a key's id, never the
-key. The names of a caller's files are not even read.
+key. A caller's file names are never looked at.
 """
 
 import json

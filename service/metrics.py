@@ -129,7 +129,7 @@ class Metrics:
         self._stages.labels(stage).observe(seconds)
 
     def stage(self, stage: Stage, clock: Clock) -> None:
-        """Observe the wall and processor time of one walk in a stage that a thread runs."""
+        """Observe the time of one walk in a stage that a thread runs."""
         self.waited(stage, clock.wall_s)
         self._processor.labels(stage).inc(clock.processor_s)
 

@@ -22,7 +22,7 @@ class HttpMiddleware:
         await handle(scope, receive, send)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one HTTP request; implemented by each middleware."""
+        """Handle one HTTP request."""
         raise NotImplementedError
 
 

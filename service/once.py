@@ -1,4 +1,4 @@
-"""Lets a route honour the Idempotency-Key of its request, by the answers of `idempotency`."""
+"""Lets a route honour its request's Idempotency-Key, by the answers in `service.idempotency`."""
 
 import asyncio
 import hashlib
@@ -79,7 +79,7 @@ class Once:
 async def once_of(
     request: Request, rooms: RoomsHere, caller: CallerHere, idempotency_key: IdempotencyKey = None
 ) -> Once:
-    """Build the `Once` of a request from its key; callers cannot see each other's keys."""
+    """Build the `Once` of a request; each caller's keys are its own."""
     name = None
     if idempotency_key is not None:
         # Answers name people, so none may outlive an erasure, even by another replica or one that

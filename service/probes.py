@@ -1,4 +1,4 @@
-"""Takes a walk from upload to answer for the routes: align, embed, search and decide.
+"""Takes a walk from upload to answer: align, embed, search and decide.
 
 A probe longer than a window is embedded in windows that overlap by half. The window whose embedding
 is nearest to the mean of all, the speaker, stands for the walk, so that distances remain distances
@@ -39,7 +39,7 @@ class Probe:
 
     @property
     def speaker(self) -> Encoded:
-        """Return the window whose embedding is nearest to the mean of all."""
+        """Return the window nearest to the mean of all."""
         if len(self.windows) == 1:
             return self.windows[0]
         embeddings = np.stack([window.embedding for window in self.windows])
@@ -77,7 +77,7 @@ class Found:
 
     @property
     def margin(self) -> float | None:
-        """Return how much farther the second subject is than the first; None without a second."""
+        """Return how much farther the second subject is than the first, if there is one."""
         if len(self.candidates) < 2:
             return None
         return self.candidates[1].distance - self.candidates[0].distance

@@ -81,7 +81,7 @@ class Rooms:
     def threshold(
         self, calibration: Calibration | None, settings: GallerySettings, subjects: int
     ) -> Threshold | None:
-        """Return the threshold that applies to a gallery of `subjects` people; None if none."""
+        """Return the threshold in force for a gallery of `subjects` people; None without one."""
         return in_force(
             calibration,
             self.encoder.facts.threshold,
@@ -93,7 +93,7 @@ class Rooms:
         """Decode and align the walk of an upload.
 
         Raises:
-            RequestError: the upload cannot be decoded, or has too few frames (TooFewFramesError).
+            RequestError: it cannot be decoded, or has too few frames with a body.
             SilhouetteError: no frame holds a body.
             DeadlineError: it took longer than a walk may wait for the encoder.
 
@@ -118,7 +118,7 @@ class Rooms:
                 retry_after_s=self.admission.retry_after_s,
             ) from error
         finally:
-            # A caller that hangs up releases its place, so the thread must not go on with its walk.
+            # A caller that hangs up releases its place, so the thread must stop as well.
             gone.set()
         self.metrics.stage("decode", aligned.decoding)
         self.metrics.stage("align", aligned.aligning)
@@ -143,7 +143,7 @@ GalleryName = Annotated[
 
 
 def rooms_of(request: Request) -> Rooms:
-    """Return the service's current own rooms, for uses of neither model nor gallery."""
+    """Return the service's own rooms as of now; only for what needs neither model nor gallery."""
     rooms: Rooms = request.app.state.galleries.own.rooms
     return rooms
 

@@ -56,5 +56,5 @@ def _is_foreign(headers: Headers) -> bool:
 
 def safe_headers(path: str = "") -> dict[str, str]:
     """Return the headers that tell browsers and proxies how to treat an answer."""
-    # Browsers must check the page's files each time, or an old script would meet a new service.
+    # Browsers must check the page's files each time, or an old script meets a new service.
     return {**_HEADERS, "Cache-Control": "no-cache" if path.startswith("/web/") else "no-store"}

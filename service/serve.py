@@ -125,7 +125,7 @@ def require_keys(settings: Settings) -> None:
     """Create the first key if the settings ask for it; only loopback may do without a live one.
 
     Raises:
-        StartError: no key is live off loopback, or the key cannot be written.
+        StartError: the address is not loopback and no key is live, or the first cannot be written.
 
     """
     with closing(KeyStore.open(settings.store())) as store:
@@ -201,7 +201,7 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Check whether the grace period is over; called ten times a second."""
+        """Check ten times a second whether the grace period is over."""
         if self._leaves_at is not None and time.monotonic() >= self._leaves_at:
             self.should_exit = True
         return await super().on_tick(counter)

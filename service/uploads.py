@@ -1,4 +1,4 @@
-"""Reads the frames of an uploaded walk in any accepted format, and checks limits before decoding.
+"""Reads the frames of an uploaded walk, with every limit checked before the decoding it guards.
 
 The format is recognised by the content, never by file names. Frames come out one by one, so that a
 walk takes the memory of a few frames beside its upload, whatever its archive claims to hold.

@@ -20,7 +20,7 @@ _MOST_AT_ONCE = 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: which walks, whose they are, and how to send them."""
+    """Declare the walks, their subject, and how to send them."""
     parser.epilog = (
         "Refused walks are named with the reason and the rest goes on; the exit status is then 1. "
         "After an interruption run the same command again: walks that are enrolled already are "
@@ -101,7 +101,7 @@ def _enroll(client: Client, subject: str, walk: FoundWalk, *, force: bool) -> tu
 
 
 def _is_text(name: str) -> bool:
-    """Tell whether a name can be sent, as that of a folder may consist of any bytes."""
+    """Tell whether a name can be sent; that of a folder may be any bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:

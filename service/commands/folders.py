@@ -51,7 +51,7 @@ class FoundWalk:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that name a service and select walks."""
+    """Declare the service, and which walks to select."""
     parser.add_argument(
         "path",
         type=Path,

@@ -20,7 +20,7 @@ _OUTCOMES = ("match", "match with somebody else", "inconclusive", "no_match")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: which walks, and how much to print."""
+    """Declare the walks, and how much to print."""
     parser.epilog = (
         "Each walk gets a line with the decision and the nearest people. For a folder of walks "
         "<subject>/.../<walk>, the last lines count the decisions, and tell how often the nearest "

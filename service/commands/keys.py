@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Perform the action; the entry point prints an error as a sentence and returns 2."""
     settings = load_settings(data=arguments.data)
-    # Only `create` makes a store: a mistyped folder has no keys to list or revoke, and is an error.
+    # Only `create` makes a store: in a mistyped folder, `list` and `revoke` must fail.
     with closing(KeyStore.open(settings.store(), make=arguments.action == "create")) as keys:
         if arguments.action == "create":
             _create(keys, arguments)

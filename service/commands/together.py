@@ -22,7 +22,7 @@ class Together:
         self._ended = Event()
 
     def wait(self, seconds: float) -> None:
-        """Wait, and let nothing begin meanwhile; to be passed to a client as its `wait`.
+        """Wait, and let nothing begin meanwhile; serves as a client's `wait`.
 
         Raises:
             CancelledError: the work was ended.
