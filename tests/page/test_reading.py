@@ -35,7 +35,7 @@ def test_what_is_read_aloud_is_what_is_new_and_no_more(page: Page) -> None:
     expect(page.get_by_role("button", name="Plays beside")).to_have_accessible_description("Ada")
 
 
-def test_keys_act_on_what_is_seen_and_give_the_focus_back(page: Page) -> None:
+def test_keys_and_files_act_where_they_are_meant_to(page: Page) -> None:
     # Where there is nothing to play, space is the browser's own.
     prevented = """(key) => !document.body.dispatchEvent(
         new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }))"""
@@ -49,9 +49,7 @@ def test_keys_act_on_what_is_seen_and_give_the_focus_back(page: Page) -> None:
     expect(page.locator("#frame-number")).to_have_text("2 / 40")
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Keyboard shortcuts")).to_be_focused()
-
-
-def test_a_walk_may_be_dropped_anywhere(page: Page) -> None:
+    # Nor does a file take the page's place where it misses the frame.
     drop = """async (url) => {
         const held = new DataTransfer();
         held.items.add(new File([await (await fetch(url)).blob()], "mine.npz"));
@@ -94,6 +92,11 @@ def test_keys_that_are_wrong_are_said_to_be_and_forgotten_ones_take_all_with_the
     page.get_by_role("button", name="Who is it?").click()
     expect(dialog).to_be_visible(timeout=PATIENCE_MS)
     picture(page, "key-expired")
+    # A phone has no Escape.
+    page.get_by_role("button", name="Not now").click()
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.locator("#key").click()
     page.get_by_role("button", name="Forget").click()
     expect(page.locator("#key")).not_to_have_class(re.compile("set"))
     expect(page.locator("#people .person")).to_have_count(0)
