@@ -39,7 +39,10 @@ class Quality(Body):
     faults: tuple[Fault, ...] = Field(
         examples=[[]], description="What is wrong with the walk; empty if it is good."
     )
-    empty: float = Field(examples=[0.03], description="Share of the frames that show no body, or only part of one.")
+    empty: float = Field(
+        examples=[0.03],
+        description="Share of the frames that show no body, or only part of one.",
+    )
     truncated: float = Field(
         examples=[0.0],
         description="Share of the bodies that are cut off by an edge of the picture.",
