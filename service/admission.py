@@ -2,8 +2,8 @@
 
 A place is taken before the first byte of a body is read, so an overloaded service refuses at once
 and stays within its memory budget, however many callers there are. The wait is predicted from the
-pace of recent walks: how long each occupied the whole service, not only the encoder, counted from
-when it was there or the one before it was done (Lindley's recursion, read backwards).
+pace of recent walks: how long each occupied the whole service, not only the encoder, from the later
+of its arrival and the end of the one before it (Lindley's recursion, read backwards).
 
 So no walk is admitted that would wait too long, and the queue refuses one that does all the same,
 because the machine became slower. Whatever is answered was begun in time.

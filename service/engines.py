@@ -40,7 +40,7 @@ class Engines:
         return sum(engine.batcher.waiting for engine in tuple(self._engines.values()))
 
     def hold(self, model_id: str, opened: Callable[[], Engine]) -> Engine:
-        """Hold a model's engine, opening it if needed, for seconds: never on the event loop."""
+        """Hold a model's engine, opened if needed: that takes seconds, so not on the event loop."""
         with self._lock:
             engine = self._engines.get(model_id)
             if engine is None:

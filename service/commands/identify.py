@@ -15,7 +15,7 @@ from service.errors import NoWalksError, RefusedError
 from service.fields import DEFAULT_LIMIT, MAX_LIMIT
 from service.schemas import Identified
 
-# A gate opens for the first; the second is the one that must not happen.
+# The first opens a gate; the second is the one that must never happen.
 _OUTCOMES = ("match", "match with somebody else", "inconclusive", "no_match")
 
 
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Identify the walks, and count how often the first is right where the tree says who it is."""
+    """Identify the walks, and count how often the nearest is right if the tree names the person."""
     walks = selected(arguments)
     answers: list[tuple[FoundWalk, Identified]] = []
     try:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
                     answers.append((walk, answer))
                     tqdm.write(_line(walk, answer), file=sys.stdout)
     finally:
-        _print_summary(answers)  # also of those before an interrupt, or before the service was gone
+        _print_summary(answers)  # also of the walks before an interrupt or the loss of the service
     return 0 if len(answers) == len(walks) else 1
 
 
