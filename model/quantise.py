@@ -100,7 +100,8 @@ def _fold(model: onnx.ModelProto, path: Path) -> None:
     )
     folded = onnx.load(path)
     # Tells the quantiser that the model is already prepared, which silences its warning.
-    helper.set_model_props(folded, {"onnx.infer": "onnxruntime.quant"})
+    prepared = dict.fromkeys(("onnx.infer", "onnx.quant.pre_process"), "onnxruntime.quant")
+    helper.set_model_props(folded, prepared)
     onnx.save(folded, path)
 
 

@@ -97,6 +97,13 @@ def test_the_walks_that_set_the_scales_have_the_size_of_the_model() -> None:
     assert walk.shape[1:] == (128, 88)
 
 
+def test_the_quantiser_takes_the_model_for_prepared(
+    source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    quantise(onnx.load(source), calibration_walks(range(1, 2)), "shifted")
+    assert "pre-processing" not in caplog.text
+
+
 def test_a_model_without_the_blocks_is_not_quantised(integers: onnx.ModelProto) -> None:
     with pytest.raises(ExportError, match="without any"):
         quantise(integers, calibration_walks(range(1, 2)), "plain")
