@@ -7,6 +7,7 @@ which a route states a bounded number.
 
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 from prometheus_client import (
@@ -32,6 +33,12 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _WALKS = (1, 2, 4, 8, 16, 32, 64)
 _FRAMES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_OF_A_GALLERY = {
+    "subjects": "People enrolled in the gallery",
+    "samples": "Walks enrolled in the gallery",
+    "indexed": "Samples of the gallery that a search can find",
+    "generation": "Number of the live generation; it grows with a rebuild",
+}
 
 
 class Metrics:
@@ -40,75 +47,42 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "metagait_requests", "Requests answered", ["method", "route", "status"],
-            registry=registry,
-        )  # fmt: skip
-        self._request_seconds = Histogram(
-            "metagait_request_seconds", "From a request's first byte to its answer's last",
-            ["route"], buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._refusals = Counter(
-            "metagait_refusals", "Requests answered with a problem, by its code", ["code"],
-            registry=registry,
-        )  # fmt: skip
-        self._stages = Histogram(
-            "metagait_stage_seconds", "Time that a walk spent in a stage, waiting included",
-            ["stage"], buckets=_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._processor = Counter(
-            "metagait_stage_processor_seconds",
-            "Processor time of the threads that decode, align, judge and search", ["stage"],
-            registry=registry,
-        )  # fmt: skip
-        self._batch_walks = Histogram(
-            "metagait_batch_walks",
-            "Walks in one call of the encoder",
-            buckets=_WALKS,
-            registry=registry,
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        self._requests = counter(
+            "metagait_requests", "Requests answered", ["method", "route", "status"]
         )
-        self._batch_frames = Histogram(
-            "metagait_batch_frames", "Frames in one call of the encoder, padding included",
-            buckets=_FRAMES, registry=registry,
-        )  # fmt: skip
-        self._padding = Counter(
-            "metagait_padding_frames",
-            "Frames that were encoded only to fill a batch",
-            registry=registry,
+        took = "From a request's first byte to its answer's last"
+        self._request_seconds = histogram(
+            "metagait_request_seconds", took, ["route"], buckets=_SECONDS
         )
-        self._decisions = Counter(
-            "metagait_decisions",
-            "Decisions of identify and verify",
-            ["decision"],
-            registry=registry,
-        )
-        self._reasons = Counter(
-            "metagait_inconclusive", "Inconclusive answers, by reason", ["reason"],
-            registry=registry,
-        )  # fmt: skip
-        self._ready = Gauge("metagait_ready", "1 while /readyz answers 200", registry=registry)
-        self._open = Gauge(
-            "metagait_galleries_open",
-            "Galleries that were asked for since the start",
-            registry=registry,
-        )
-        self._gallery_ready = Gauge(
-            "metagait_gallery_ready", "1 while walks can be searched for in the gallery",
-            ["gallery"], registry=registry,
-        )  # fmt: skip
+        refused = "Requests answered with a problem, by its code"
+        self._refusals = counter("metagait_refusals", refused, ["code"])
+        spent = "Time that a walk spent in a stage, waiting included"
+        self._stages = histogram("metagait_stage_seconds", spent, ["stage"], buckets=_SECONDS)
+        worked = "Processor time of the threads that decode, align, judge and search"
+        self._processor = counter("metagait_stage_processor_seconds", worked, ["stage"])
+        walks = "Walks in one call of the encoder"
+        self._batch_walks = histogram("metagait_batch_walks", walks, buckets=_WALKS)
+        frames = "Frames in one call of the encoder, padding included"
+        self._batch_frames = histogram("metagait_batch_frames", frames, buckets=_FRAMES)
+        padding = "Frames that were encoded only to fill a batch"
+        self._padding = counter("metagait_padding_frames", padding)
+        decisions = "Decisions of identify and verify"
+        self._decisions = counter("metagait_decisions", decisions, ["decision"])
+        reasons = "Inconclusive answers, by reason"
+        self._reasons = counter("metagait_inconclusive", reasons, ["reason"])
+        self._ready = gauge("metagait_ready", "1 while /readyz answers 200")
+        asked_for = "Galleries that were asked for since the start"
+        self._open = gauge("metagait_galleries_open", asked_for)
+        searched = "1 while walks can be searched for in the gallery"
+        self._gallery_ready = gauge("metagait_gallery_ready", searched, ["gallery"])
         self._gallery = {
-            what: Gauge(f"metagait_gallery_{what}", words, ["gallery"], registry=registry)
-            for what, words in (
-                ("subjects", "People enrolled in the gallery"),
-                ("samples", "Walks enrolled in the gallery"),
-                ("indexed", "Samples of the gallery that a search can find"),
-                ("generation", "Number of the live generation; it grows with a rebuild"),
-            )
+            what: gauge(f"metagait_gallery_{what}", words, ["gallery"])
+            for what, words in _OF_A_GALLERY.items()
         }
-        self._runs = Gauge(
-            "metagait_info", "1; the labels say what runs", ["version", "model_id", "provider"],
-            registry=registry,
-        )  # fmt: skip
+        runs = "1; the labels say what runs"
+        self._runs = gauge("metagait_info", runs, ["version", "model_id", "provider"])
 
     def gauge(self, name: str, words: str, read: Callable[[], float]) -> None:
         """Expose a number that is read at each scrape."""

@@ -18,6 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "The walkers are made up: a body of simple shapes, a gait, and the errors of a camera and "
         "of segmentation. The same seed gives the same bytes."
     )
+    _add_actions(parser)
+    _add_walks(parser)
+    _add_making(parser)
+
+
+def _add_actions(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to do (at least one of these)")
     what.add_argument(
         "--output", type=Path, metavar="DIR", help="write the walks to this new folder"
@@ -34,6 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="check that the walkers are as hard to recognise as they should be, by gait energy "
         "images; the exit status is 1 if they are not",
     )
+
+
+def _add_walks(parser: argparse.ArgumentParser) -> None:
+    """Declare who walks, and how they are seen."""
     parser.add_argument(
         "--subjects",
         type=subject_range,
@@ -65,6 +75,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"frames in a walk, up to {MAX_FRAMES}; 0 is the whole way through the picture "
         "(default: 30)",
     )
+
+
+def _add_making(parser: argparse.ArgumentParser) -> None:
+    """Declare how walks are drawn and written."""
     parser.add_argument(
         "--packed",
         action="store_true",
