@@ -1,18 +1,22 @@
 """The page in the system's Chromium, driven by Playwright; the service has a fake encoder."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
+import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from gallery import Gallery
+from gallery import Gallery, KeyStore
 from model.encoder import Threshold
+from service.access import SCOPES
 from service.app import create_app
 from service.settings import Settings
 from tests.caller import listening
 from tests.fakes import FakeEncoder
 from tests.page.hands import CHROMIUM, PATIENCE_MS, embedding, own_distance
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -59,6 +63,20 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
     yield opened
     context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def guarded(browser: Browser, url: str, settings: Settings) -> Iterator[tuple[Page, str]]:
+    """The page of a service that asks for a key, opened without one, and the key."""
+    with closing(KeyStore.open(settings.store())) as keys:
+        _, secret = keys.create("page", SCOPES)
+    wait_until(lambda: httpx.get(f"{url}/info").status_code == 401)
+    context = browser.new_context(reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE_MS)
+    opened = context.new_page()
+    opened.goto(url)
+    yield opened, secret
+    context.close()
 
 
 def is_complaint(told: ConsoleMessage) -> bool:

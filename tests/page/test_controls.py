@@ -1,21 +1,16 @@
 """The page as a tool: player, keyboard, key, files of one's own, a phone."""
 
 import re
-from contextlib import closing
 from pathlib import Path
 
-import httpx
 import numpy as np
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from gallery import Gallery, KeyStore
+from gallery import Gallery
 from model.silhouettes import align
-from service.access import SCOPES
 from service.routes.page import WEB
-from service.settings import Settings
 from tests.fakes import mean_picture
 from tests.page.hands import PATIENCE_MS, ask, enrol, needs_chromium, picture, take_sample
-from tests.waiting import wait_until
 
 PHONE = {"width": 390, "height": 844}
 
@@ -49,16 +44,8 @@ def test_the_player_plays_steps_and_obeys_the_keyboard(page: Page) -> None:
     expect(page.locator("#subject")).to_be_focused()
 
 
-def test_a_key_is_asked_for_once_and_kept_for_the_tab(
-    browser: Browser, url: str, settings: Settings
-) -> None:
-    with closing(KeyStore.open(settings.store())) as keys:
-        _, secret = keys.create("page", SCOPES)
-    wait_until(lambda: httpx.get(f"{url}/info").status_code == 401)
-    context = browser.new_context()
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    page.goto(url)
+def test_a_key_is_asked_for_once_and_kept_for_the_tab(guarded: tuple[Page, str]) -> None:
+    page, secret = guarded
     for entered in ("mg_wrong", secret):
         expect(page.locator("#key-dialog")).to_be_visible(timeout=PATIENCE_MS)
         page.locator("#key-field").fill(entered)
@@ -70,8 +57,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(
     expect(page.locator("#count")).to_have_text("1 person, 1 walk", timeout=PATIENCE_MS)
     assert secret not in page.content()
     assert page.evaluate("localStorage.length") == 0
-    assert context.cookies() == []
-    context.close()
+    assert page.context.cookies() == []
 
 
 def test_a_file_of_ones_own_and_what_is_wrong_with_it(page: Page, tmp_path: Path) -> None:

@@ -5,10 +5,9 @@ from contextlib import closing
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from gallery import KeyStore
-from service.access import SCOPES
 from service.routes.page import WEB
 from service.settings import Settings
 from tests.page.hands import PATIENCE_MS, ask, enrol, needs_chromium, picture, take_sample
@@ -62,15 +61,9 @@ def test_keys_and_files_act_where_they_are_meant_to(page: Page) -> None:
 
 
 def test_keys_that_are_wrong_are_said_to_be_and_forgotten_ones_take_all_with_them(
-    browser: Browser, url: str, settings: Settings
+    guarded: tuple[Page, str], url: str, settings: Settings
 ) -> None:
-    with closing(KeyStore.open(settings.store())) as keys:
-        _, secret = keys.create("page", SCOPES)
-    wait_until(lambda: httpx.get(f"{url}/info").status_code == 401)
-    context = browser.new_context(reduced_motion="reduce")
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    page.goto(url)
+    page, secret = guarded
     dialog, field = page.get_by_role("dialog"), page.locator("#key-field")
     expect(dialog).to_be_visible(timeout=PATIENCE_MS)
     # A character that no header can carry is not one of a service that is away.
@@ -100,7 +93,6 @@ def test_keys_that_are_wrong_are_said_to_be_and_forgotten_ones_take_all_with_the
     page.get_by_role("button", name="Forget").click()
     expect(page.locator("#key")).not_to_have_class(re.compile("set"))
     expect(page.locator("#people .person")).to_have_count(0)
-    context.close()
 
 
 def bearer(secret: str) -> dict[str, str]:
