@@ -83,7 +83,7 @@ def main() -> None:
     ours = Training(replace(config, start=None), dataset.subjects)
     plain = PlainLoop(config, len(dataset.subjects))
     timed = times(sampler, ours, plain, arguments.iterations)
-    narrow = computes_in_bfloat16(config.precision, ours.device)
+    narrow = computes_in_bfloat16(config.precision, ours.device, config.sampler.frames)
     shape = f"{config.sampler.subjects}×{config.sampler.samples}×{config.sampler.frames}"
     print(f"{config.name}, {shape}, {ours.device}, {torch.get_num_threads()} threads\n")
     print(markdown(table(timed, "bfloat16" if narrow else "float32")))

@@ -24,7 +24,7 @@ from model.network import NetworkConfig
 from model.sampler import Sampler
 from model.stopping import stop_signals
 from model.train import Conduct, deadline_in, train
-from model.training import Training, computes_in_bfloat16
+from model.training import Training
 from tests.datasets import walk, write_sample
 from tests.tiny import TINY, Noise, noise_dataset
 
@@ -299,12 +299,6 @@ def test_gaitset_trains_in_the_same_loop(dataset: Dataset, tmp_path: Path) -> No
     loaded = load_network(tmp_path / "checkpoint.pt")
     assert isinstance(loaded, GaitSet)
     assert loaded.config == network
-
-
-def test_precision_is_as_asked() -> None:
-    cpu = torch.device("cpu")
-    assert computes_in_bfloat16("bfloat16", cpu)
-    assert not computes_in_bfloat16("float32", cpu)
 
 
 def test_the_average_follows_the_weights(dataset: Dataset) -> None:
