@@ -2,78 +2,25 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from gallery import GalleryError, Job, JobLog, ModelFiles, RebuildRefused, RebuildStopped
 from model.encoder import Encoder
 from model.errors import ModelError
 from service.errors import JobRunningError, UnknownModelError, UnusableModelError
 from service.keyring import LOCAL
+from service.progress import Running, Watched
 from service.settings import Settings
 
 _LOG = logging.getLogger("metagait.service")
-# Every record of progress is a transaction, and nobody looks at it more often than this.
-_NOTE_EVERY_S = 1.0
 # A store that cannot record a job's end is tried again for as long as the service runs.
 _NOTE_AGAIN_S = 5.0
 _SUFFIX = ".onnx"
 OpenModel = Callable[[Path], Encoder]
 Find = Callable[[], tuple[Path, Encoder]]
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A job, and its remaining seconds if they can be estimated."""
-
-    job: Job
-    eta_s: float | None
-
-
-class _Running:
-    """The running job and its progress."""
-
-    def __init__(self, job: Job, actor: str) -> None:
-        self.job = job
-        self.actor = actor
-        self.stopped_as: Literal["cancelled", "interrupted"] | None = None
-        self._began: tuple[float, int] | None = None
-        self._noted = 0.0
-
-    def eta_s(self) -> float | None:
-        if self._began is None or self.job.state != "running":
-            return None
-        began, done_before = self._began
-        done = self.job.done - done_before
-        return (
-            (time.monotonic() - began) / done * (self.job.total - self.job.done) if done else None
-        )
-
-    def require_wanted(self) -> None:
-        """Do nothing while the job is wanted; raise RebuildStopped if it was stopped."""
-        if self.stopped_as is not None:
-            raise RebuildStopped(
-                f"stopped at {self.job.done} of {self.job.total} samples; a rebuild to the same "
-                "model goes on from there"
-            )
-
-    def is_noted_again(self, done: int, total: int) -> bool:
-        """Take in the progress, and tell whether the caller has to record it now."""
-        self.job = replace(self.job, done=done, total=total)
-        self._began = self._began or (time.monotonic(), done)
-        return self.is_noted_long_ago() or done >= total
-
-    def is_noted_long_ago(self) -> bool:
-        """Tell whether the caller has to record again that the job is at work."""
-        at = time.monotonic()
-        if at - self._noted < _NOTE_EVERY_S:
-            return False
-        self._noted = at
-        return True
 
 
 class RebuildJobs:
@@ -95,7 +42,7 @@ class RebuildJobs:
         self._log = log
         self._open_model = open_model
         self._lock = threading.Lock()
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._thread: threading.Thread | None = None
         self._note_again_s = note_again_s
         self._closing = threading.Event()
@@ -117,7 +64,7 @@ class RebuildJobs:
 
     def _go_on(self, job: Job, alone: ExitStack) -> None:
         with self._lock:
-            running = self._running = _Running(job, LOCAL.actor)
+            running = self._running = Running(job, LOCAL.actor)
             self._begin(running, alone, lambda: self._found(job.model_id))
 
     def start(self, model: str | None, actor: str = LOCAL.actor) -> Watched:
@@ -142,7 +89,7 @@ class RebuildJobs:
                 on_error.callback(encoder.close)
                 alone = on_error.enter_context(ExitStack())
                 alone.enter_context(self._log.alone())
-                running = self._running = _Running(self._log.add(encoder.facts.model_id), actor)
+                running = self._running = Running(self._log.add(encoder.facts.model_id), actor)
                 on_error.pop_all()
             self._begin(running, alone, lambda: (path, encoder))
         return Watched(running.job, None)
@@ -169,7 +116,7 @@ class RebuildJobs:
         """Return a job as it is now; raises JobNotFound."""
         running = self._running
         if running is not None and running.job.job_id == job_id:
-            return Watched(running.job, running.eta_s())
+            return running.watched()
         return Watched(self._log.get(job_id), None)
 
     def latest(self) -> tuple[Watched, ...]:
@@ -202,12 +149,12 @@ class RebuildJobs:
         if thread is not None:
             thread.join()
 
-    def _begin(self, running: _Running, alone: ExitStack, find: Find) -> None:
+    def _begin(self, running: Running, alone: ExitStack, find: Find) -> None:
         args = running, alone, find
         self._thread = threading.Thread(target=self._work, args=args, name="rebuild")
         self._thread.start()
 
-    def _work(self, running: _Running, alone: ExitStack, find: Find) -> None:
+    def _work(self, running: Running, alone: ExitStack, find: Find) -> None:
         try:
             # Held until the end is recorded: a running job whose lock is free gets taken up.
             with alone:
@@ -216,7 +163,7 @@ class RebuildJobs:
             # Cleared last, so that whoever sees the job gone can start another.
             self._running = None
 
-    def _ended(self, running: _Running, find: Find) -> Job:
+    def _ended(self, running: Running, find: Find) -> Job:
         """Rebuild, and return the job as it ended."""
         try:
             path, encoder = find()
@@ -236,7 +183,7 @@ class RebuildJobs:
             )
             return replace(running.job, state="failed", message=said)
 
-    def _note_end(self, running: _Running, job: Job) -> None:
+    def _note_end(self, running: Running, job: Job) -> None:
         """Record how a job ended, as soon as the store allows; else the next start takes it up."""
         while True:
             try:
@@ -251,7 +198,7 @@ class RebuildJobs:
             if self._closing.wait(self._note_again_s):
                 return None
 
-    def _rebuild(self, running: _Running, path: Path, encoder: Encoder) -> str:
+    def _rebuild(self, running: Running, path: Path, encoder: Encoder) -> str:
         job_id = running.job.job_id
 
         def note() -> None:

@@ -156,6 +156,22 @@ def test_a_rebuild_is_cancelled_between_batches_and_a_later_one_goes_on(
     assert (last.state, last.message) == ("done", "generation 2 is live, 4 samples embedded")
 
 
+def test_whoever_watches_a_rebuild_is_told_when_it_was_last_at_work(
+    with_models: Settings, log: JobLog
+) -> None:
+    seen = []
+    jobs = RebuildJobs(
+        with_models, log, lambda path: SlowEncoder(path, lambda: seen.append(jobs.latest()[0].job))
+    )
+    job_id = jobs.start("b.onnx").job.job_id
+    wait_until(lambda: jobs.get(job_id).job.state == "done")
+    jobs.close()
+    first, second = seen
+    assert (first.done, second.done) == (0, 16)
+    assert first.updated_at == first.created_at
+    assert second.updated_at > second.created_at
+
+
 class UnwillingLog(JobLog):
     """A log whose store does not answer when a rebuild ends, and later does."""
 

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.jobs import Watched
+from service.progress import Watched
 from service.schemas.body import Body
 
 _LOST = "Null if the store cannot read it any more."
@@ -42,11 +42,16 @@ class Job(Body):
     total: int = Field(examples=[4000], description="Samples in all.")
     eta_s: float | None = Field(
         examples=[93.5],
-        description="Seconds that embedding the rest will take. Null if that cannot be told.",
+        description="Seconds that embedding the rest will take. Null if that cannot be told: "
+        "before the second batch, while what is embedded is checked, after the end, and where "
+        "another process rebuilds.",
     )
     message: str = Field(examples=[""], description="How it ended, or why it stopped.")
     created_at: datetime | None = Field(description=f"When it was asked for. {_LOST}")
-    updated_at: datetime | None = Field(description=f"When its progress was last noted. {_LOST}")
+    updated_at: datetime | None = Field(
+        description="When it was last seen at work: after a batch, or while what is embedded is "
+        f"checked. {_LOST}"
+    )
 
     @classmethod
     def of(cls, watched: Watched) -> Self:
