@@ -15,7 +15,7 @@ import numpy as np
 
 from model.quality import Observer, Quality
 from model.silhouettes import align
-from service.calls import FILES, PICTURES
+from service.client.walk_files import FILES, PICTURES
 from service.limits import Limits
 from service.uploads import Upload, frames_of
 

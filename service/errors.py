@@ -207,9 +207,10 @@ class RefusedError(ClientError):
 
 
 class AnswerLostError(RefusedError):
-    """An erasure was repeated, because its answer was lost, and found nothing to erase.
+    """A deletion was repeated, because its answer was lost, and found nothing to delete.
 
-    What was there is erased. The receipt is in the store, but its salt was told to nobody.
+    What was there is deleted. The receipt of an erasure is in the store, but its salt was told to
+    nobody.
     """
 
 

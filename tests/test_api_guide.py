@@ -13,7 +13,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def test_the_examples_of_the_guide_run(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
     names: dict[str, Any] = {"url": url, "monday": walker(10), "tuesday": walker(10, 30)}
     for example in EXAMPLES:
         exec(example, names)

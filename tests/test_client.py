@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
 import httpx
 import pytest
 
@@ -205,28 +204,3 @@ def test_nothing_answers() -> None:
 
     with pytest.raises(UnreachableError, match="nothing answers"):
         asyncio.run(story())
-
-
-def test_the_asynchronous_client_does_all_that_the_other_does(url: str, tmp_path: Path) -> None:
-    assert {name for name in dir(Client) if name[0] != "_"} == {
-        name for name in dir(AsyncClient) if name[0] != "_"
-    }
-    for position, frame in enumerate(walker(10)):
-        cv2.imwrite(str(tmp_path / f"{position}.png"), frame)
-
-    async def story() -> None:
-        async with AsyncClient(url) as client:
-            await client.ready()
-            first = await client.enroll("ann", walker(10), metadata={"view": "090"})
-            assert (await client.enroll("ann", tmp_path)).duplicate
-            assert (await client.identify(tmp_path)).candidates[0].subject == "ann"
-            (item,) = await client.identify_batch([walker(10)])
-            assert item.identified is not None
-            assert (await client.verify("ann", walker(10) > 0)).decision == "match"
-            assert (await client.subject("ann")).samples[0].sample_id == first.sample_id
-            assert (await client.subject("ann", after=first.sample_id)).samples == ()
-            assert (await client.subjects()).subjects[0].subject == "ann"
-            assert (await client.info()).provider == "FakeProvider"
-            assert (await client.erase_sample(first.sample_id)).samples == 1
-
-    asyncio.run(story())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from service.calls import FILES, PICTURES
+from service.client.walk_files import FILES, PICTURES
 from service.errors import NoKeyError, NoWalksError
 
 DEFAULT_URL = "http://127.0.0.1:8000"

@@ -2,8 +2,8 @@
 
 If the service is busy, or still at work on the same request, the call is repeated after the time
 that it names; after a refused or lost connection, in a second. Nothing is done twice: a call only
-reads, carries an Idempotency-Key, or erases. One that timed out is not repeated, because the
-service may still be at work on it.
+reads, carries an Idempotency-Key, or sets or deletes what it names. One that timed out is not
+repeated, because the service may still be at work on it.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from service.calls import Call
+from service.client.calls import Call
 from service.errors import AnswerLostError, NoKeyError, RefusedError, UnreachableError
 from service.keyring import is_loopback
 
@@ -23,8 +23,6 @@ _LONGEST_WAIT_S = 30.0
 _WAIT_S = 1.0
 _COME_BACK = frozenset({429, 503})
 _LOST = (httpx.NetworkError, httpx.RemoteProtocolError)
-# Codes that answer an erasure if there is nothing (more) to erase.
-_GONE = frozenset({"subject_not_found", "sample_not_found"})
 B = TypeVar("B", bound=BaseModel)
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 T = TypeVar("T", httpx.BaseTransport, httpx.AsyncBaseTransport)
@@ -126,7 +124,7 @@ class Attempts(Generic[B]):
             code, detail = str(problem["code"]), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
             code, detail = "unknown", response.reason_phrase
-        is_lost = self._may_be_done and self._call.method == "DELETE" and code in _GONE
+        is_lost = self._may_be_done and code == self._call.gone
         raise (AnswerLostError if is_lost else RefusedError)(response.status_code, code, detail)
 
     def _read(self, response: httpx.Response) -> B:

@@ -1,0 +1,203 @@
+"""The synchronous client."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from service import schemas
+from service.client import calls
+from service.client.calling import Calling
+from service.client.calls import Call
+from service.client.walk_files import WalkSource
+
+B = TypeVar("B", bound=BaseModel)
+
+
+class Client(Calling[httpx.Client, httpx.BaseTransport]):
+    """Calls one service. Every method may raise UnreachableError or RefusedError.
+
+    A deletion that is repeated after a lost connection may find nothing left to delete. That raises
+    AnswerLostError, a RefusedError; of an erasure, the receipt's salt is lost with the answer.
+    """
+
+    def _connected(self, **options: Any) -> httpx.Client:
+        return httpx.Client(**options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def enroll(
+        self,
+        subject: str,
+        walk: WalkSource,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        captured_at: datetime | None = None,
+        consent: schemas.Consent | None = None,
+        force: bool = False,
+        idempotency_key: str | None = None,
+    ) -> schemas.Enrolled:
+        """Enrol a walk of a subject, new or not; `force` accepts a walk of poor quality."""
+        call = calls.enroll(
+            subject,
+            walk,
+            metadata,
+            captured_at=captured_at,
+            consent=consent,
+            force=force,
+            key=idempotency_key,
+        )
+        return self._do(call)
+
+    def identify(
+        self,
+        walk: WalkSource,
+        *,
+        limit: int = 5,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> schemas.Identified:
+        """Find the subjects nearest to a walk; a `view` in `metadata` is compared with theirs."""
+        return self._do(calls.identify(walk, limit, metadata, idempotency_key))
+
+    def identify_batch(
+        self,
+        walks: Sequence[WalkSource],
+        *,
+        limit: int = 5,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[schemas.BatchItem, ...]:
+        """Identify up to 64 walks in one call; each gets its own answer or problem.
+
+        `metadata` holds for every walk.
+        """
+        return self._do(calls.identify_batch(walks, limit, metadata, idempotency_key)).items
+
+    def verify(
+        self,
+        subject: str,
+        walk: WalkSource,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> schemas.Verified:
+        """Compare a walk with one subject."""
+        return self._do(calls.verify(subject, walk, metadata, idempotency_key))
+
+    def preview(self, walk: WalkSource) -> schemas.Preview:
+        """Show a walk as the model sees it, and its quality; nothing is stored."""
+        return self._do(calls.preview(walk))
+
+    def subjects(
+        self, *, limit: int = 50, after: str | None = None, expired: bool = False
+    ) -> schemas.Subjects:
+        """Return one page of subjects; with `expired` only those whose consent has expired."""
+        return self._do(calls.subjects(limit, after, expired=expired))
+
+    def subject(
+        self, subject: str, *, limit: int = 500, after: str | None = None
+    ) -> schemas.SubjectDetail:
+        """Return a subject with one page of its samples."""
+        return self._do(calls.subject(subject, limit, after))
+
+    def record_consent(self, subject: str, consent: schemas.Consent) -> schemas.Consent:
+        """Record why a subject may be kept; replaces what was recorded before."""
+        return self._do(calls.record_consent(subject, consent))
+
+    def erase_subject(self, subject: str) -> schemas.Erased:
+        """Erase a subject and all its samples for good."""
+        return self._do(calls.erase_subject(subject))
+
+    def erase_sample(self, sample_id: str) -> schemas.Erased:
+        """Erase one sample for good."""
+        return self._do(calls.erase_sample(sample_id))
+
+    def receipt(self, receipt_id: str) -> schemas.Receipt:
+        """Return the receipt of an erasure again, without its salt."""
+        return self._do(calls.receipt(receipt_id))
+
+    def walk(self, sample_id: str) -> schemas.Picture:
+        """Return the silhouettes of a sample, in one picture."""
+        return self._do(calls.walk(sample_id))
+
+    def galleries(self) -> schemas.Galleries:
+        """Return the galleries that the key is for."""
+        return self._do(calls.galleries())
+
+    def gallery(self, name: str) -> schemas.GalleryDetail:
+        """Return the size, settings and calibration of a gallery."""
+        return self._do(calls.gallery(name))
+
+    def make_gallery(self, name: str) -> schemas.GalleryDetail:
+        """Make a gallery; one that exists is left as it is."""
+        return self._do(calls.make_gallery(name))
+
+    def change_gallery(self, name: str, changes: schemas.GalleryChanges) -> schemas.GalleryDetail:
+        """Change some settings of a gallery."""
+        return self._do(calls.change_gallery(name, changes))
+
+    def delete_gallery(self, name: str) -> schemas.Galleries:
+        """Delete a gallery in which nobody is enrolled; returns those that are left."""
+        return self._do(calls.delete_gallery(name))
+
+    def calibrate(
+        self, target_fpir: float = 0.01, *, idempotency_key: str | None = None
+    ) -> schemas.Calibration:
+        """Measure the threshold for a wanted FPIR; it decides from then on."""
+        return self._do(calls.calibrate(target_fpir, idempotency_key))
+
+    def rebuild(
+        self, model: str | None = None, *, idempotency_key: str | None = None
+    ) -> schemas.Job:
+        """Begin to move the gallery to another model, None for the service's; see `job`."""
+        return self._do(calls.rebuild(model, idempotency_key))
+
+    def jobs(self) -> tuple[schemas.Job, ...]:
+        """Return the latest rebuilds, the last one first."""
+        return self._do(calls.jobs()).jobs
+
+    def job(self, job_id: str) -> schemas.Job:
+        """Return how far a rebuild has come, or how it ended."""
+        return self._do(calls.job(job_id))
+
+    def cancel_job(self, job_id: str) -> schemas.Job:
+        """Stop a rebuild soon, unless it has ended."""
+        return self._do(calls.cancel_job(job_id))
+
+    def info(self) -> schemas.Info:
+        """Return what the service runs."""
+        return self._do(calls.info())
+
+    def alive(self) -> schemas.Alive:
+        """Ask once whether the service is alive, ready or not."""
+        return self._do(calls.alive())
+
+    def ready(self) -> schemas.Ready:
+        """Ask once whether the service is ready; raises RefusedError if it is not yet."""
+        return self._do(calls.ready())
+
+    def _do(self, call: Call[B]) -> B:
+        attempts = self._attempts(call)
+        while True:
+            try:
+                response = self._http.request(call.method, call.path, **call.options)
+            except httpx.RequestError as error:
+                wait_s = attempts.after_loss(error)
+            else:
+                again_s = attempts.after_answer(response)
+                if again_s is None:
+                    return attempts.answer(response)
+                wait_s = again_s
+            (self._wait or time.sleep)(wait_s)
