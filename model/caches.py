@@ -93,7 +93,7 @@ def packed(path: Path, size: tuple[int, int], runs: Path, layout: str | None = N
         return _of_size(open_packed(path), size, path)
     kind = layout_of(path, layout)
     scan = kind.scan(path)
-    stamps = [portion.stamp() for portion in scan.portions]
+    stamps = [(portion.name, portion.stamp()) for portion in scan.portions]
     key = _digest(f"{path.resolve()} {kind.name} {size} {PREPROCESSING_ID} {stamps}")
     cache = runs / "cache" / f"{path.name}-{key}"
     with _one_maker(cache) as made:

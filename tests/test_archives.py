@@ -1,5 +1,6 @@
 """Archives of a dataset: what they may hold, and what happens to a damaged one."""
 
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_what_an_archive_should_not_hold_is_listed_and_goes_nowhere(tmp_path: Pa
         "001/nm-01/054/1.png": link(tarfile.CHRTYPE, ""),
         "001/nm-01/072/inner.tar": inner.read_bytes(),
         "001/nm-01/090/notes.txt": b"hello",
+        os.fsdecode(b"001/nm-01/108/\xfc.png"): picture,
         "stray.png": picture,
         "001": folder(),
         "001/nm-02": folder(),
@@ -63,6 +65,7 @@ def test_what_an_archive_should_not_hold_is_listed_and_goes_nowhere(tmp_path: Pa
         "001/nm-01/054/1.png": "no file)",
         "001/nm-01/072/inner.tar": "an archive within the archive; unpack it first)",
         "001/nm-01/090/notes.txt": "no PNG file)",
+        "001/nm-01/108/\\udcfc.png": "a name that is not UTF-8)",
         "stray.png": "not in <type>/<view>/)",
     }
 

@@ -125,6 +125,9 @@ def test_a_raw_dataset_is_packed_once_and_again_when_it_changes(
     write_sample(tmp_path / "raw", "ann/coat/front", walk())
     assert len(packed(tmp_path / "raw", (64, 44), runs).samples) == len(first.samples) + 1
     assert len(list((runs / "cache").glob("raw-*"))) == 2
+    # The folders of its samples keep their times, yet these are now somebody else's walks.
+    (tmp_path / "raw" / "ann").rename(tmp_path / "raw" / "ana")
+    assert packed(tmp_path / "raw", (64, 44), runs).subjects == ("ana", "bob", "cy")
 
 
 def test_many_who_want_the_same_cache_make_it_once(

@@ -1,5 +1,6 @@
 """Layouts: what is read from each, and the report of what is wrong or missing."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +174,25 @@ def test_frames_without_leading_zeros_are_in_order(tmp_path: Path) -> None:
     (sample,) = packed_tree(tmp_path / "raw", tmp_path / "packed").samples
     np.testing.assert_array_equal(sample.silhouettes(), align(frames).silhouettes)
     assert sorted(["a10", "a9", "10b", "b1"], key=in_order) == ["10b", "a9", "a10", "b1"]
+    assert in_order("a007") == in_order("a7")
+    assert in_order("0") < in_order("001")
+    assert in_order("9" * 5000) < in_order("1" + "0" * 5000)  # archives can hold such names
+
+
+def test_names_that_are_not_utf_8_are_listed_in_a_form_that_can_be_printed(tmp_path: Path) -> None:
+    tree(tmp_path / "raw")
+    latin = os.fsdecode(b"J\xfcrgen")
+    try:
+        write_sample(tmp_path / "raw", f"{latin}/walk/front", walk())
+        (tmp_path / "raw" / "ann" / "walk" / "front" / f"{latin}.txt").touch()
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes no such names")
+    dataset = packed_tree(tmp_path / "raw", tmp_path / "packed")
+    assert dataset.subjects == ("ann", "bob", "cy")
+    assert dataset.report.ignored == (
+        "J\\udcfcrgen/ (a name that is not UTF-8)",
+        "ann/walk/front/J\\udcfcrgen.txt",
+    )
 
 
 def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from model.dataset.raw import MAX_PICTURE_BYTES, AlignedWalk, Pictures, Scan
-from model.dataset.report import Findings, Place
+from model.dataset.report import Findings, Place, is_text
 from model.errors import DatasetError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -130,6 +130,8 @@ def _trouble(member: tarfile.TarInfo) -> str:
         return "no file"
     if not _stays_inside(PurePosixPath(member.name)):
         return "a name that leads out of the archive"
+    if not is_text(member.name):
+        return "a name that is not UTF-8"
     if member.name.lower().endswith(SUFFIXES):
         return "an archive within the archive; unpack it first"
     return "" if member.name.lower().endswith(".png") else "no PNG file"

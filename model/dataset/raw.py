@@ -128,8 +128,14 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 def in_order(name: str) -> tuple[tuple[bool, int, str], ...]:
     """Return a sort key that puts frame 10 after frame 9, with or without leading zeros."""
-    pieces = re.split(r"([0-9]+)", name)
-    return tuple((False, int(p), "") if p.isdecimal() else (True, 0, p) for p in pieces if p)
+    pieces = [piece for piece in re.split(r"([0-9]+)", name) if piece]
+    return tuple(_numbered(p) if p[0] in "0123456789" else (True, 0, p) for p in pieces)
+
+
+def _numbered(digits: str) -> tuple[bool, int, str]:
+    """Return a sort key for a number; a name in an archive may be too long for `int`."""
+    significant = digits.lstrip("0")
+    return False, len(significant), significant
 
 
 def _decoded(

@@ -114,15 +114,29 @@ class Findings:
         places = product(subjects, wanted.conditions, wanted.views)
         absent = ("/".join(place) for place in places if place not in lengths)
         return Report(
-            missing_subjects=tuple(s for s in wanted.subjects if s not in known),
-            missing=tuple(name for name in absent if name not in listed),
-            empty=tuple(self.empty),
-            short=tuple(_short(lengths)),
-            broken=tuple(self.broken),
-            partial=tuple(self.partial),
-            doubtful=tuple(self.doubtful),
-            ignored=tuple(self.ignored),
+            missing_subjects=_shown(s for s in wanted.subjects if s not in known),
+            missing=_shown(name for name in absent if name not in listed),
+            empty=_shown(self.empty),
+            short=_shown(_short(lengths)),
+            broken=_shown(self.broken),
+            partial=_shown(self.partial),
+            doubtful=_shown(self.doubtful),
+            ignored=_shown(self.ignored),
         )
+
+
+def is_text(name: str) -> bool:
+    """Return whether a file's name was UTF-8; Python gives other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(names: Iterable[str]) -> tuple[str, ...]:
+    """Escape what is not UTF-8 in names, so that they can be printed."""
+    return tuple(name.encode(errors="backslashreplace").decode() for name in names)
 
 
 def few(names: Collection[str], shown: int = 4) -> str:

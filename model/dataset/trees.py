@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.dataset.raw import MAX_PICTURE_BYTES, AlignedWalk, Pictures, Portion, Scan
-from model.dataset.report import Findings
+from model.dataset.report import Findings, is_text
 
 OU_MVLP_FOLDER = re.compile(r"Silhouette_([0-9]{3})-([0-9]{2})")
 
@@ -83,10 +83,13 @@ def _folders(folder: Path, root: Path, ignored: list[str]) -> Iterator[Path]:
     """Yield the folders in a folder, in order, and record everything else as ignored."""
     for entry in _entries(folder):
         path = Path(entry.path)
-        if entry.is_dir():
-            yield path
+        name = path.relative_to(root).as_posix()
+        if not entry.is_dir():
+            ignored.append(name)
+        elif not is_text(entry.name):
+            ignored.append(f"{name}/ (a name that is not UTF-8)")
         else:
-            ignored.append(path.relative_to(root).as_posix())
+            yield path
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
