@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from gallery.adopted_key import check_master_key_of_now
-from gallery.ciphers import Slot
+from gallery.ciphers import Slot, Vault
 from gallery.database import vault_of
 from gallery.errors import SampleDamaged, StoreUnavailable
 from gallery.packing import (
@@ -80,7 +80,7 @@ def readable_embeddings(connection: Connection, rows: Sequence[Row[Any]], length
     sealed: dict[int, StoreUnavailable] = {}
     for place, row in enumerate(rows):
         try:
-            blobs.append(vault.open(row.vector, row.wrapped_key, _slot(row, row.generation)))
+            blobs.append(_opened(vault, row, row.vector, row.generation))
         except StoreUnavailable as error:
             blobs.append(b"")
             sealed[place] = error
@@ -102,11 +102,25 @@ def silhouettes_from(connection: Connection, row: Row[Any]) -> NDArray[np.uint8]
 
     """
     try:
-        data = vault_of(connection).open(row.data, row.wrapped_key, _slot(row, 0))
+        data = _opened(vault_of(connection), row, row.data, generation=0)
         shape = row.frames, row.height, row.width
         return unpack_silhouettes(PackedSilhouettes(shape, data, row.format))
     except StoreUnavailable as error:
         raise _damaged(connection, "silhouettes", row, error) from error
+
+
+def _opened(vault: Vault, row: Row[Any], stored: object, generation: int) -> bytes:
+    """Decrypt a stored value.
+
+    Raises:
+        StoreUnavailable: it was altered. SQLite keeps the type beside each value, not in the
+            column: one flipped bit makes bytes a text, or a number.
+
+    """
+    wrapped = row.wrapped_key
+    if not isinstance(stored, bytes) or not isinstance(wrapped, bytes | None):
+        raise StoreUnavailable(f"expected stored bytes, got {type(stored).__name__}")
+    return vault.open(stored, wrapped, _slot(row, generation))
 
 
 def _damaged(

@@ -84,7 +84,7 @@ def metadata_from(row: Row[Any]) -> dict[str, Any] | None:
         metadata = json.loads(row.metadata)
         # Python also reads what JSON cannot hold, such as NaN or lone surrogates; no answer could.
         json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         metadata = None
     if isinstance(metadata, dict):
         return metadata
@@ -131,7 +131,7 @@ def moment_from(text: str | None) -> datetime | None:
     """Parse a moment as the tables store it; None if it is missing or damaged."""
     try:
         moment = datetime.fromisoformat(text or "")
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     # All moments are written with a time zone: without one, this is damaged.
     return None if moment.utcoffset() is None else moment

@@ -45,7 +45,7 @@ def unpack_silhouettes(packed: PackedSilhouettes) -> NDArray[np.uint8]:
     try:
         flat = np.frombuffer(zlib.decompress(packed.data), np.uint8)
         return flat.reshape(packed.shape)
-    except (zlib.error, ValueError) as error:
+    except (zlib.error, ValueError, TypeError) as error:
         raise StoreUnavailable(
             f"expected packed silhouettes of shape {list(packed.shape)}, "
             f"got {len(packed.data)} damaged bytes: {error}"
