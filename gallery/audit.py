@@ -157,13 +157,28 @@ def hash_at(connection: Connection, name: str, number: int) -> str | None:
 
 
 def export(connection: Connection, name: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a gallery's log, oldest first, as JSON-serialisable dicts."""
+    """Yield the rows of a gallery's log, oldest first, as JSON-serialisable dicts.
+
+    Raises:
+        AuditBroken: the counts of a row are no JSON any more.
+
+    """
     gallery = connection.execute(
         select(galleries.c.id).where(galleries.c.name == name)
     ).scalar_one()
     for row in _rows(connection, gallery):
-        said = {**row._mapping, "gallery": name, "counts": json.loads(row.counts)}
+        said = {**row._mapping, "gallery": name, "counts": _counts(name, row)}
         yield said | {"gallery_number": gallery}  # which is hashed in the place of the name
+
+
+def _counts(name: str, row: Row[Any]) -> Any:
+    try:
+        return json.loads(row.counts)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise AuditBroken(
+            f"expected row {row.number} of the log of {name} as it was written, got one that was "
+            f"altered: its counts are {str(row.counts)[:40]!r}"
+        ) from error
 
 
 def _rows(connection: Connection, gallery: int) -> Generator[Row[Any]]:

@@ -47,7 +47,7 @@ def list_consents(
         .join(subjects, subjects.c.id == consents.c.subject)
         .outerjoin(samples, samples.c.id == consents.c.sample)
         .where(subjects.c.gallery == gallery)
-        .order_by(consents.c.expires, subjects.c.subject, consents.c.id)
+        .order_by(consents.c.expires.nulls_last(), subjects.c.subject, consents.c.id)
     )
     rows = connection.execute(query.where(is_expired()) if expired else query)
     return tuple(

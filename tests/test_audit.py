@@ -194,6 +194,17 @@ def test_the_command_compares_what_was_kept_of_every_gallery(tmp_path, capsys):
     assert "expected GALLERY:ROWS:HASH" in capsys.readouterr().err
 
 
+def test_a_damaged_row_ends_an_export_with_its_number(tmp_path, capsys):
+    store = filled(tmp_path)
+    with store.database.writing() as connection:
+        connection.execute(update(audit).where(audit.c.number == 3).values(counts="{cut"))
+    store.close()
+    assert main(["audit", "export", "--data", str(tmp_path)]) == 2
+    exported, told = capsys.readouterr()
+    assert len(exported.splitlines()) == 2
+    assert "expected row 3 of the log of main as it was written" in told
+
+
 def test_an_exported_log_is_verified_without_the_store(tmp_path, capsys):
     filled(tmp_path, 3).close()
     assert main(["audit", "export", "--data", str(tmp_path)]) == 0
@@ -221,6 +232,7 @@ def test_an_exported_log_is_verified_without_the_store(tmp_path, capsys):
         (lines[0] + "{}\n", "expected row 2 to have"),
         (lines[0] + "[]\n", "expected row 2 to have"),
         (text + "{", "after 3 rows"),
+        (text + "[" * 100_000, "after 3 rows"),
         ("", "got no rows"),
     ):
         status, said = verified(content, "--head", head)

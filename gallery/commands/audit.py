@@ -122,7 +122,7 @@ def _read(path: Path) -> Iterator[Any]:
             for line in lines:
                 yield json.loads(line)
                 read += 1
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AuditBroken(
             f"expected an exported log in {path}, got, after {read} rows: {error}"
         ) from error
