@@ -71,7 +71,8 @@ class News:
     head: Head
     """The generation that the index answers from, or the live one if it must not answer."""
     starts_over: bool
-    """Start from nothing: another generation answers, or none was seen before; see `roster`."""
+    """Start from nothing: another generation answers, none was seen before, or the store went back
+    to an older state; see `roster`."""
     erased: NDArray[np.int64]
     enrolled: Iterator[Chunk]
     """Reads lazily, so consume it inside the transaction that it was requested in."""
@@ -87,11 +88,20 @@ def news(
     """
     live = read_head(connection, gallery)
     head = live if live.model == model else _continued(connection, gallery, seen, live, model)
-    if head is None or seen is None or seen.generation != head.generation:
+    if head is None or seen is None or not _leads_to(seen, head):
         return News(head or live, True, _NONE, iter(()))
     enrolled, erased = _changed(connection, gallery, seen.changes)
     wanted = chunks_of(connection, head, enrolled, damaged)
     return News(head, False, np.array(erased, np.int64), wanted)
+
+
+def _leads_to(seen: Head, head: Head) -> bool:
+    """Tell whether the changes since `seen` lead to `head`.
+
+    They do not to another generation, nor back: then somebody put an older state of the store in
+    the place of this one, and who was enrolled since must not be found.
+    """
+    return seen.generation == head.generation and seen.changes <= head.changes
 
 
 def _continued(

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import pytest
+from sqlalchemy import delete, insert, select
 
 from gallery import GallerySize, ModelMismatch
 from gallery.following import CHUNK
 from gallery.index import ExactIndex
+from gallery.schema import TABLES
 from tests.counting import noted_counts
 from tests.galleries import LENGTH, embedding, open_gallery, walk
 
@@ -25,6 +27,24 @@ def test_two_galleries_on_one_file_see_each_others_writes(location):
         assert gallery.identify(embedding(1)) == ()
         assert gallery.status().in_sync
         gallery.close()
+
+
+def test_an_older_state_under_an_open_gallery_takes_back_who_came_since(location):
+    here = open_gallery(location)
+    here.enroll("anna", embedding(1), silhouettes=walk(1))
+    with here._store.database.reading() as connection:
+        kept = {table: connection.execute(select(table)).all() for table in TABLES.sorted_tables}
+    here.enroll("ben", embedding(2), silhouettes=walk(2))
+    assert here.identify(embedding(2))[0].subject == "ben"
+    with here._store.database.writing() as connection:  # as a server's own restore does
+        for table in reversed(TABLES.sorted_tables):
+            connection.execute(delete(table))
+        for table, rows in kept.items():
+            if rows:
+                connection.execute(insert(table), [row._asdict() for row in rows])
+    assert [one.subject for one in here.identify(embedding(2))] == ["anna"]
+    assert here.status().in_sync
+    here.close()
 
 
 ENROLL_AND_ERASE = """
