@@ -5,6 +5,7 @@ is created again under the same name continues with both, and with nothing else.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -13,9 +14,9 @@ from sqlalchemy import Connection, delete, func, select, update
 from gallery import audit
 from gallery.ciphers import MasterKey, Vault
 from gallery.database import Database
-from gallery.errors import GalleryNotEmpty, InvalidGalleryName
+from gallery.errors import GalleryNotEmpty, GalleryNotFound, InvalidGalleryName
 from gallery.generations import lock, now
-from gallery.preparing import find_gallery, find_or_make_gallery, prepare
+from gallery.preparing import find_gallery, make_gallery, prepare, require_gallery
 from gallery.rebuild import REBUILD
 from gallery.schema import galleries, generations, jobs, samples, subjects
 from gallery.settings import reset_settings
@@ -90,10 +91,12 @@ class Galleries:
                 "expected a name of 1 to 64 letters, digits, `.`, `_` and `-` that begins with a "
                 f"letter or a digit, got {name[:80]!r}"
             )
-        number, made = find_or_make_gallery(self._database, name)
-        if made:
-            with self._database.writing() as connection:
-                lock(connection, number)
+        with suppress(GalleryNotFound):
+            find_gallery(self._database, name)
+            return False
+        with self._database.writing() as connection:
+            number, made = make_gallery(self._database, connection, name)
+            if made:
                 audit.append(connection, number, [audit.Entry("gallery", MADE, actor)])
         return made
 
@@ -112,6 +115,7 @@ class Galleries:
             self._database.writing() as connection,
         ):
             lock(connection, number)
+            require_gallery(connection, name)  # another process may have deleted it meanwhile
             _require_empty(connection, name, number)
             audit.append(connection, number, [audit.Entry("gallery", DELETED, actor)])
             connection.execute(delete(jobs).where(jobs.c.gallery == number))

@@ -1,5 +1,6 @@
 """Prepares a store for use: its tables, its master key, and the row of a gallery."""
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
@@ -59,33 +60,46 @@ def find_gallery(database: Database, name: str) -> int:
 
     """
     with database.reading() as connection:
-        known = _find(connection, name)
+        return require_gallery(connection, name)
+
+
+def require_gallery(connection: Connection, name: str) -> int:
+    """Return the number of a gallery, as the caller's transaction sees it.
+
+    Raises:
+        GalleryNotFound: there is none of that name.
+
+    """
+    known = _find(connection, name)
     if known is None or known.deleted_at is not None:
         raise no_such_gallery(name)
     return int(known.id)
 
 
-def find_or_make_gallery(database: Database, name: str) -> tuple[int, bool]:
-    """Return the number of a gallery, adding it if missing, and whether it was added.
+def find_or_make_gallery(database: Database, name: str) -> int:
+    """Return the number of a gallery, adding it if it is missing; see `make_gallery`."""
+    with suppress(GalleryNotFound):
+        return find_gallery(database, name)
+    with database.writing() as connection:
+        return make_gallery(database, connection, name)[0]
+
+
+def make_gallery(database: Database, connection: Connection, name: str) -> tuple[int, bool]:
+    """Return a gallery's number, adding it in the caller's transaction; and whether it was added.
 
     A deleted gallery comes back empty, with its former audit log and receipts.
     """
-    try:
-        return find_gallery(database, name), False
-    except GalleryNotFound:
-        pass
-    with database.writing() as connection:
-        database.migrate_alone(connection)  # the one lock above all galleries
-        known = _find(connection, name)
-        if known is None:
-            fresh = {"name": name, "changes": 0, "index_kind": BY_SERVICE}
-            added = insert(galleries).values(fresh).returning(galleries.c.id)
-            return int(connection.execute(added).scalar_one()), True
-        was_deleted = known.deleted_at is not None
-        if was_deleted:
-            of_it = update(galleries).where(galleries.c.id == known.id)
-            connection.execute(of_it.values(deleted_at=None))
-        return int(known.id), was_deleted
+    database.migrate_alone(connection)  # the one lock above all galleries
+    known = _find(connection, name)
+    if known is None:
+        fresh = {"name": name, "changes": 0, "index_kind": BY_SERVICE}
+        added = insert(galleries).values(fresh).returning(galleries.c.id)
+        return int(connection.execute(added).scalar_one()), True
+    was_deleted = known.deleted_at is not None
+    if was_deleted:
+        of_it = update(galleries).where(galleries.c.id == known.id)
+        connection.execute(of_it.values(deleted_at=None))
+    return int(known.id), was_deleted
 
 
 def no_such_gallery(name: str) -> GalleryNotFound:

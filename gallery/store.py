@@ -92,9 +92,7 @@ class Store:
         database = Database(location, Vault(master_key))
         with database.closed_on_error():
             prepare(database, make=make)
-            number = (
-                find_or_make_gallery(database, name)[0] if make else find_gallery(database, name)
-            )
+            number = (find_or_make_gallery if make else find_gallery)(database, name)
         return cls(database, name, number)
 
     def again(self) -> Self:

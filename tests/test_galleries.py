@@ -4,8 +4,8 @@ import argparse
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +13,8 @@ from typing import Any, cast
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 
 from gallery import (
     Galleries,
@@ -21,9 +23,11 @@ from gallery import (
     GalleryNotFound,
     InvalidGalleryName,
     InvalidSetting,
+    StoreUnavailable,
     audit,
 )
 from gallery.commands import settings as gallery_command
+from gallery.database import Database
 from gallery.master_keys import write_master_key
 from gallery.settings import change_settings
 from gallery.store import Store
@@ -228,6 +232,44 @@ def test_galleries_by_themselves_on_each_database(location: Any) -> None:
     with closing(Gallery.open(location, model_id="n", embedding_length=3, name="lab")) as lab:
         assert lab.settings().aggregation == "nearest"
         assert lab.live_model().model_id == "n"
+
+
+def test_a_gallery_is_made_together_with_its_first_row_of_the_log(location: Any) -> None:
+    with closing(Store.open(location)) as store, closing(Galleries.open(location)) as galleries:
+        with store.database.writing() as connection:
+            connection.execute(text("ALTER TABLE audit RENAME TO away"))
+        with pytest.raises((StoreUnavailable, ProgrammingError)):
+            galleries.make("lab")
+        with store.database.writing() as connection:
+            connection.execute(text("ALTER TABLE away RENAME TO audit"))
+        assert [one.name for one in galleries.all()] == ["main"]
+        assert galleries.make("lab")
+
+
+class DeletedMeanwhile(Database):
+    """Another process deletes the gallery `lab` once this one has found it."""
+
+    @contextmanager
+    def alone(self, work: str, number: int) -> Iterator[None]:
+        with closing(Galleries(self.again())) as others:
+            others.delete("lab")
+        with super().alone(work, number):
+            yield
+
+    def again(self) -> Database:
+        return Database(self._location)
+
+
+def test_a_gallery_that_two_delete_at_once_is_deleted_once(location: Any) -> None:
+    with closing(Galleries.open(location)) as galleries:
+        galleries.make("lab")
+    with (
+        closing(Galleries(DeletedMeanwhile(location))) as late,
+        pytest.raises(GalleryNotFound, match="'lab'"),
+    ):
+        late.delete("lab")
+    with closing(Store.open(location)) as store, store.database.reading() as connection:
+        assert [row["outcome"] for row in audit.export(connection, "lab")] == ["made", "deleted"]
 
 
 def test_an_open_gallery_that_is_deleted_and_made_again_is_an_empty_one(location: Any) -> None:

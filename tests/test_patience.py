@@ -43,7 +43,7 @@ def test_a_gallery_on_it_refuses_and_goes_on_when_the_server_does(
     postgres_server: Server, database: Database
 ) -> None:
     prepare(database)
-    store = Store(database, "main", find_or_make_gallery(database, "main")[0])
+    store = Store(database, "main", find_or_make_gallery(database, "main"))
     with closing(Gallery.over(store, Model("model-a", LENGTH), ExactIndex(LENGTH))) as gallery:
         gallery.enroll("anna", embedding(1), silhouettes=None)
         with postgres_server.hanging():
