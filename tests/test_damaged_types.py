@@ -4,6 +4,7 @@ Whatever a value of one sample has become, it hides nobody else, and the person 
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,15 @@ def write(folder: Path, column: str, value: str) -> None:
         database.commit()
 
 
+def said(ask: Callable[[], object]) -> str:
+    """What a damaged sample says of itself; nothing if it can be read all the same."""
+    try:
+        ask()
+    except SampleDamaged as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("value", ["CAST({} AS TEXT)", "CAST({} AS BLOB)", "12.5", "x'ff'"])
 @pytest.mark.parametrize(
     ("column", "key"),
@@ -65,10 +75,7 @@ def test_a_value_of_another_type_hides_nobody_else(
             lambda: gallery.silhouettes(sample_id),
             lambda: gallery.verify("anna", embedding(0)),
         ):
-            try:
-                ask()
-            except SampleDamaged as error:
-                assert sample_id in str(error)
+            assert sample_id in (said(ask) or sample_id)
         gallery.enroll("cem", embedding(2), silhouettes=walk(2))
         assert gallery.erase_subject("anna").receipt.proof is not None
         assert gallery.status().in_sync
