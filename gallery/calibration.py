@@ -10,6 +10,8 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select
 
 from gallery.audit import LOCAL, Entry, append
@@ -132,7 +134,8 @@ def measure(searches: Searches, target_fpir: float, aggregation: str) -> Calibra
     """Compute thresholds and error rates from a set of searches.
 
     Raises:
-        CalibrationRefused: there are too few independent searches for the target.
+        CalibrationRefused: there are too few independent searches for the target, or more of them
+            than it allows are at no distance from another subject.
 
     """
     independent = searches.independent
@@ -141,6 +144,8 @@ def measure(searches: Searches, target_fpir: float, aggregation: str) -> Calibra
     in_order = searches.subjects[ranked.order]
     threshold = ranked.threshold(target_fpir)
     named = ranked.distances <= threshold
+    if not threshold:
+        _require_none_at_zero(named, target_fpir)
     fpir = bootstrap(in_order, share(named))
     mated = searches.mated
     missed = searches.found > threshold
@@ -179,6 +184,16 @@ def _require_enough(searches: Searches, target_fpir: float) -> None:
         f"expected at least {needed} subjects to promise an FPIR of {target_fpir:g} "
         f"(3 / FPIR, as each subject is one independent search), got {independent}{possible}"
     )
+
+
+def _require_none_at_zero(named: NDArray[np.bool_], target_fpir: float) -> None:
+    """Refuse to promise a rate that even the least threshold exceeds."""
+    if named.any():
+        raise CalibrationRefused(
+            f"expected at most {target_fpir:g} of the searches at distance 0 from another subject, "
+            f"got {named.mean():.2g}: the same walks are enrolled under several names, of which "
+            "every threshold names one"
+        )
 
 
 def read_calibration(connection: Connection, generation: int) -> Calibration | None:

@@ -17,6 +17,10 @@ from gallery.generations import Head
 
 _MOST_PROBES = 4096
 _SAMPLES_OF_A_SUBJECT = 4
+# Probes compared at a time: as float64, 32 MiB if embeddings have 8,192 numbers.
+_PROBES_AT_ONCE = 512
+# Of a product of float64 matrices, as a share of the squared lengths.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,6 @@ class _Nearest:
         subjects: NDArray[np.int64],
     ) -> None:
         self._probes = probes
-        self._squares = np.einsum("ij,ij->i", probes, probes)
         self._rows = rows
         self._subjects = subjects
         self.own = np.full(len(probes), np.inf)
@@ -114,12 +117,30 @@ class _Nearest:
 
     def _distances(self, chunk: Chunk) -> NDArray[np.float64]:
         """Return distances `[probes, samples]`, infinite between a sample and itself."""
-        vectors = chunk.embeddings
-        squared = self._squares[:, None] + np.einsum("ij,ij->i", vectors, vectors)[None]
-        squared -= 2 * (self._probes @ vectors.T)
-        distances: NDArray[np.float64] = np.sqrt(np.maximum(squared, 0)).astype(np.float64)
+        distances = np.empty((len(self._probes), len(chunk.rows)))
+        vectors = chunk.embeddings.astype(np.float64)
+        for start in range(0, len(distances), _PROBES_AT_ONCE):
+            part = slice(start, start + _PROBES_AT_ONCE)
+            distances[part] = distances_between(self._probes[part].astype(np.float64), vectors)
         distances[self._rows[:, None] == chunk.rows[None]] = np.inf
         return distances
+
+
+def distances_between(
+    probes: NDArray[np.float64], vectors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distances `[n, m]` of vectors `[n, L]` from vectors `[m, L]`.
+
+    By a product of matrices, in which what embeddings have in common cancels out: in float32 it
+    would take along the distance of those that have much in common.
+    """
+    squares = np.einsum("ij,ij->i", probes, probes)[:, None]
+    squares = squares + np.einsum("ij,ij->i", vectors, vectors)[None]
+    squared = squares - 2 * (probes @ vectors.T)
+    # What rounding leaves between equal embeddings is no distance.
+    squared[squared < _ROUNDING * squares] = 0
+    distances: NDArray[np.float64] = np.sqrt(squared)
+    return distances
 
 
 def aggregate(distances: NDArray[np.float64], count: int) -> NDArray[np.float64]:

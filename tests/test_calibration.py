@@ -109,6 +109,28 @@ def test_an_empty_gallery_is_refused(location):
     gallery.close()
 
 
+@pytest.mark.parametrize("common", [0, 1000])
+def test_what_all_embeddings_have_in_common_does_not_move_the_threshold(tmp_path, common):
+    subjects, embeddings = people(20, spread=0.05)
+    embeddings = (common + embeddings).astype(np.float32)
+    gallery = filled(tmp_path, subjects, embeddings)
+    measured = gallery.calibrate(0.25)
+    gallery.close()
+    _, other = by_loops(subjects, embeddings, 1)
+    assert measured.threshold == pytest.approx(Ranked(other).threshold(0.25), rel=1e-6)
+    assert measured.fpir <= 0.25
+
+
+def test_walks_under_two_names_are_no_gallery_to_promise_a_rate_from(tmp_path):
+    subjects, embeddings = people(20, samples_each=1)
+    embeddings[1:10:2] = embeddings[0:10:2]  # five walks are enrolled twice
+    gallery = filled(tmp_path, subjects, embeddings + np.float32(100))
+    with pytest.raises(CalibrationRefused, match=r"at most 0.25 .* got 0.5: the same walks"):
+        gallery.calibrate(0.25)
+    assert gallery.calibrate(0.5).fpir == 0.5
+    gallery.close()
+
+
 def test_single_samples_give_a_threshold_and_no_fnir():
     subjects, embeddings = people(12, samples_each=1)
     own, other = by_loops(subjects, embeddings, 1)
