@@ -1,9 +1,10 @@
 """Lists who is enrolled and with what consent: subjects and samples, without their walks."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, Text, cast, func, select
+from sqlalchemy import Connection, LargeBinary, Select, Text, cast, func, select
 
 from gallery import audit
 from gallery.consents import consents_of, is_expired, list_consents, replace_consent
@@ -22,6 +23,9 @@ from gallery.store import Store
 
 # A byte as it is shown where it is no UTF-8; those below 0x80 always are.
 _DAMAGED = re.compile(rb"\\x([89a-f][0-9a-f])")
+# A subquery counts per subject on the page; GROUP BY would also count everybody beyond it.
+_COUNT = select(func.count()).where(samples.c.subject == subjects.c.id).scalar_subquery()
+_SUMMARY: Select[Any] = select(subjects.c.subject, subjects.c.created_at, _COUNT.label("n"))
 
 
 def list_subjects(
@@ -31,26 +35,37 @@ def list_subjects(
 
     With `expired`, only subjects with an expired consent, their own or one for a sample of theirs.
     """
-    # A subquery counts per subject on the page; GROUP BY would also count everybody beyond it.
-    count = select(func.count()).where(samples.c.subject == subjects.c.id).scalar_subquery()
     query = (
-        select(subjects.c.subject, subjects.c.created_at, count.label("n"))
-        .where(subjects.c.gallery == store.gallery_id)
+        _SUMMARY.where(subjects.c.gallery == store.gallery_id)
         .order_by(subjects.c.subject)
         .limit(limit)
     )
-    if expired:
-        query = query.where(subjects.c.id.in_(select(consents.c.subject).where(is_expired())))
+    query = only_expired(query) if expired else query
     with store.database.reading() as connection:
         if after is not None:
-            query = query.where(subjects.c.subject > _as_stored(connection, store, after))
-        return tuple(
-            SubjectSummary(row.subject, row.n, moment_from(row.created_at))
-            for row in connection.execute(query)
-        )
+            query = query.where(subjects.c.subject > as_stored(connection, store, after))
+        return _summaries(connection, query)
 
 
-def _as_stored(connection: Connection, store: Store, subject: str) -> Any:
+def summaries_of(connection: Connection, rows: Sequence[int]) -> tuple[SubjectSummary, ...]:
+    """Return the subjects of some rows, ordered by id."""
+    query = _SUMMARY.where(subjects.c.id.in_(rows)).order_by(subjects.c.subject)
+    return _summaries(connection, query)
+
+
+def _summaries(connection: Connection, query: Select[Any]) -> tuple[SubjectSummary, ...]:
+    return tuple(
+        SubjectSummary(row.subject, row.n, moment_from(row.created_at))
+        for row in connection.execute(query)
+    )
+
+
+def only_expired(query: Select[Any]) -> Select[Any]:
+    """Limit a query of subjects to those with an expired consent, of theirs or of a sample."""
+    return query.where(subjects.c.id.in_(select(consents.c.subject).where(is_expired())))
+
+
+def as_stored(connection: Connection, store: Store, subject: str) -> Any:
     """Return an id as it is compared: one shown with damaged bytes as `\\xff`, by those bytes.
 
     Compared as it is shown it would stand before others, which a list would then repeat for ever.

@@ -13,7 +13,15 @@ from gallery.audit import LOCAL
 from gallery.checks import check_consent, check_limit
 from gallery.finding import find_subject
 from gallery.listing import describe_subject, list_subjects, record_consent
-from gallery.records import Consent, Erasure, Receipt, SubjectDetail, SubjectSummary
+from gallery.looking import find_subjects
+from gallery.records import (
+    Consent,
+    Erasure,
+    FoundSubjects,
+    Receipt,
+    SubjectDetail,
+    SubjectSummary,
+)
 from gallery.scrubbing import Scrubber
 from gallery.store import Store
 from gallery.views import views_of
@@ -39,6 +47,21 @@ class People:
         """
         check_limit(limit)
         return list_subjects(self._store, limit, after, expired=expired)
+
+    def find_subjects(
+        self, text: str, *, limit: int = 50, after: str | None = None, expired: bool = False
+    ) -> FoundSubjects:
+        """Return a page of up to `limit` subjects whose id contains `text`, ordered by id.
+
+        Case and accents make no difference. Only so many ids are compared for one page, so it may
+        hold fewer than `limit` subjects, or none, and still have a `next`: go on behind that.
+
+        Raises:
+            InvalidLimit: `limit` is below 1.
+
+        """
+        check_limit(limit)
+        return find_subjects(self._store, text, limit, after, expired=expired)
 
     def subject(
         self, subject: str, *, limit: int | None = None, after: str | None = None

@@ -101,6 +101,15 @@ class SubjectSummary:
 
 
 @dataclass(frozen=True)
+class FoundSubjects:
+    """A page of the subjects found by a part of their id."""
+
+    subjects: tuple[SubjectSummary, ...]
+    next: str | None
+    """The id behind which to look on; None if everybody was looked at."""
+
+
+@dataclass(frozen=True)
 class SubjectDetail:
     """A subject with its samples, or a page of them, oldest first."""
 

@@ -15,6 +15,7 @@ from sqlalchemy import event, insert
 from gallery.following import chunks
 from gallery.generations import Model
 from gallery.listing import list_subjects
+from gallery.looking import find_subjects
 from gallery.next_generation import begin, next_walks
 from gallery.packing import pack_embedding, pack_silhouettes
 from gallery.schema import embeddings, samples, silhouettes, subjects
@@ -71,6 +72,15 @@ def page(store: Store) -> None:
     assert [one.samples for one in list_subjects(store, 5, "s00020")] == [1] * 5
 
 
+def page_of_found(store: Store) -> None:
+    found = find_subjects(store, "S0", 5, "s00020")
+    assert [one.samples for one in found.subjects] == [1] * 5
+
+
+def page_without_anybody(store: Store) -> None:
+    assert find_subjects(store, "x", 5, "s00020", most=100).next == "s00120"
+
+
 def first_chunk(store: Store, *, by_subject: bool = False) -> None:
     with store.database.reading() as connection:
         streamed = chunks(connection, store.head().generation, MODEL, by_subject=by_subject)
@@ -82,7 +92,17 @@ def first_chunk_by_subject(store: Store) -> None:
     first_chunk(store, by_subject=True)
 
 
-@pytest.mark.parametrize("ask", [next_of_a_rebuild, page, first_chunk, first_chunk_by_subject])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        next_of_a_rebuild,
+        page,
+        page_of_found,
+        page_without_anybody,
+        first_chunk,
+        first_chunk_by_subject,
+    ],
+)
 def test_the_next_piece_takes_as_long_in_a_gallery_four_times_as_large(
     tmp_path: Path, ask: Callable[[Store], None]
 ) -> None:

@@ -11,7 +11,7 @@ from service.access import CallerHere, GuardedRoute
 from service.fields import composed
 from service.links import ERASED, FIRST_LISTED, FIRST_SAMPLE
 from service.problems import responses
-from service.rooms import RoomsHere
+from service.rooms import Rooms, RoomsHere
 from service.sprites import sprite
 
 router = APIRouter(tags=["people"], route_class=GuardedRoute)
@@ -39,8 +39,31 @@ async def list_subjects(
     expired: Annotated[
         bool, Query(description="`true` lists only subjects with a consent that has expired.")
     ] = False,
+    search: Annotated[
+        str | None,
+        Query(
+            max_length=512,
+            description="A part of the id, whatever its case and accents: `mul` finds `Anna "
+            "Müller`. Every character stands for itself.",
+        ),
+    ] = None,
 ) -> schemas.Subjects:
-    """List the enrolled people in the order of their ids, page by page."""
+    """List the enrolled people in the order of their ids, page by page.
+
+    With `search`, only those whose id contains a text. Only so many ids are compared for one
+    page. So a page may hold fewer than `limit` subjects, or none, and still have a `next`: go on
+    until that is null.
+    """
+    if search:
+        wanted = rooms.gallery.find_subjects
+        found = await rooms.ask(wanted, search, limit=limit, after=after, expired=expired)
+        return schemas.Subjects.model_validate(found)
+    return await _page_of_all(rooms, limit, after, expired)
+
+
+async def _page_of_all(
+    rooms: Rooms, limit: int, after: str | None, expired: bool
+) -> schemas.Subjects:
     # One more than asked for tells whether there is a next page.
     found = await rooms.ask(rooms.gallery.subjects, limit=limit + 1, after=after, expired=expired)
     page = found[:limit]

@@ -137,11 +137,12 @@ export async function sampleFile(name) {
   return new File([await response.blob()], name);
 }
 
-async function page(path, limit, after) {
+async function page(path, limit, after, search = "") {
   const query = new URLSearchParams(after === null ? { limit } : { limit, after });
+  if (search) query.set("search", search);
   return call("GET", `${path}?${query}`);
 }
 
-export const subjects = (after) => page("/subjects", 50, after);
+export const subjects = (after, search) => page("/subjects", 50, after, search);
 // Each walk of a page is a picture to fetch.
 export const subject = async (id, after) => page(subjectPath(id), 12, after);

@@ -177,6 +177,7 @@ const SHORTCUTS = {
   i: [isChosen, identify],
   e: [isChosen, () => find("subject").focus()],
   o: [always, () => find("files").click()],
+  "/": [always, () => find("search").focus()],
   "?": [always, () => find("help").click()],
 };
 

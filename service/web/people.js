@@ -1,11 +1,18 @@
-// The gallery: a card a person, page by page. What is erased or enrolled changes its card alone, so
-// that whoever works down a long list keeps the place.
+// The gallery: a card a person, page by page, all or those that are searched for. What is erased or
+// enrolled changes its card alone, so that whoever works down a long list keeps the place.
 
 import * as api from "./api.js";
 import { counted, element, hideElement, removeElement } from "./elements.js";
 import { Person } from "./person.js";
 
+const SEARCHED_AFTER_MS = 250; // without another letter
+
+// As the service compares ids, nearly: without case, accents and compatibility forms.
+const folded = (text) => text.normalize("NFKD").toLowerCase().normalize("NFKD").replace(/\p{Mn}/gu, "");
+
 export class People {
+  #search = "";
+  #timer = null;
   #cards = new Map(); // by subject, in the order of the list
   #next = null;
   #turn = 0; // of the list: a page that was asked for before it was read anew is not for it
@@ -16,16 +23,34 @@ export class People {
     this.list = root.querySelector("#people");
     this.more = root.querySelector("#more");
     this.more.addEventListener("click", () => this.run(() => this.#readPage()));
+    this.field = root.querySelector("#search");
+    this.field.addEventListener("input", () => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#find(), SEARCHED_AFTER_MS);
+    });
+    root.querySelector("#find").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#find();
+    });
+  }
+
+  #find() {
+    clearTimeout(this.#timer);
+    const wanted = this.field.value.trim();
+    if (wanted === this.#search) return;
+    this.#search = wanted;
+    // Who is found again stays as opened as before.
+    this.run(() => this.refresh(new Map(this.#cards)));
   }
 
   // Reads the list from its start; what keeps it from being read stands in its place.
-  async refresh() {
+  async refresh(known = new Map()) {
     const turn = ++this.#turn;
     this.#isRead = false;
     if (!this.#cards.size) this.#say("loading …");
     try {
-      await this.#readPage(true);
-      this.#isRead = true;
+      await this.#readPage(known);
+      if (turn === this.#turn) this.#isRead = true;
     } catch (error) {
       if (turn !== this.#turn) return;
       this.#clear();
@@ -47,20 +72,41 @@ export class People {
     else if (!duplicate) await card.grow();
   }
 
-  async #readPage(isFirst = false) {
+  // The next page, or the first, of which some cards may be known.
+  async #readPage(known = null) {
     const turn = this.#turn;
-    const after = isFirst ? null : this.#next;
-    const [page, { gallery }] = await Promise.all([api.subjects(after), api.info()]);
+    const after = known ? null : this.#next;
+    const [page, { gallery }] = await Promise.all([this.#sought(after, turn), api.info()]);
     // Nor the page of a second click.
-    if (turn !== this.#turn || (!isFirst && after !== this.#next)) return;
-    if (isFirst) this.#clear();
+    if (turn !== this.#turn || (!known && after !== this.#next)) return;
     this.#next = page.next;
-    for (const { subject, samples } of page.subjects) this.#append(subject, samples);
+    if (known) this.#startOver(page, known);
+    else for (const { subject, samples } of page.subjects) this.#append(this.#card(subject, samples));
     this.more.hidden = false;
     const first = this.#cards.get(page.subjects[0]?.subject);
     if (page.next === null) hideElement(this.more, first?.summary);
     this.#showNobody();
     this.#tell(gallery);
+  }
+
+  // In a large gallery, a page of a search may hold nobody and yet not be the last.
+  async #sought(after, turn) {
+    const search = this.#search;
+    let page = await api.subjects(after, search);
+    while (!page.subjects.length && page.next !== null && turn === this.#turn) {
+      page = await api.subjects(page.next, search);
+    }
+    return page;
+  }
+
+  #startOver({ subjects }, known) {
+    const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
+    this.#clear();
+    for (const { subject, samples } of subjects) {
+      const card = known.get(subject);
+      this.#append(card?.samples === samples ? card : this.#card(subject, samples));
+    }
+    if (focused) (focused.isConnected ? focused : this.field).focus({ preventScroll: true });
   }
 
   async #recount() {
@@ -76,12 +122,12 @@ export class People {
     this.#cards.clear();
     this.list.replaceChildren();
     this.more.hidden = true;
+    this.root.querySelector("#found").textContent = "";
   }
 
-  #append(subject, samples) {
-    if (this.#cards.has(subject)) return;
-    const card = this.#card(subject, samples);
-    this.#cards.set(subject, card);
+  #append(card) {
+    if (this.#cards.has(card.subject)) return;
+    this.#cards.set(card.subject, card);
     this.list.append(card.root);
   }
 
@@ -99,6 +145,7 @@ export class People {
 
   // Who comes after the pages that are shown will be found there.
   #insert(subject) {
+    if (!folded(subject).includes(folded(this.#search))) return;
     if (this.#next !== null && subject > this.#next) return;
     this.list.querySelector(".nobody")?.remove();
     const card = this.#card(subject, 1);
@@ -106,6 +153,7 @@ export class People {
     this.list.insertBefore(card.root, this.#cards.get(later)?.root ?? null);
     const cards = [...this.#cards, [subject, card]];
     this.#cards = new Map(cards.sort(([one], [other]) => (one < other ? -1 : 1)));
+    this.#showNobody();
   }
 
   #remove(subject) {
@@ -117,8 +165,16 @@ export class People {
   }
 
   #showNobody() {
-    if (this.#cards.size || this.#next !== null) return;
+    this.#tellFound();
+    if (this.#cards.size || this.#next !== null || this.#search) return;
     this.#say("Nobody yet. Choose a walk above and enrol it under a name.");
+  }
+
+  #tellFound() {
+    const { size } = this.#cards;
+    const many = `${counted(size, "person", "people")} found`;
+    const words = size ? `${many}${this.#next === null ? "" : " so far"}.` : "Nobody found.";
+    this.root.querySelector("#found").textContent = this.#search ? words : "";
   }
 
   #say(words, ...children) {
