@@ -6,14 +6,15 @@ The folder holds `<subject>/<view>_<pass>.zip` of PNG silhouettes. Same view: ga
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.bootstrap import Interval, mean_interval
-from model.errors import DatasetError
+from model.dataset.raw import decode, in_order
+from model.errors import DatasetError, SilhouetteError
 from model.protocols import Measure
 from model.silhouettes import align
 
@@ -34,41 +35,68 @@ def walks(folder: Path, size: tuple[int, int] = (64, 44)) -> Iterator[tuple[Key,
     """Yield every walk of the dataset, aligned, with its key (subject, view, pass).
 
     Raises:
-        DatasetError: the folder contains none.
+        DatasetError: as in `walk_files`, or a walk cannot be read or shows nobody.
 
     """
     for key, frames in recordings(folder):
-        yield key, align(frames, size).silhouettes
+        try:
+            yield key, align(frames, size).silhouettes
+        except SilhouetteError as error:
+            raise DatasetError(f"{_path_of(folder, key)}: {error}") from error
 
 
 def recordings(folder: Path) -> Iterator[tuple[Key, list[Walk]]]:
     """Yield every walk as recorded: its frames in order, uint8 `[H, W]` each.
 
     Raises:
-        DatasetError: the folder contains none.
+        DatasetError: as in `walk_files`, or a walk cannot be read.
 
     """
-    for path in walk_files(folder):
-        view, number = path.stem.split("_")
-        with zipfile.ZipFile(path) as archive:
-            pictures = [archive.read(name) for name in sorted(archive.namelist())]
-        key = (path.parent.name, view, int(number))
-        yield key, [_decoded(picture, path) for picture in pictures]
+    for key in walk_files(folder):
+        yield key, _frames(_path_of(folder, key))
 
 
-def walk_files(folder: Path) -> list[Path]:
-    """Return the walk files; raise DatasetError if there are none."""
+def walk_files(folder: Path) -> list[Key]:
+    """Return the keys of all walk files.
+
+    Raises:
+        DatasetError: a file has another name than a walk, or nobody has some view and pass.
+
+    """
     paths = sorted(folder.glob("*/*_*.zip"))
-    if not paths:
-        raise DatasetError(f"expected <subject>/<view>_<pass>.zip of CASIA-A in {folder}, got none")
-    return paths
+    keys = [_key_of(path) for path in paths]
+    there = {key[1:] for key in keys}
+    lacking = [
+        f"{view}_{number}" for view, number in product(VIEWS, EVERY) if (view, number) not in there
+    ]
+    if lacking:
+        raise DatasetError(
+            f"expected <subject>/<view>_<pass>.zip of CASIA-A in {folder}, got none"
+            + (f" named {', '.join(lacking)}" if keys else "")
+        )
+    return keys
 
 
-def _decoded(picture: bytes, path: Path) -> Walk:
-    decoded = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if decoded is None:
-        raise DatasetError(f"expected PNG pictures in {path}, got something else")
-    return decoded.astype(np.uint8)
+def _key_of(path: Path) -> Key:
+    view, _, number = path.stem.partition("_")
+    if view not in VIEWS or number not in map(str, EVERY):
+        raise DatasetError(f"expected the name <view>_<pass>.zip of CASIA-A, got {path}")
+    return path.parent.name, view, int(number)
+
+
+def _path_of(folder: Path, key: Key) -> Path:
+    subject, view, number = key
+    return folder / subject / f"{view}_{number}.zip"
+
+
+def _frames(path: Path) -> list[Walk]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            return [decode(archive.read(name)) for name in sorted(names, key=in_order)]
+    # The latter two for an encrypted file, and a compression that zipfile does not know.
+    except (DatasetError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise DatasetError(f"expected a zip of PNG pictures in {path}, got: {error}") from error
 
 
 def hits(

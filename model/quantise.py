@@ -10,7 +10,7 @@ little time and would lose the most accuracy.
 
 import argparse
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from model.errors import ExportError
-from model.graph import FORMS, GRAPH_KEY, Form, rewrite
+from model.graph import FORMS, GRAPH_KEY, Form, blocks_of, rewrite
 from model.manifest import read_model
 from model.narrow import move_early
 from model.variants import add_arguments, opened_source, terms_of, write_variant
@@ -68,8 +68,9 @@ def quantise(
     properties = {e.key: e.value for e in model.metadata_props if e.key != GRAPH_KEY}
     with tempfile.TemporaryDirectory() as folder:
         folded, made = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
-        _fold(rewrite(model, form), folded)
-        large = large_convolutions(onnx.load(folded).graph)
+        written = rewrite(model, form)
+        _fold(written, folded)
+        large = large_convolutions(onnx.load(folded).graph, blocks_of(written))
         if not large:
             raise ExportError("expected a model of MetaGait's blocks, got one without any")
         quantize_static(
@@ -105,13 +106,17 @@ def _fold(model: onnx.ModelProto, path: Path) -> None:
     onnx.save(folded, path)
 
 
-def large_convolutions(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of convolutions worth quantising: those with more than 4,096 weights."""
-    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+def large_convolutions(graph: onnx.GraphProto, blocks: Sequence[str]) -> list[str]:
+    """Return the names of the convolutions of these blocks, in whatever form `rewrite` wrote them.
+
+    Size would not tell them from others: a wide stem and large attention kernels have many weights.
+    """
+    # A node that `rewrite` wrote is named after its block; in a plain graph only the weights are.
+    ours = tuple(f"{block}." for block in blocks)
     return [
         node.name
         for node in graph.node
-        if node.op_type == "Conv" and sizes.get(node.input[1], 0) > 4096
+        if node.op_type == "Conv" and (node.name.startswith(ours) or node.input[1].startswith(ours))
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import torch
 from metagait import main
 from model import variants
 from model.caches import walkers_dataset
+from model.casia_a import EVERY, VIEWS, walk_files
 from model.casia_a import walks as casia_a_walks
 from model.compact import append
 from model.config import WalkersConfig
@@ -21,11 +23,14 @@ from model.encoder import OnnxEncoder
 from model.errors import DatasetError, ExportError
 from model.export import export_onnx, write_model
 from model.facts import Comparison, ModelFacts, Threshold
+from model.gaitset import GaitSet, GaitSetConfig
+from model.graph import Form
 from model.network import MetaGait, NetworkConfig
 from model.projection import Projection, principal_components
-from model.quantise import calibration_walks, large_convolutions, quantise
+from model.quantise import calibration_walks, quantise
 from model.variants import Terms, Trial, check_loss, table, write_variant
 from model.walkers import WalkerSettings, packed_walk, render_walk
+from tests.datasets import body, png
 
 CONFIG = NetworkConfig(channels=(16, 16, 32), dimensions=3, attention=(), pooling=("max",),
                        pooling_weights="none")  # fmt: skip
@@ -71,7 +76,36 @@ def test_the_large_convolutions_and_no_others_become_integers(
     weights = [given[n.input[1]].input[0] for n in convolutions if n.input[1] in given]
     assert [types[name] for name in weights] == [onnx.TensorProto.INT8] * 6
     assert len(convolutions) == 8
-    assert large_convolutions(integers.graph) == []
+
+
+@pytest.mark.parametrize("form", ["plain", "shifted"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        NetworkConfig(channels=(64, 2, 4), dimensions=2, attention=()),
+        NetworkConfig(channels=(2, 2, 4), dimensions=2, kernels=(9,), attention_stages=("a0",)),
+    ],
+    ids=["wide stem", "large attention kernel"],
+)
+def test_however_large_others_are_only_the_blocks_become_integers(
+    config: NetworkConfig, form: Form, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(MetaGait(config), path, name="model", form=form)
+    integers = quantise(onnx.load(path), calibration_walks(range(1, 2)), form)
+    made = {node.input[0] for node in integers.graph.node if node.op_type == "DequantizeLinear"}
+    sizes = {t.name: list(t.dims) for t in integers.graph.initializer if t.name in made}
+    quantised = [size for size in sizes.values() if len(size) > 1]
+    kernel = [3, 3] if form == "shifted" else [3, 3, 3]
+    assert len(quantised) == 6
+    assert all(size[2:] == kernel for size in quantised)
+
+
+def test_the_blocks_of_gaitset_are_not_quantised(tmp_path: Path) -> None:
+    network = GaitSet(GaitSetConfig(channels=(2, 16, 32), dimensions=2))
+    export_onnx(network, tmp_path / "gaitset.onnx", name="gaitset")
+    with pytest.raises(ExportError, match="without any"):
+        quantise(onnx.load(tmp_path / "gaitset.onnx"), calibration_walks(range(1, 2)), "shifted")
 
 
 def test_the_embeddings_of_integers_are_near(
@@ -245,7 +279,23 @@ def test_a_folder_without_casia_a_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="CASIA-A"):
         list(casia_a_walks(tmp_path))
     (tmp_path / "1").mkdir()
-    with zipfile.ZipFile(tmp_path / "1" / "00_1.zip", "w") as file:
-        file.writestr("0.png", b"nothing")
-    with pytest.raises(DatasetError, match="PNG"):
+    paths = [tmp_path / "1" / f"{view}_{number}.zip" for view, number in product(VIEWS, EVERY)]
+    for path in paths:
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("silhouettes/", b"")
+            file.writestr("silhouettes/0.png", png(body()))
+    assert len(list(casia_a_walks(tmp_path))) == 12
+    paths[0].write_bytes(b"no zip")
+    with pytest.raises(DatasetError, match=r"zip of PNG pictures in .*00_1\.zip"):
         list(casia_a_walks(tmp_path))
+    for picture, said in ((b"nothing", "PNG"), (png(0 * body()), r"00_1\.zip: .* body")):
+        with zipfile.ZipFile(paths[0], "w") as file:
+            file.writestr("0.png", picture)
+        with pytest.raises(DatasetError, match=said):
+            list(casia_a_walks(tmp_path))
+    paths[0].unlink()
+    with pytest.raises(DatasetError, match=r"got none named 00_1$"):
+        walk_files(tmp_path)
+    (tmp_path / "1" / "00_1_again.zip").touch()
+    with pytest.raises(DatasetError, match="expected the name"):
+        walk_files(tmp_path)

@@ -80,6 +80,12 @@ def frames_of(model: onnx.ModelProto) -> str | None:
     return described.stem.frames if described and described.stem and described.blocks else None
 
 
+def blocks_of(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Return the names of a rewritten model's blocks."""
+    described = _described(model)
+    return tuple(block.name for block in described.blocks) if described else ()
+
+
 def _properties(model: onnx.ModelProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
