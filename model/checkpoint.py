@@ -41,6 +41,19 @@ class Checkpoint:
     metrics: dict[str, float] = field(default_factory=dict)
     preprocessing_id: str = PREPROCESSING_ID
 
+    def check_types(self) -> None:
+        """Raise TypeError if an entry is of another type than a training writes."""
+        weights = [*self.network.values(), *self.average.values(), *self.classifier.values()]
+        tensors = [*weights, self.random_state]
+        texts = (*self.subjects, self.commit, self.preprocessing_id)
+        plain = type(self.iteration) is int and isinstance(self.optimiser, dict)
+        if not (
+            plain
+            and all(isinstance(tensor, Tensor) for tensor in tensors)
+            and all(isinstance(text, str) for text in texts)
+        ):
+            raise TypeError("an entry of another type")
+
     def check_preprocessing(self) -> None:
         """Raise ModelFileError if it was trained on walks that were aligned differently."""
         if self.preprocessing_id != PREPROCESSING_ID:
@@ -94,8 +107,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelFileError(f"expected a checkpoint in {path}, got: {said}") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise ModelFileError(f"expected a file of format {FORMAT} in {path}, got another one")
-    config = build(TrainConfig, content.pop("config"))
-    return Checkpoint(config=config, subjects=tuple(content.pop("subjects")), **content)
+    try:
+        config = build(TrainConfig, content.pop("config"))
+        checkpoint = Checkpoint(config=config, subjects=tuple(content.pop("subjects")), **content)
+        checkpoint.check_types()
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelFileError(
+            f"expected a checkpoint of this version in {path}, got: {error!r}"
+        ) from error
+    return checkpoint
 
 
 def _without_advice(error: Exception) -> str:

@@ -21,7 +21,7 @@ from model.checkpoint import (
 from model.config import load_config
 from model.dataset import Dataset
 from model.encoder import SHIPPED_MODEL, OnnxEncoder
-from model.errors import ModelFileError
+from model.errors import ConfigError, ModelFileError
 from model.network import MetaGait, NetworkConfig
 from model.networks import build_network
 from model.sampler import Sampler
@@ -65,6 +65,22 @@ class Hostile:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, ("exit 0",)
+
+
+def test_a_checkpoint_with_other_entries_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    Training(TINY, dataset.subjects).save(path, None)
+    whole = torch.load(path, weights_only=True)
+    load_checkpoint(path)
+    needed = ("config", "iteration", "subjects", "network", "average", "classifier", "optimiser")
+    wrong = [{key: value for key, value in whole.items() if key != without} for without in needed]
+    wrong += [{**whole, key: None} for key in (*needed, "random_state", "commit")]
+    wrong += [{**whole, "average": [1]}, {**whole, "network": {"stem.weight": 1}}]
+    wrong += [{**whole, "subjects": [1, 2]}, {**whole, "iteration": "6"}, {**whole, "later": 1}]
+    for content in wrong:
+        torch.save(content, path)
+        with pytest.raises((ModelFileError, ConfigError)):
+            load_network(path)
 
 
 def test_a_checkpoint_that_would_run_a_program_is_refused(tmp_path: Path) -> None:
