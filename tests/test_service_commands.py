@@ -201,7 +201,7 @@ def test_identify_sums_up_what_was_answered_before_an_interrupt(
 
     monkeypatch.setattr(Client, "identify", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        identify.run(arguments(identify, root, "--url", url))
+        identify.run(arguments(identify, root, "--url", url, "--at-once", "1"))
     assert "rank-1 all: 100.0 % of 2 walks" in capsys.readouterr().out
 
 

@@ -1,11 +1,14 @@
 """Several walks on the way at once: in order, as patient as one, and ended without loss."""
 
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+
+import httpx
 
 from gallery import Gallery
 from service.commands.together import Together
@@ -92,3 +95,37 @@ def test_ctrl_c_loses_and_doubles_no_enrolment(
     kept = gallery.status().samples
     assert 1 <= kept < 40
     assert printed.strip() == f"{kept} enrolled"
+
+
+def in_work(url: str) -> float:
+    """How many walks the service has taken and not answered yet."""
+    figures = httpx.get(f"{url}/metrics").text
+    found = re.search(r"^metagait_walks_in_work (\S+)$", figures, re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def test_walks_are_identified_at_once_and_told_in_their_order(
+    url: str, encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    for number in range(6):
+        file = tmp_path / "walks" / f"p{number}" / "walk.zip"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(zipped_walk(walker(8 + number)) if number != 2 else b"no zip")
+    command = [sys.executable, "-m", "metagait", "identify", str(tmp_path / "walks")]
+    encoder.free.clear()
+    with subprocess.Popen(
+        [*command, "--url", url, "--at-once", "3"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        wait_until(lambda: in_work(url) == 3, PATIENCE_S)
+        encoder.free.set()
+        printed, told = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 1
+    lines = [line.partition(":")[0] for line in printed.splitlines()]
+    assert lines == [f"p{number}/walk.zip" for number in (0, 1, 3, 4, 5)] + [
+        *("decisions all", "rank-1 all")
+    ]
+    # No bar, since nobody watches.
+    assert told.startswith("p2/walk.zip: the service refused (4")
+    assert len(told.splitlines()) == 1

@@ -11,12 +11,9 @@ from tqdm import tqdm
 from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
-from service.commands.numbers import whole
 from service.commands.together import Together
+from service.commands.together import configure as configure_together
 from service.errors import NoWalksError, RefusedError
-
-AT_ONCE = 4
-_MOST_AT_ONCE = 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subject", help="id of the person (default: the first folder below the one you name)"
     )
-    parser.add_argument(
-        "--at-once", type=whole(1, _MOST_AT_ONCE), default=AT_ONCE, metavar="N",
-        help=f"walks to send at a time, 1 to {_MOST_AT_ONCE} (default: {AT_ONCE})",
-    )  # fmt: skip
+    configure_together(parser)
     parser.add_argument(
         "--force",
         action="store_true",
@@ -75,7 +69,8 @@ def _enroll_all(
         ) as client,
         closing(together.each(enroll, named)) as sentences,
     ):
-        for sentence in tqdm(sentences, total=len(named), desc="enrol", unit="walk"):
+        # `disable=None` shows the bar on a terminal only, so that none goes into a log.
+        for sentence in tqdm(sentences, total=len(named), desc="enrol", unit="walk", disable=None):
             if sentence:
                 tqdm.write(sentence, file=sys.stderr)
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 
 from tqdm import tqdm
 
@@ -11,6 +12,8 @@ from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
 from service.commands.numbers import whole
+from service.commands.together import Together
+from service.commands.together import configure as configure_together
 from service.errors import NoWalksError, RefusedError
 from service.fields import DEFAULT_LIMIT, MAX_LIMIT
 from service.schemas import Identified
@@ -28,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "a walk was refused or could not be read."
     )
     configure_walks(parser)
+    configure_together(parser)
     parser.add_argument(
         "--limit", type=whole(1, MAX_LIMIT), default=DEFAULT_LIMIT, metavar="N",
         help=f"nearest people to print, 1 to {MAX_LIMIT} (default: {DEFAULT_LIMIT})",
@@ -39,23 +43,49 @@ def run(arguments: argparse.Namespace) -> int:
     walks = selected(arguments)
     answers: list[tuple[FoundWalk, Identified]] = []
     try:
-        with Client(arguments.url, key=key_of(arguments), gallery=arguments.gallery) as client:
-            for walk in tqdm(walks, desc="identify", unit="walk", disable=len(walks) == 1):
-                answer = _identify(client, walk, arguments.limit)
-                if answer is not None:
-                    answers.append((walk, answer))
-                    tqdm.write(_line(walk, answer), file=sys.stdout)
+        _identify_all(arguments, walks, answers)
     finally:
         _print_summary(answers)  # also of the walks before an interrupt or the loss of the service
     return 0 if len(answers) == len(walks) else 1
 
 
-def _identify(client: Client, walk: FoundWalk, limit: int) -> Identified | None:
+def _identify_all(
+    arguments: argparse.Namespace,
+    walks: Sequence[FoundWalk],
+    answers: list[tuple[FoundWalk, Identified]],
+) -> None:
+    """Identify walks, several at once; print each answer in their order and append it."""
+    together = Together(arguments.at_once)
+
+    def identify(walk: FoundWalk) -> Identified | str:
+        return _identify(client, walk, arguments.limit)
+
+    with (
+        Client(
+            arguments.url,
+            key=key_of(arguments),
+            gallery=arguments.gallery,
+            wait=together.wait,
+        ) as client,
+        closing(together.each(identify, walks)) as outcomes,
+    ):
+        # `disable=None` shows the bar on a terminal only, so that none goes into a log.
+        quiet = True if len(walks) == 1 else None
+        shown = tqdm(outcomes, total=len(walks), desc="identify", unit="walk", disable=quiet)
+        for walk, outcome in zip(walks, shown, strict=True):
+            if isinstance(outcome, str):
+                tqdm.write(outcome, file=sys.stderr)
+            else:
+                answers.append((walk, outcome))
+                tqdm.write(_line(walk, outcome), file=sys.stdout)
+
+
+def _identify(client: Client, walk: FoundWalk, limit: int) -> Identified | str:
+    """Identify one walk; returns the answer, or a sentence that says why there is none."""
     try:
         return client.identify(walk.path, limit=limit)
     except (RefusedError, NoWalksError) as error:
-        tqdm.write(f"{walk}: {error}", file=sys.stderr)
-        return None
+        return f"{walk}: {error}"
 
 
 def _line(walk: FoundWalk, answer: Identified) -> str:

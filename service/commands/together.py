@@ -1,12 +1,25 @@
 """Sends several walks at a time, and pauses all of them while the service is busy."""
 
+import argparse
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from threading import Event, Lock
 from typing import TypeVar
 
+from service.commands.numbers import whole
+
+AT_ONCE = 4
+_MOST_AT_ONCE = 64
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare how many walks to send at a time."""
+    parser.add_argument(
+        "--at-once", type=whole(1, _MOST_AT_ONCE), default=AT_ONCE, metavar="N",
+        help=f"walks to send at a time, 1 to {_MOST_AT_ONCE} (default: {AT_ONCE})",
+    )  # fmt: skip
 
 
 class Together:
