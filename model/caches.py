@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from model.bars import progress_bar
 from model.config import DataConfig, WalkersConfig, plain
 from model.dataset import (
     Dataset,
@@ -22,7 +23,6 @@ from model.dataset import (
     pack,
 )
 from model.errors import ConfigError, DatasetError
-from model.parallel import progress_bar
 from model.silhouettes import PREPROCESSING_ID, SIZES
 from model.walkers import write_packed
 

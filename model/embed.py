@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from model.bars import progress_count
 from model.checkpoint import has_checkpoint, load_checkpoint, load_network
 from model.dataset import Dataset, Sample
 from model.encoder import OnnxEncoder
@@ -142,17 +142,16 @@ def embed(
     kept: list[Sample] = []
     unreadable: list[str] = []
     embeddings = np.empty((0, 0), np.float32)
-    bar = tqdm(total=len(samples), unit="sample", disable=not progress)
-    for batch in _batches(samples, batch_frames):
-        readable, walks = _read(batch, unreadable)
-        if walks:
-            made = _finite(encode(walks), readable)
-            if not kept:
-                embeddings = _room(len(samples), made.shape[1])
-            embeddings[len(kept) : len(kept) + len(made)] = made
-            kept += readable
-        bar.update(len(batch))
-    bar.close()
+    with progress_count(len(samples), "sample", shown=progress) as advance:
+        for batch in _batches(samples, batch_frames):
+            readable, walks = _read(batch, unreadable)
+            if walks:
+                made = _finite(encode(walks), readable)
+                if not kept:
+                    embeddings = _room(len(samples), made.shape[1])
+                embeddings[len(kept) : len(kept) + len(made)] = made
+                kept += readable
+            advance(len(batch))
     if not kept:
         raise DatasetError(f"expected readable samples, got none: {'; '.join(unreadable[:3])}")
     return Embedded(tuple(kept), embeddings[: len(kept)], tuple(unreadable))

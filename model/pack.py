@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from model.bars import progress_bar
 from model.bounds import check_writable, count
 from model.dataset import LAYOUTS, Dataset, Layout, layout_of, open_packed, pack
 from model.dataset.raw import Scan
-from model.parallel import progress_bar
 from model.silhouettes import PREPROCESSING_ID, SIZES
 
 

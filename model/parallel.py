@@ -1,6 +1,7 @@
-"""Parallel map over many items that keeps their order, and a progress bar."""
+"""Parallel map over many items that keeps their order."""
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -8,7 +9,6 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
-from tqdm import tqdm
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -24,26 +24,35 @@ def mapped(make: Callable[[_Item], _Made], items: Sequence[_Item], workers: int)
         return
     # The threads of OpenCV and BLAS do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+    pool = ProcessPoolExecutor(workers, context, initializer=_prepare)
+    try:
         waiting: deque[Future[_Made]] = deque()
         for item in items:
-            waiting.append(pool.submit(make, item))
+            with _interrupts_later():
+                waiting.append(pool.submit(make, item))
             if len(waiting) >= _AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def progress_bar(total: int, unit: str) -> Iterator[Callable[[object], None]]:
-    """Show a progress bar; yield a function that advances it by one and ignores its argument."""
-    with tqdm(total=total, unit=unit) as bar:
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment, also in a process that is started in it, until `_prepare`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-        def advance(_: object) -> None:
-            bar.update()
 
-        yield advance
+def _prepare() -> None:
+    """Prepare a process that makes results: one thread, and a silent end at Ctrl-C.
 
-
-def _one_thread() -> None:
+    A terminal sends Ctrl-C to every process of a command, and each would print a traceback.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     cv2.setNumThreads(1)

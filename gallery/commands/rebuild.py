@@ -7,6 +7,7 @@ metagait rebuild --drop-old            delete what a rollback would need
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -177,6 +178,10 @@ def _rebuild_with(store: Store, place: Place, arguments: argparse.Namespace) -> 
 
 @contextmanager
 def _bar() -> Iterator[Progress]:
+    """Show progress: a bar on a terminal, and in a log a line at each tenth."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
     with tqdm(unit="sample", desc="Embedding") as bar:
 
         def progress(done: int, total: int) -> None:
@@ -186,6 +191,19 @@ def _bar() -> Iterator[Progress]:
             bar.update(done - bar.n)
 
         yield progress
+
+
+def _lines() -> Progress:
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        tenths = 10 * done // max(total, 1)
+        if tenths > told:
+            told = tenths
+            print(f"Embedded {done} of {total} samples", file=sys.stderr, flush=True)
+
+    return progress
 
 
 def sentence(report: RebuildReport, engine: str, provider: str) -> str:

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from model.bars import progress_bar
 from model.bounds import count, number, whole
 from model.errors import ConfigError
-from model.parallel import progress_bar
 from model.walkers.check import print_check
 from model.walkers.packed import write_casia_b, write_packed
 from model.walkers.settings import CONDITIONS, MAX_FRAMES, VIEWS, WalkerSettings
