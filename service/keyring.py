@@ -84,6 +84,7 @@ class KeyRing:
         self._clock = clock
         self._today = today
         self._keys: Mapping[str, ApiKey] = {}
+        self._are_shared = False
         self._buckets: dict[str, _Bucket] = {}
         self._read_at = -math.inf
         self._reading: asyncio.Task[None] | None = None
@@ -104,6 +105,16 @@ class KeyRing:
         key = self._authenticated(authorization)
         self._spend(key)
         return Caller(key.name, key.key_id, key.scopes, key.galleries)
+
+    def sharer(self, caller: Caller) -> str | None:
+        """Return who shares the service with other keys; None if there is no other live one."""
+        return caller.key_id if self._are_shared else None
+
+    def charge(self, caller: Caller, requests: int) -> None:
+        """Count a request in work as so many more; what the rate lacks is owed by the next ones."""
+        key = None if caller.key_id is None else self._keys.get(caller.key_id)
+        if key is not None and key.per_minute is not None:
+            self._bucket_of(key, key.per_minute).owe(requests)
 
     async def _refresh(self) -> None:
         """Read the keys unless they are fresh; concurrent requests share one reading."""
@@ -138,6 +149,7 @@ class KeyRing:
                 )
         kept = self._buckets.keys() & self._keys.keys()
         self._buckets = {key_id: self._buckets[key_id] for key_id in kept}
+        self._are_shared = sum(key.is_live(self._today()) for key in keys) > 1
         self._read_at = began
 
     def _authenticated(self, authorization: str | None) -> ApiKey:
@@ -160,13 +172,15 @@ class KeyRing:
     def _spend(self, key: ApiKey) -> None:
         if key.per_minute is None:
             return
-        bucket = self._buckets.setdefault(key.key_id, _Bucket(key.per_minute, self._clock()))
-        wait_s = bucket.take(self._clock())
+        wait_s = self._bucket_of(key, key.per_minute).take(self._clock())
         if wait_s > 0:
             raise RateLimitedError(
                 f"expected at most {key.per_minute} requests a minute with this key, got more",
                 retry_after_s=math.ceil(wait_s),
             )
+
+    def _bucket_of(self, key: ApiKey, per_minute: int) -> "_Bucket":
+        return self._buckets.setdefault(key.key_id, _Bucket(per_minute, self._clock()))
 
 
 class _Bucket:
@@ -186,6 +200,10 @@ class _Bucket:
             return (1 - self._tokens) / per_second
         self._tokens -= 1
         return 0.0
+
+    def owe(self, count: int) -> None:
+        """Take tokens, also those that come later."""
+        self._tokens -= count
 
 
 def is_loopback(host: str) -> bool:

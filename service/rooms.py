@@ -24,7 +24,7 @@ from service.engines import Engine
 from service.errors import DeadlineError, TooFewFramesError
 from service.idempotency import Answers
 from service.jobs import RebuildJobs
-from service.keyring import KeyRing
+from service.keyring import Caller, KeyRing
 from service.limits import Limits
 from service.metrics import Metrics
 from service.receive import received
@@ -166,7 +166,8 @@ OwnRooms = Annotated[Rooms, Depends(own_rooms)]
 
 async def upload_of(request: Request, rooms: RoomsHere) -> AsyncIterator[Upload]:
     """Admit and receive an upload; its files and its place are released after the answer."""
-    with rooms.admission.place() as place:
+    caller: Caller = request.state.caller
+    with rooms.admission.place(rooms.keys.sharer(caller)) as place:
         started, timeout_s = time.perf_counter(), rooms.settings.upload_timeout_s
         async with received(request, rooms.limits, timeout_s, place) as upload:
             rooms.metrics.waited("receive", time.perf_counter() - started)

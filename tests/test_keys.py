@@ -221,6 +221,31 @@ def test_a_rate_is_kept_and_says_when_to_come_back(keys: Keys) -> None:
         keys.admit(text)
 
 
+def test_what_costs_more_than_a_request_is_owed_by_the_next_ones(keys: Keys) -> None:
+    _, text = keys.store.create("camera", ["identify"], per_minute=30)
+    caller = keys.admit(text)
+    keys.ring.charge(caller, 63)
+    with pytest.raises(RateLimitedError) as refused:
+        keys.admit(text)
+    assert refused.value.retry_after_s == 70  # for the 34 that are owed, and the one asked for
+    keys.clock.now += 70
+    keys.admit(text)
+    keys.ring.charge(LOCAL, 63)
+
+
+def test_keys_share_the_service_as_soon_as_there_are_two_live_ones(keys: Keys) -> None:
+    _, text = keys.store.create("camera", ["identify"])
+    assert keys.ring.sharer(keys.admit(text)) is None
+    other, _ = keys.store.create("phone", ["identify"])
+    keys.clock.now += FRESH_S
+    caller = keys.admit(text)
+    assert keys.ring.sharer(caller) == caller.key_id
+    keys.store.revoke(other.key_id)
+    keys.clock.now += FRESH_S
+    assert keys.ring.sharer(keys.admit(text)) is None
+    assert keys.ring.sharer(LOCAL) is None
+
+
 def test_loopback_is_open_until_there_is_a_key(tmp_path: Path) -> None:
     keys = Keys(tmp_path, open_without_keys=True)
     assert keys.admit(None) == LOCAL

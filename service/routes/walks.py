@@ -133,6 +133,8 @@ async def identify_batch(arrived: ArrivalHere) -> schemas.IdentifiedBatch:
         raise InvalidFieldError(f"expected 1 to {MAX_BATCH} files `sequence`, got {len(files)}")
 
     async def work() -> schemas.IdentifiedBatch:
+        # The key was admitted as for one walk, before it was known how many there are.
+        arrived.rooms.keys.charge(arrived.caller, len(files) - 1)
         return await _identify_each(arrived, files, wanted)
 
     # Sent again, a batch of which a walk found no room, or us at fault, has another try.
