@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -249,8 +249,14 @@ def _beside(rooms: Rooms, name: str, engines: Engines, stack: ExitStack) -> Room
     return replace(rooms, settings=settings, gallery=gallery, jobs=jobs, engine=engine)
 
 
-def reopen(engines: Engines, rooms: Rooms, live: Model) -> Rooms:
+def reopen(engines: Engines, rooms: Rooms, live: Model, undo: AsyncExitStack) -> Rooms:
     """Open the live generation's model from the data folder, and the gallery for that model.
+
+    Args:
+        engines: hands out the model's engine, which another gallery may have opened.
+        rooms: those beside which these are opened.
+        live: the model.
+        undo: closes, on the event loop, what was opened before an error.
 
     Raises:
         ModelFileMissing: the data folder has no file of that model, or a different one.
@@ -262,13 +268,11 @@ def reopen(engines: Engines, rooms: Rooms, live: Model) -> Rooms:
     settings = rooms.settings
     path = ModelFiles.of(settings.data).find(live.model_id, rooms.gallery.model_sha256())
     engine = engines.hold(live.model_id, lambda: _engine(settings, path, rooms))
+    # Whoever else held the engine may have left it meanwhile, with walks in its queue.
+    undo.push_async_callback(engines.release, engine, drain_s=settings.drain_timeout_s)
     facts = engine.encoder.facts
-    try:
-        _require_same_walks(facts, rooms.encoder.facts, live)
-        gallery = open_gallery(settings, facts, make=False)
-    except BaseException:
-        engines.let_go(engine)
-        raise
+    _require_same_walks(facts, rooms.encoder.facts, live)
+    gallery = open_gallery(settings, facts, make=False)
     return replace(
         rooms,
         limits=settings.limits(facts.max_frames),

@@ -64,11 +64,6 @@ class Engines:
             if engine.closes:
                 await asyncio.to_thread(engine.encoder.close)
 
-    def let_go(self, engine: Engine) -> None:
-        """Release an engine that was held for rooms that then could not be opened."""
-        if self._is_last(engine) and engine.closes:
-            engine.encoder.close()
-
     def _is_last(self, engine: Engine) -> bool:
         with self._lock:
             engine.holders -= 1

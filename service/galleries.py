@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 
 from gallery import Galleries as StoredGalleries
 from gallery import GalleryNotFound
-from service.errors import OwnGalleryError
+from service.errors import NotReadyError, OwnGalleryError
 from service.rooms import Rooms
 from service.serving import Serving, to_the_end
 
@@ -39,6 +39,7 @@ class Galleries:
         self._opened: dict[str, _Opened] = {}
         self._one_at_a_time = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     @property
     def own_name(self) -> str:
@@ -56,6 +57,7 @@ class Galleries:
         Raises:
             GalleryNotFound: the store has no gallery of that name.
             GalleryError: it cannot be opened.
+            NotReadyError: the service is stopping, and the gallery was not open.
 
         """
         if name is None or name == self.own_name:
@@ -65,6 +67,9 @@ class Galleries:
         # Filling an index may take minutes; requests to galleries that are open do not wait here.
         async with self._one_at_a_time:
             known = self._opened.get(name)
+            if known is None and self._closing:
+                # It would share an engine that nobody holds any more, and never be closed.
+                raise NotReadyError("expected a running service, got one that is stopping")
             if known is None:
                 known = await to_the_end(self._opened_now(name))
             return known.serving
@@ -106,6 +111,7 @@ class Galleries:
     async def close(self, *, drain_s: float) -> None:
         """Finish the requests in work in all galleries, and close those opened here."""
         async with self._one_at_a_time:  # wait for a gallery that is being opened
+            self._closing = True
             closings = [_close(known, drain_s) for known in self._opened.values()]
         # At the same time, because the drain time holds for the whole service.
         ended = await asyncio.gather(

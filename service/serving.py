@@ -9,7 +9,7 @@ are closed after their last request.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from gallery import Model, ModelMismatch
@@ -17,8 +17,9 @@ from service.engines import Engines
 from service.rooms import Rooms
 
 R = TypeVar("R")
-Reopen = Callable[[Rooms, Model], Rooms]
-"""Opens rooms for another model beside the given ones; called in a thread."""
+Reopen = Callable[[Rooms, Model, AsyncExitStack], Rooms]
+"""Opens rooms for another model beside the given ones; called in a thread. If it raises, the stack
+closes what it had opened."""
 _LOG = logging.getLogger("metagait.service")
 _LOOK_EVERY_S = 1.0
 
@@ -153,7 +154,9 @@ class Serving:
             return
         if not self._follows and not await rooms.ask(rooms.gallery.was_replaced):
             return
-        opened = await asyncio.to_thread(self._reopen, rooms, live)
+        async with AsyncExitStack() as undo:
+            opened = await asyncio.to_thread(self._reopen, rooms, live, undo)
+            undo.pop_all()
         _start(opened)
         old, self._current = self._current, _Held(opened)
         self._last_complaint = ""

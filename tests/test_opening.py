@@ -2,14 +2,21 @@
 
 import asyncio
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
+import pytest
+
 from gallery import Model
+from service.batcher import Batcher
 from service.engines import Engine, Engines
+from service.errors import NotReadyError, StartError
 from service.galleries import Galleries
 from service.serving import Serving
+from tests.fakes import FakeEncoder
+from tests.waiting import wait_until
 
 
 class FakeGallery:
@@ -57,7 +64,7 @@ class Opening:
         self.begun, self.free = threading.Event(), threading.Event()
         self.rooms = FakeRooms("b")
 
-    def __call__(self, _rooms: object, _live: object) -> Any:
+    def __call__(self, _rooms: object, _live: object, _undo: object) -> Any:
         self.begun.set()
         assert self.free.wait(20)
         return self.rooms
@@ -144,3 +151,73 @@ def test_a_gallery_that_is_opened_for_a_request_that_ends_is_closed() -> None:
 
     asyncio.run(story())
     assert closed == ["lab"]
+
+
+def test_a_request_that_waits_for_a_gallery_when_the_service_ends_opens_none() -> None:
+    begun, free, opened_names = threading.Event(), threading.Event(), []
+
+    def opened(_rooms: object, name: str, stack: ExitStack) -> Any:
+        opened_names.append(name)
+        begun.set()
+        assert free.wait(20)
+        return serving_of(Opening(), FakeRooms("b"))
+
+    async def story() -> None:
+        own = serving_of(Opening(), FakeRooms("b"))
+        own.rooms.settings = SimpleNamespace(gallery="main")  # type: ignore[misc, assignment]
+        galleries = Galleries(own, cast(Any, None), opened)
+        first = asyncio.create_task(galleries.find("lab"))
+        assert await asyncio.to_thread(begun.wait, 20)
+        closing = asyncio.create_task(galleries.close(drain_s=1))
+        await asyncio.sleep(0)
+        late = asyncio.create_task(galleries.find("yard"))
+        await asyncio.sleep(0)
+        free.set()
+        await closing
+        with pytest.raises(NotReadyError, match="stopping"):
+            await late
+        await first
+
+    asyncio.run(story())
+    assert opened_names == ["lab"]
+
+
+def test_an_engine_is_not_closed_under_the_call_of_a_gallery_that_left_it() -> None:
+    """One gallery opens rooms on an engine, another one uses it and leaves, the opening fails."""
+    encoder, engines = FakeEncoder(), Engines()
+    encoder.free.clear()
+
+    def batched() -> Engine:
+        batcher = Batcher(encoder.encode, batch_frames=64, queue_walks=4, wait_s=20)
+        return Engine(encoder, batcher)
+
+    def failing(_rooms: object, _live: object, undo: AsyncExitStack) -> Any:
+        engine = engines.hold("b", batched)
+        undo.push_async_callback(engines.release, engine, drain_s=20)
+        held.append(engine)
+        assert go_on.wait(20)
+        raise StartError("another size")
+
+    held: list[Engine] = []
+    go_on = threading.Event()
+
+    async def story() -> None:
+        serving = Serving(cast(Any, FakeRooms("a")), failing, engines, follows=True)
+        opening = asyncio.create_task(serving._follow())
+        await asyncio.to_thread(wait_until, lambda: held)
+        engine = engines.hold("b", batched)
+        assert engine is held[0]
+        engine.batcher.start()
+        call = asyncio.create_task(engine.batcher.embed(np.zeros((5, 64, 44), np.uint8)))
+        assert await asyncio.to_thread(encoder.entered.wait, 20)
+        await engines.release(engine)
+        go_on.set()
+        await asyncio.to_thread(wait_until, lambda: engine.holders == 0)
+        assert not encoder.closed
+        encoder.free.set()
+        assert (await call).embedding.shape == (88,)
+        await opening
+        assert encoder.closed
+        assert not engine.batcher.running
+
+    asyncio.run(story())
