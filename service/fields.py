@@ -31,8 +31,10 @@ def subject_of(fields: Mapping[str, str]) -> str:
         )
     subject = composed(given)
     if subject in (".", ".."):
-        # Clients resolve these in `/subjects/..`, so such a subject could never be erased.
-        raise InvalidFieldError(f"expected a `subject` that can be named in a URL, got {subject!r}")
+        # Browsers and most clients take these for steps in a path, however they are written.
+        raise InvalidFieldError(
+            f"expected a `subject` that a path can name, got {subject!r}, which is a step in a path"
+        )
     return subject
 
 

@@ -120,6 +120,7 @@ def test_people_are_listed_kept_for_a_reason_and_erased(connect: Connect, url: s
         consent = Consent(basis="study 4", reference="17", expires=PAST)
         assert client.record_consent("a/nn", consent) == consent
         assert [one.subject for one in client.subjects(expired=True).subjects] == ["a/nn"]
+        assert [one.subject for one in client.subjects(search="É").subjects] == ["ben"]
         detail = client.subject("a/nn")
         assert (detail.consent, detail.samples[0].sample_id) == (consent, first.sample_id)
         assert client.subject("a/nn", after=first.sample_id).samples == ()

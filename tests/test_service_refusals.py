@@ -1,9 +1,12 @@
 """What the service refuses, with which problem, and that nothing is written then."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from hashlib import sha256
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import numpy as np
@@ -79,6 +82,21 @@ def test_a_walk_too_poor_to_enrol_is_not_embedded(client: Caller, encoder: FakeE
 def test_subjects_that_no_url_can_name_are_refused(client: Caller, subject: str) -> None:
     response = client.post("/enroll", data={"subject": subject}, files=sequence(WALK))
     check_problem(response, 422, "invalid_field")
+
+
+@pytest.mark.parametrize("written", [".", "..", "%2E", "%2e%2e"])
+def test_one_enrolled_before_under_such_a_name_is_shown_and_erased(
+    url: str, gallery: Gallery, written: str
+) -> None:
+    subject = unquote(written)
+    gallery.enroll(subject, np.zeros(88, np.float32), silhouettes=None)
+    host = url.removeprefix("http://")
+    with closing(HTTPConnection(host, timeout=20)) as connection:  # sends a path as it is
+        for method in ("GET", "DELETE"):
+            connection.request(method, f"/subjects/{written}")
+            answer = json.load(connection.getresponse())
+            assert answer["subject"] == subject
+    assert gallery.subjects() == ()
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,23 @@ class Client(Calling[httpx.Client, httpx.BaseTransport]):
         return self._do(calls.preview(walk))
 
     def subjects(
-        self, *, limit: int = 50, after: str | None = None, expired: bool = False
+        self,
+        *,
+        limit: int = 50,
+        after: str | None = None,
+        expired: bool = False,
+        search: str = "",
     ) -> schemas.Subjects:
-        """Return one page of subjects; with `expired` only those whose consent has expired."""
-        return self._do(calls.subjects(limit, after, expired=expired))
+        """Return one page of subjects: all, or those that are searched for.
+
+        Args:
+            limit: most subjects of the page.
+            after: the `next` of the page before. A page may have one though it holds nobody.
+            expired: only subjects with a consent that has expired.
+            search: a part of the id, whatever its case and accents.
+
+        """
+        return self._do(calls.subjects(limit, after, expired=expired, search=search))
 
     def subject(
         self, subject: str, *, limit: int = 500, after: str | None = None

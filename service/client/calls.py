@@ -87,9 +87,12 @@ def preview(walk: WalkSource) -> Call[schemas.Preview]:
     return Call("POST", "/preview", schemas.Preview, {"files": form_files(walk)})
 
 
-def subjects(limit: int, after: str | None, *, expired: bool) -> Call[schemas.Subjects]:
+def subjects(
+    limit: int, after: str | None, *, expired: bool, search: str
+) -> Call[schemas.Subjects]:
     """Build the call for a page of subjects."""
     params = {**_page(limit, after), **({"expired": "true"} if expired else {})}
+    params |= {"search": search} if search else {}
     return Call("GET", "/subjects", schemas.Subjects, {"params": params})
 
 

@@ -106,10 +106,23 @@ class AsyncClient(Calling[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         return await self._do(await asyncio.to_thread(calls.preview, walk))
 
     async def subjects(
-        self, *, limit: int = 50, after: str | None = None, expired: bool = False
+        self,
+        *,
+        limit: int = 50,
+        after: str | None = None,
+        expired: bool = False,
+        search: str = "",
     ) -> schemas.Subjects:
-        """Return one page of subjects; with `expired` only those whose consent has expired."""
-        return await self._do(calls.subjects(limit, after, expired=expired))
+        """Return one page of subjects: all, or those that are searched for.
+
+        Args:
+            limit: most subjects of the page.
+            after: the `next` of the page before. A page may have one though it holds nobody.
+            expired: only subjects with a consent that has expired.
+            search: a part of the id, whatever its case and accents.
+
+        """
+        return await self._do(calls.subjects(limit, after, expired=expired, search=search))
 
     async def subject(
         self, subject: str, *, limit: int = 500, after: str | None = None
