@@ -98,7 +98,7 @@ class KeyStore:
             StoreTooNew: a newer version of metagait wrote it.
 
         """
-        if not make and isinstance(location, Path) and not (location / FILE_NAME).is_file():
+        if not make and not cls.is_there(location):
             raise StoreUnavailable(
                 f"expected a store in the folder {location}, got no {FILE_NAME} there"
             )
@@ -106,6 +106,11 @@ class KeyStore:
         with database.closed_on_error():
             _prepare(database, make=make)
         return cls(database)
+
+    @staticmethod
+    def is_there(location: str | Path) -> bool:
+        """Tell whether a folder has a store; of a server's database it is not told, but taken."""
+        return not isinstance(location, Path) or (location / FILE_NAME).is_file()
 
     def close(self) -> None:
         """Close the database."""

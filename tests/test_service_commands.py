@@ -360,6 +360,27 @@ def test_keys_are_made_listed_and_revoked(
     assert f"{key_id}  revoked" in run("list")
 
 
+def test_the_first_key_makes_a_store_only_in_a_folder_that_was_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("METAGAIT_DATA", raising=False)
+    create = ("create", "gate", "--scopes", "identify")
+    with pytest.raises(StoreUnavailable, match=f"expected a store in the folder {tmp_path}/data"):
+        keys.run(arguments(keys, *create))
+    assert not list(tmp_path.iterdir())
+    assert keys.run(arguments(keys, *create, "--data", "named")) == 0
+    assert f"made a new store in {tmp_path}/named" in capsys.readouterr().err
+    assert keys.run(arguments(keys, *create, "--data", "named")) == 0
+    assert "made a new store" not in capsys.readouterr().err
+    monkeypatch.setenv("METAGAIT_DATA", "from-environment")
+    assert keys.run(arguments(keys, *create)) == 0
+    assert (tmp_path / "from-environment" / "metagait.db").is_file()
+    KeyStore.open(tmp_path / "data").close()
+    monkeypatch.delenv("METAGAIT_DATA")
+    assert keys.run(arguments(keys, *create)) == 0
+
+
 @pytest.mark.parametrize("scopes", ["", "identify,fly", "ALL"])
 def test_unknown_scopes_are_refused(scopes: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -14,7 +14,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gallery import ApiKey, KeyStore
+from gallery import ApiKey, KeyStore, StoreUnavailable
 from service.access import SCOPES
 from service.commands.numbers import whole
 from service.settings import load_settings
@@ -25,7 +25,11 @@ _MOST_PER_MINUTE = 1_000_000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the actions on keys: create, list and revoke."""
-    parser.epilog = "Run it where the database is. A running service follows within two seconds."
+    parser.epilog = (
+        "Run it where the database is. A running service follows within two seconds. Only `create` "
+        "makes a store that is missing, for a key before the first start, and only in a folder "
+        "that --data or METAGAIT_DATA names."
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key and print it; it is shown only once")
     create.add_argument("name", help="whose key it is; at most two live keys may share a name")
@@ -63,8 +67,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Perform the action; the entry point prints an error as a sentence and returns 2."""
     settings = load_settings(data=arguments.data)
-    # Only `create` makes a store: in a mistyped folder, `list` and `revoke` must fail.
-    with closing(KeyStore.open(settings.store(), make=arguments.action == "create")) as keys:
+    location = settings.store()
+    is_new = not KeyStore.is_there(location)
+    make = arguments.action == "create"
+    if make and is_new and "data" not in settings.model_fields_set:
+        # The first key may precede the service, but a store that nobody named is a mistake.
+        raise StoreUnavailable(
+            f"expected a store in the folder {_shown(location)}, got none there: go where the "
+            "service's data folder is, or name it with --data, which also makes a new one"
+        )
+    with closing(KeyStore.open(location, make=make)) as keys:
+        if is_new:
+            said = f"made a new store in {_shown(location)}, for a service to be started with it"
+            print(said, file=sys.stderr)
         if arguments.action == "create":
             _create(keys, arguments)
         elif arguments.action == "list":
@@ -73,6 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
             keys.revoke(arguments.key_id)
             print(f"revoked {arguments.key_id}")
     return 0
+
+
+def _shown(folder: str | Path) -> Path:
+    return Path(folder).absolute()
 
 
 def _create(keys: KeyStore, arguments: argparse.Namespace) -> None:
