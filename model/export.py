@@ -9,9 +9,11 @@ Inputs: `silhouettes` uint8 `[N, T, H, W]` and `lengths` int64 `[N]`; output: `e
 """
 
 import argparse
+import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,14 +235,27 @@ def _calibrated(arguments: argparse.Namespace) -> ModelFacts:
     return write_model(model, measured, arguments.output, lambda _: None)
 
 
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hide torch's warnings about itself: deprecations, and torchvision, which is not needed."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def _graph(network: Network) -> onnx.ModelProto:
     # Lengths differ and none is a special number, so that the exporter takes nothing as constant.
     frames = 31
     silhouettes = torch.zeros(2, frames, *network.config.size, dtype=torch.uint8)
     lengths = torch.tensor([frames, 20])
     walks, steps = torch.export.Dim("N"), torch.export.Dim("T")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations are not ours to fix
+    with _quiet_exporter():
         program = torch.onnx.export(
             network,
             (silhouettes, lengths),

@@ -1,6 +1,7 @@
 """ONNX against torch, and what a model file says about itself."""
 
 import hashlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def walk(frames: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (frames, 64, 44), np.uint8)
+
+
+def test_an_export_says_nothing_of_what_torch_lacks(tmp_path: Path) -> None:
+    told: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = told.append  # type: ignore[method-assign]
+    log = logging.getLogger("torch.onnx")
+    log.addHandler(handler)
+    network = GaitSet(GaitSetConfig(channels=(3, 4, 5), dimensions=6))
+    export_onnx(network, tmp_path / "model.onnx", name="bare")
+    log.removeHandler(handler)
+    assert [record.getMessage() for record in told] == []
 
 
 @pytest.mark.parametrize("lengths", [[1], [2], [3], [5, 1, 2], [300], [31, 7, 60, 30]])
