@@ -21,6 +21,7 @@ from gallery.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from gallery.read_only import reader
 
 FILE_NAME = "metagait.db"
 
@@ -245,7 +246,7 @@ def _already_running(work: str) -> RebuildRefused:
     return RebuildRefused(f"expected one {work} of a gallery at a time, got a second one")
 
 
-def _url(location: str | Path) -> str:
+def _url(location: str | Path) -> str | URL:
     if isinstance(location, str) and "://" in location:
         return location
     folder = Path(location)
@@ -260,10 +261,11 @@ def _url(location: str | Path) -> str:
         raise StoreUnavailable(
             f"expected {folder} to be a folder for the gallery, got: {error.strerror}"
         ) from error
-    return f"sqlite:///{folder / FILE_NAME}"
+    # Not as text, in which a question mark would end the name.
+    return URL.create("sqlite", database=str(folder / FILE_NAME))
 
 
-def _engine(location: str, vault: Vault, silent_s: float) -> Engine:
+def _engine(location: str | URL, vault: Vault, silent_s: float) -> Engine:
     try:
         url = make_url(location)
         is_sqlite = url.get_backend_name() == "sqlite"
@@ -287,6 +289,8 @@ def _engine(location: str, vault: Vault, silent_s: float) -> Engine:
             "each of @ : / % is written as %40 %3A %2F %25"
         ) from None
     if is_sqlite:
+        if connect := reader(url.database, _BUSY_SECONDS):
+            event.listen(engine, "do_connect", connect)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     elif url.get_driver_name() == "psycopg":
@@ -343,6 +347,8 @@ def _translated(error: exc.DBAPIError, file: str | None = None) -> StoreError:
     if _code(error) in ("SQLITE_FULL", _POSTGRES_DISK_FULL):
         return StoreFull(f"expected room to write in the database, got: {cause}")
     where = f" in {file}" if file else ""
+    if _code(error) == "SQLITE_READONLY":
+        return StoreUnavailable(f"expected a database that can be written{where}, got: {cause}")
     return StoreUnavailable(
         f"expected a database that can be read and written{where}, got: {cause}"
     )

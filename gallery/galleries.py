@@ -12,11 +12,11 @@ from typing import NamedTuple, Self
 from sqlalchemy import Connection, delete, func, select, update
 
 from gallery import audit
-from gallery.ciphers import MasterKey, Vault
+from gallery.ciphers import MasterKey
 from gallery.database import Database
 from gallery.errors import GalleryNotEmpty, GalleryNotFound, InvalidGalleryName
 from gallery.generations import lock, now
-from gallery.preparing import find_gallery, make_gallery, prepare, require_gallery
+from gallery.preparing import find_gallery, make_gallery, open_prepared, require_gallery
 from gallery.rebuild import REBUILD
 from gallery.schema import galleries, generations, jobs, samples, subjects
 from gallery.settings import reset_settings
@@ -46,18 +46,8 @@ class Galleries:
     def open(
         cls, location: str | Path, *, master_key: MasterKey | None = None, make: bool = True
     ) -> Self:
-        """Open the store, creating the database if it is missing, and with `make` its tables.
-
-        Raises:
-            StoreUnavailable: the database cannot be opened, or has no tables and `make` is false.
-            StoreTooNew: a newer version of metagait wrote it.
-            WrongMasterKey: it is encrypted under a different master key from the one given.
-
-        """
-        database = Database(location, Vault(master_key))
-        with database.closed_on_error():
-            prepare(database, make=make)
-        return cls(database)
+        """Open the store as `gallery.preparing.open_prepared` does, and with its errors."""
+        return cls(open_prepared(location, master_key=master_key, make=make))
 
     def close(self) -> None:
         """Close the database."""

@@ -1,11 +1,13 @@
 """Prepares a store for use: its tables, its master key, and the row of a gallery."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from gallery.adopted_key import check_master_key, is_adopted
+from gallery.ciphers import MasterKey, Vault
 from gallery.database import Database
 from gallery.errors import GalleryNotFound, StoreUnavailable
 from gallery.migrations import is_current, migrate, number_of
@@ -13,6 +15,23 @@ from gallery.schema import galleries
 
 BY_SERVICE = "service"
 """The index kind of a gallery that uses the service's setting."""
+
+
+def open_prepared(
+    location: str | Path, *, master_key: MasterKey | None = None, make: bool = True
+) -> Database:
+    """Open a whole store, creating the database if it is missing, and with `make` its tables.
+
+    Raises:
+        StoreUnavailable: the database cannot be opened, or has no tables and `make` is false.
+        StoreTooNew: a newer version of metagait wrote it.
+        WrongMasterKey: it is encrypted under a different master key from the one given.
+
+    """
+    database = Database(location, Vault(master_key))
+    with database.closed_on_error():
+        prepare(database, make=make)
+    return database
 
 
 def prepare(database: Database, *, make: bool = True) -> None:

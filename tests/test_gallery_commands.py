@@ -185,3 +185,21 @@ def test_a_rebuild_runs_on_the_provider_asked_for_or_begins_nothing(tmp_path, ca
         assert (status, provider != "cpu") == (2, True)
         assert f"{named}ExecutionProvider was asked for" in printed.err
         assert (model, len(made), (data / "models").exists()) == ("model-old", 1, False)
+
+
+def test_what_is_about_the_whole_store_asks_for_no_gallery(tmp_path, capsys, monkeypatch):
+    store = tmp_path / "store"
+    with closing(open_gallery(store, name="lab")) as gallery:
+        gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+    backup = str(tmp_path / "backup")
+    monkeypatch.setenv("METAGAIT_MASTER_KEY_FILE", str(tmp_path / "key"))
+    assert main(["masterkey", "new", str(tmp_path / "key")]) == 0
+    for command in (["masterkey", "encrypt"], ["audit", "verify"], ["backup", backup]):
+        assert main([*command, *where(store)]) == 0, command
+    assert main(["restore", backup, *where(tmp_path / "restored")]) == 0
+    told = capsys.readouterr().out
+    assert "Encrypted 1 subjects." in told
+    assert "lab:1:" in told
+    for command in (["backup", "x"], ["restore", "x"], ["masterkey", "encrypt"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--gallery", "lab"])

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 
 from gallery.audit import Verified, export, hash_at, verify, verify_export
 from gallery.commands.place import configure_place, place_of
+from gallery.database import Database
 from gallery.errors import AuditBroken
 from gallery.schema import galleries
 from gallery.store import Store
@@ -72,11 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.file:
         _print([_verified_file(arguments.file, arguments.head)])
         return 0
-    with closing(place_of(arguments).open_existing()) as store:
-        if arguments.action == "export":
+    place = place_of(arguments)
+    if arguments.action == "export":
+        with closing(place.open_existing()) as store:
             _export(store)
-        else:
-            _print(_verified(store, arguments.head))
+    else:
+        with closing(place.open_database()) as database:
+            _print(_verified(database, arguments.head, place.gallery))
     return 0
 
 
@@ -93,12 +96,12 @@ def _export(store: Store) -> None:
             print(json.dumps(row, ensure_ascii=False))
 
 
-def _verified(store: Store, heads: Sequence[_Head]) -> list[Verified]:
-    with store.database.reading() as connection:
+def _verified(database: Database, heads: Sequence[_Head], own: str) -> list[Verified]:
+    with database.reading() as connection:
         names = list(connection.scalars(select(galleries.c.name).order_by(galleries.c.name)))
         found = [verify(connection, name) for name in names]
         for head in heads:
-            _compare(connection, head, store.name)
+            _compare(connection, head, own)
     return found
 
 

@@ -15,12 +15,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "are not in it. A service may run meanwhile."
     )
     parser.add_argument("file", type=Path, help="the file to write; it must not exist yet")
-    configure_place(parser)
+    configure_place(parser, gallery=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Back up every gallery of the store."""
-    with closing(place_of(arguments).open_existing()) as store:
-        manifest = back_up(store.database, arguments.file)
+    with closing(place_of(arguments).open_database()) as database:
+        manifest = back_up(database, arguments.file)
     print(f"Wrote {manifest.tables['samples']} samples to {arguments.file}.")
     return 0

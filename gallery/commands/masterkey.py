@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="new: the file to make; rotate: the file with the new key",
     )
-    configure_place(parser)
+    configure_place(parser, gallery=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,12 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"Made the master key {key.fingerprint} in {arguments.file}.")
         print("Keep a copy apart from the data: without the key nothing can be read again.")
         return 0
-    with closing(place_of(arguments).open_existing()) as store:
+    with closing(place_of(arguments).open_database()) as database:
         if arguments.action == "encrypt":
-            print(f"Encrypted {encrypt_plain(store.database)} subjects.")
+            print(f"Encrypted {encrypt_plain(database)} subjects.")
         else:
             new = read_master_key(arguments.file)
-            count = rotate(store.database, new)
+            count = rotate(database, new)
             print(f"Wrapped the keys of {count} subjects with the master key {new.fingerprint}.")
-        store.database.scrub_or_say()
+        database.scrub_or_say()
     return 0

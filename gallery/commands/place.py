@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gallery.ciphers import MasterKey
-from gallery.database import FILE_NAME
+from gallery.database import FILE_NAME, Database
 from gallery.errors import StoreUnavailable
 from gallery.galleries import Galleries
 from gallery.master_keys import read_master_key
 from gallery.model_files import ModelFiles
+from gallery.preparing import open_prepared
 from gallery.store import Store
 
 _DATA, _DATABASE, _GALLERY = "METAGAIT_DATA", "METAGAIT_DATABASE", "METAGAIT_GALLERY"
 _MASTER_KEY_FILE = "METAGAIT_MASTER_KEY_FILE"
 _DATABASE_FILE = "METAGAIT_DATABASE_FILE"
+_MAIN = "main"
 
 
 class Place(NamedTuple):
@@ -44,8 +46,18 @@ class Place(NamedTuple):
         return Store.open(self._existing(), self.gallery, master_key=self._master_key(), make=False)
 
     def open_galleries(self) -> Galleries:
-        """Open the store for all its galleries; raises the errors of `open_existing`."""
+        """Open the store for all its galleries; raises the errors of `open_database`."""
         return Galleries.open(self._existing(), master_key=self._master_key(), make=False)
+
+    def open_database(self) -> Database:
+        """Open the whole store, whatever its galleries; never creates tables.
+
+        Raises:
+            StoreUnavailable: there is no store, or it cannot be opened.
+            WrongMasterKey: it is encrypted under a different master key from the one given.
+
+        """
+        return open_prepared(self._existing(), master_key=self._master_key(), make=False)
 
     def _existing(self) -> str | Path:
         if self.database is not None:
@@ -73,8 +85,10 @@ def count(text: str) -> int:
     return int(text[:18])
 
 
-def configure_place(parser: argparse.ArgumentParser) -> None:
-    """Add the shared options: `--data`, `--database`, `--gallery` and `--master-key-file`."""
+def configure_place(
+    parser: argparse.ArgumentParser, *, gallery: bool = True, master_key: bool = True
+) -> None:
+    """Add `--data` and `--database`, and `--gallery` and `--master-key-file` if they have a use."""
     environ = os.environ
     parser.add_argument(
         "--data",
@@ -86,15 +100,23 @@ def configure_place(parser: argparse.ArgumentParser) -> None:
         default=environ.get(_DATABASE) or None,
         help=f"URL of a PostgreSQL database (default: {_DATABASE}, or SQLite in the data folder)",
     )
+    parser.set_defaults(gallery=_MAIN, master_key_file=None)
+    if gallery:
+        _configure_gallery(parser)
+    if master_key:
+        parser.add_argument(
+            "--master-key-file",
+            default=environ.get(_MASTER_KEY_FILE) or None,
+            help="file with the master key, if the store is encrypted (default: "
+            f"{_MASTER_KEY_FILE})",
+        )
+
+
+def _configure_gallery(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gallery",
-        default=environ.get(_GALLERY, "main"),
-        help=f"name of the gallery (default: {_GALLERY}, or main)",
-    )
-    parser.add_argument(
-        "--master-key-file",
-        default=environ.get(_MASTER_KEY_FILE) or None,
-        help=f"file with the master key, if the store is encrypted (default: {_MASTER_KEY_FILE})",
+        default=os.environ.get(_GALLERY, _MAIN),
+        help=f"name of the gallery (default: {_GALLERY}, or {_MAIN})",
     )
 
 

@@ -14,7 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = (
         "People who were erased and keys that were revoked since the backup are there again: erase "
-        "and revoke them once more."
+        "and revoke them once more. An encrypted store needs its master key only when it is opened."
     )
     parser.add_argument("file", type=Path, help="the backup")
     parser.add_argument(
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with Milvus, if the store that was backed up is gone: continue with its collections",
     )
-    configure_place(parser)
+    configure_place(parser, gallery=False, master_key=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
