@@ -7,9 +7,12 @@ that has been scored is not touched again. `<output>/ablation.md` is rewritten a
 """
 
 import argparse
+import io
 import json
 import math
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +27,7 @@ from model.dataset import Dataset
 from model.distances import flat_distances
 from model.embed import embed, encode_with
 from model.errors import ConfigError
+from model.pieces import write_whole
 from model.protocols import closed_set
 from model.train import RUNS, Conduct, deadline_in, train
 
@@ -58,7 +62,7 @@ def ablate(
             if not run_one(seeded(config, seed), folder, dataset, benchmark, deadline):
                 return False
             text = report(ablation, results_in(output, ablation), len(benchmark.subjects), command)
-            (output / "ablation.md").write_text(text)
+            write_whole(text.encode(), output / "ablation.md")
     return True
 
 
@@ -96,13 +100,31 @@ def score(checkpoint: Path, benchmark: Dataset) -> Draws:
 
 
 def results_in(output: Path, ablation: Ablation) -> Results:
-    """Read all scores under `output`, whichever call wrote them."""
+    """Read all scores under `output`, whichever call wrote them.
+
+    Raises:
+        ConfigError: one is damaged.
+
+    """
     results: dict[str, dict[int, Draws]] = {}
     for row in ablation.rows:
         for path in sorted((output / row).glob(f"seed-*/{RESULT}")):
-            with np.load(path, allow_pickle=False) as scored:
-                results.setdefault(row, {})[int(path.parent.name[5:])] = scored["rank_one"]
+            seed = path.parent.name.removeprefix("seed-")
+            if seed.isdecimal():  # a folder that somebody has set aside is not
+                results.setdefault(row, {})[int(seed)] = _scored(path)
     return results
+
+
+def _scored(path: Path) -> Draws:
+    try:
+        # From memory, as NumPy leaves a damaged file open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as scored:
+            draws: Draws = scored["rank_one"]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"expected a score in {path}, got: {error}; without the file the row is scored again"
+        ) from error
+    return draws
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -172,12 +194,13 @@ def check_budget(ablation: Ablation, output: Path) -> None:
         ConfigError: the folder was started with other data, settings or iterations.
 
     """
-    path = output / "budget.json"
-    budget = ablation.budget()
-    if path.exists() and json.loads(path.read_text()) != budget:
+    path, budget = output / "budget.json", ablation.budget()
+    before = _recorded(path)
+    if before is not None and before != budget:
         raise ConfigError(f"expected a new output folder, or the budget in {path}, got another one")
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(budget, indent=1))
+    if before is None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(json.dumps(budget, indent=1).encode(), path)
 
 
 def check_network(config: TrainConfig, folder: Path) -> None:
@@ -188,10 +211,24 @@ def check_network(config: TrainConfig, folder: Path) -> None:
 
     """
     path = folder / "config.json"
-    if path.exists() and json.loads(path.read_text())["network"] != plain(config)["network"]:
+    before = _recorded(path)
+    if before is not None and before.get("network") != plain(config)["network"]:
         raise ConfigError(
             f"expected a new output folder, or the network in {path}, got another one"
         )
+
+
+def _recorded(path: Path) -> dict[str, Any] | None:
+    """Read what an earlier call wrote; None if there is nothing."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ConfigError(f"expected what an earlier call wrote in {path}, got: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"expected what an earlier call wrote in {path}, got something else")
+    return content
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from model.ablation import Ablation, Line, Table
 from model.bootstrap import Interval, percentile_interval
+from model.caches import chosen_partition
 from model.config import TrainConfig
 from model.errors import DatasetError
 from model.gaitset import GaitSetConfig
@@ -99,7 +100,9 @@ def _budget(ablation: Ablation, results: Results, subjects: int) -> str:
 def _data(config: TrainConfig) -> str:
     if config.data.walkers is not None:
         return f"{sum(g.subjects for g in config.data.walkers)} synthetic subjects"
-    return f"{config.data.train_subjects or 'all'} subjects of {Path(config.data.path or '').name}"
+    split = chosen_partition(config.data)
+    folder = Path(config.data.path or "").name
+    return f"subjects of {folder}" + (f", the partition {split.name}" if split else ", all of them")
 
 
 def _channels(config: TrainConfig) -> str:

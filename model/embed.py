@@ -45,6 +45,8 @@ class Embedder:
     """What an exported file records about its training."""
     batch_frames: int = BATCH_FRAMES
     """Frames per call up to which batching makes a walk cheaper."""
+    max_frames: int | None = None
+    """Frames of the longest walk that it takes; None for any."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def open_embedder(path: Path) -> Embedder:
             facts.size,
             training=facts.training,
             batch_frames=encoder.runtime.batch_frames,
+            max_frames=facts.max_frames,
         )
     checkpoint = load_checkpoint(path)
     config = checkpoint.config

@@ -9,11 +9,13 @@ this project uses (see `model.caches.BENCHMARK`). docs/evaluation.md describes t
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from model.bounds import check_writable, count
 from model.caches import BENCHMARK, packed, walkers_dataset
 from model.dataset import LAYOUTS, PARTITIONS, Dataset, named_partition
+from model.dataset.raw import in_order
 from model.embed import Embedder, gei_embedder, open_embedders
 from model.errors import ConfigError, DatasetError
 from model.evaluation import Evaluation, evaluate
@@ -110,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(_document(first, [text_table(first.rows), text(together) if together else ""], notes))
     if arguments.markdown:
         tables = [markdown_table(first.rows), markdown(together) if together else ""]
-        arguments.markdown.write_text(_document(first, tables, notes) + "\n")
+        arguments.markdown.write_text(_document(first, tables, notes) + "\n", encoding="utf-8")
     if arguments.json:
         arguments.json.write_text(json.dumps(first.values(), indent=1))
     return 0
@@ -128,6 +130,8 @@ def chosen_dataset(
 
     """
     dataset, told = _asked_for(arguments, embedders)
+    dataset, too_long = _short_enough(dataset, embedders)
+    told += too_long
     if arguments.data:
         told += [
             doubt
@@ -135,6 +139,22 @@ def chosen_dataset(
             for doubt in doubts(embedder, dataset.subjects, arguments.partition)
         ]
     return dataset, told
+
+
+def _short_enough(dataset: Dataset, embedders: list[Embedder]) -> tuple[Dataset, list[str]]:
+    """Leave out samples that are too long for one of the models, and return a note on them.
+
+    All models are then measured on the same samples.
+    """
+    limits = [embedder.max_frames for embedder in embedders if embedder.max_frames is not None]
+    kept = tuple(s for s in dataset.samples if all(s.length <= most for most in limits))
+    left_out = len(dataset.samples) - len(kept)
+    if not left_out:
+        return dataset, []
+    what = f"{left_out} samples of more than {min(limits)} frames, the most that the model takes"
+    if not kept:
+        raise DatasetError(f"expected shorter samples, got {what}")
+    return replace(dataset, samples=kept), [f"{what}, left out."]
 
 
 def _asked_for(
@@ -165,6 +185,8 @@ def _asked_for(
 def subject_range(dataset: Dataset, asked: str) -> tuple[str, ...]:
     """Parse `A:B` as the subjects from A to B inclusive; either end may be omitted.
 
+    Numbers in ids count as numbers: 9 lies before 10.
+
     Raises:
         DatasetError: it is not of that form, or selects none of the dataset's subjects.
 
@@ -173,7 +195,8 @@ def subject_range(dataset: Dataset, asked: str) -> tuple[str, ...]:
     chosen = tuple(
         subject
         for subject in dataset.subjects
-        if (not first or subject >= first) and (not last or subject <= last)
+        if (not first or in_order(subject) >= in_order(first))
+        and (not last or in_order(subject) <= in_order(last))
     )
     if not colon or not chosen:
         raise DatasetError(

@@ -57,6 +57,14 @@ class Evaluation:
 
     def minus(self, other: "Evaluation") -> "Evaluation":
         """Add by how much this evaluation's rank-1 exceeds another's on the same probes."""
+        pairs = [
+            (mine, theirs)
+            for mine in self.rows
+            for theirs in other.rows
+            if (mine.measure, mine.kind) == (theirs.measure, theirs.kind)
+            and not (mine.unmated_fail or theirs.unmated_fail)
+            and not np.isnan(mine.result.mean)  # no search was between different views
+        ]
         found = [
             Difference(
                 mine.method,
@@ -65,10 +73,7 @@ class Evaluation:
                 mine.kind,
                 mine.result.difference(theirs.result),
             )
-            for mine in self.rows
-            for theirs in other.rows
-            if (mine.measure, mine.kind) == (theirs.measure, theirs.kind)
-            and not (mine.unmated_fail or theirs.unmated_fail)
+            for mine, theirs in pairs
         ]
         return Evaluation(self.rows, self.notes, self.open_set, (*self.differences, *found))
 
@@ -169,6 +174,8 @@ def _notes(
             f"{len(embedded.unreadable)} unreadable samples left out: "
             f"{'; '.join(embedded.unreadable[:3])}."
         )
+    if all(np.isnan(row.result.mean) for row in rows):
+        notes.append("No search is between different views; the last column has those of one view.")
     outside = np.count_nonzero(~labels.in_conditions(protocol.conditions))
     if outside:
         notes.append(f"{outside} samples in conditions outside the protocol.")

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model.pieces import write_whole
+
 PROGRESS_EVERY = 20
 """Iterations between two lines."""
 
@@ -104,8 +106,9 @@ def _open_scalars(folder: Path, done: int) -> Any:
 def _forget_after(iteration: int, log: Path) -> None:
     """Drop log lines after the checkpoint, whose iterations are about to be repeated."""
     if log.exists():
-        lines = log.read_text().splitlines(keepends=True)
-        log.write_text("".join(line for line in lines if _iteration_in(line) <= iteration))
+        lines = log.read_text(encoding="utf-8").splitlines()
+        kept = "".join(f"{line}\n" for line in lines if _iteration_in(line) <= iteration)
+        write_whole(kept.encode(), log)  # a full disk must not cost the lines before
 
 
 def _iteration_in(line: str) -> float:

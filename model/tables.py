@@ -125,7 +125,7 @@ def _line(row: Row, views: Sequence[str]) -> list[str]:
 
 
 def _degrees(view: str) -> str:
-    return f"{int(view)}°" if view.isdigit() else view
+    return f"{int(view)}°" if view.isdecimal() else view
 
 
 def percent(share: float) -> str:

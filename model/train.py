@@ -25,6 +25,7 @@ from model.config import TrainConfig, load_config, plain
 from model.dataset import Dataset
 from model.distributed import Group, joined
 from model.errors import ConfigError
+from model.pieces import write_whole
 from model.progress import Progress
 from model.sampler import Sampler, prefetched
 from model.stopping import stop_signals
@@ -64,7 +65,7 @@ def train(
     training = _begun(config, dataset, path, conduct)
     if not group.rank:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "config.json").write_text(json.dumps(plain(training.config), indent=1))
+        write_whole(json.dumps(plain(training.config), indent=1).encode(), output / "config.json")
     sampler = Sampler(dataset, config.sampler, config.seed, group)
     progress = Progress(
         config.iterations,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from model.ablate import ablate, results_in, run_one
+from model.ablate import RESULT, ablate, check_budget, check_network, results_in, run_one
 from model.ablation import Ablation, Line, Table, Tables, load_ablation, seeded
 from model.ablation_report import Draws, difference, report
-from model.config import TrainConfig, plain
+from model.config import DataConfig, TrainConfig, plain
 from model.errors import ConfigError, DatasetError
 from model.gaitset import GaitSetConfig
 from model.network import NetworkConfig
@@ -187,6 +187,41 @@ def test_an_ablation_trains_scores_resumes_and_tabulates(tmp_path: Path) -> None
     other = replace(config, network=TWO.rows["plain"].network)
     with pytest.raises(ConfigError, match="network"):
         run_one(other, scored.parent, dataset, benchmark)
+
+
+def test_damaged_files_of_an_ablation_are_named(tmp_path: Path) -> None:
+    check_budget(TWO, tmp_path)
+    written = (tmp_path / "budget.json").read_bytes()
+    check_budget(TWO, tmp_path)
+    config, folder = TWO.rows["plain"], tmp_path / "plain" / "seed-1"
+    folder.mkdir(parents=True)
+    for damaged in (b"", written[:20], b"\xff", b"[]"):
+        (tmp_path / "budget.json").write_bytes(damaged)
+        (folder / "config.json").write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"budget\.json"):
+            check_budget(TWO, tmp_path)
+        with pytest.raises(ConfigError, match=r"config\.json"):
+            check_network(config, folder)
+    np.savez(folder / RESULT, rank_one=draws(0.5, 0.4, 0.3))
+    whole = (folder / RESULT).read_bytes()
+    (tmp_path / "plain" / "seed-1 before").mkdir()  # set aside by hand
+    (tmp_path / "plain" / "seed-1 before" / RESULT).write_bytes(whole)
+    assert list(results_in(tmp_path, TWO)["plain"]) == [1]
+    for damaged in (b"", whole[:30], whole.replace(b"rank_one", b"rank_two")):
+        (folder / RESULT).write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"rank-one\.npz.* scored again"):
+            results_in(tmp_path, TWO)
+
+
+def test_the_report_says_who_trained() -> None:
+    for data, said in (
+        (DataConfig("data/casia-b", partition="lt"), "subjects of casia-b, the partition lt,"),
+        (DataConfig("data/casia-b", train_subjects=24), "casia-b, the partition of the first 24"),
+        (DataConfig("data/casia-b", train_ids=("1",)), "casia-b, the partition by a list of 1 ids"),
+        (DataConfig("data/casia-b"), "subjects of casia-b, all of them,"),
+    ):
+        rows = {name: replace(row, data=data) for name, row in TWO.rows.items()}
+        assert said in report(replace(TWO, rows=rows), {}, 50, "x")
 
 
 def test_an_ablation_that_was_ended_says_so(tmp_path: Path) -> None:

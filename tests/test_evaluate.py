@@ -17,7 +17,7 @@ from model.dataset import Dataset, PackedWriter, Sample, layout_of, pack
 from model.distances import flat_distances, part_distances
 from model.embed import Embedder, embed, encode_with, gei_embedder, open_embedder, open_embedders
 from model.errors import DatasetError, ModelFileError
-from model.evaluate import chosen_dataset, subject_range
+from model.evaluate import chosen_dataset
 from model.evaluate import configure as configure_evaluate
 from model.evaluate import run as run_evaluate
 from model.evaluation import evaluate
@@ -181,6 +181,16 @@ def test_kinds_of_other_people_have_a_mean_and_no_interval() -> None:
     assert math.isnan(summary.mean("rank-1").low)
 
 
+def test_a_single_view_has_figures_in_its_own_column_alone() -> None:
+    alone = evaluate(grid(3, ("000",), ALL), BY_ROWS)
+    assert "No search is between different views" in " ".join(alone.notes)
+    assert not alone.minus(alone).differences
+    assert {row.result.identical_view for row in alone.rows} == {1.0}
+    several = evaluate(grid(3, ("000", "090"), ALL), BY_ROWS)
+    assert "No search" not in " ".join(several.notes)
+    assert len(several.minus(several).differences) == 6
+
+
 def test_a_single_kind_of_probe_is_not_said_twice() -> None:
     assert (
         summary_cells(evaluate(grid(3, ("000", "015"), ("00", "01")), BY_ROWS, OUMVLP).rows) == []
@@ -210,15 +220,6 @@ def test_the_benchmark_has_the_size_of_the_model(
         writer.finish()
     dataset, _ = chosen_dataset(parse(Path("any.onnx")), [replace(BY_ROWS, size=large)])
     assert (dataset.size, len(dataset.samples)) == (large, 1)
-
-
-def test_subjects_are_chosen_by_their_ends() -> None:
-    dataset = grid(5, ("000",), ("nm-01",))
-    assert subject_range(dataset, "001:003") == ("001", "002", "003")
-    assert subject_range(dataset, "003:") == ("003", "004")
-    for wrong in ("003", "9:", ""):
-        with pytest.raises(DatasetError, match="A:B"):
-            subject_range(dataset, wrong)
 
 
 def test_gait_energy_image_is_the_mean_silhouette() -> None:
