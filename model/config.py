@@ -177,8 +177,10 @@ class TrainConfig:
             raise ConfigError(f"precision: expected one of {PRECISIONS}, got {self.precision!r}")
         if not 0 <= self.average < 1:
             raise ConfigError(f"average: expected at least 0 and below 1, got {self.average}")
-        if not self.meta_start > 0:
-            raise ConfigError(f"meta_start: expected more than 0, got {self.meta_start}")
+        if not 0 < self.meta_start < math.inf:
+            raise ConfigError(
+                f"meta_start: expected more than 0 and no infinity, got {self.meta_start}"
+            )
         if not 0 <= self.seed <= LARGEST_SEED:
             raise ConfigError(f"seed: expected 0 to {LARGEST_SEED}, got {self.seed}")
         for key in ("iterations", "checkpoint_every"):
@@ -277,7 +279,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is tuple:
         return _tuple(typing.get_args(hint), value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"{where}: expected float, got a number too large for one") from error
     # bool is an int to Python, but `frames: true` is a mistake.
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")

@@ -32,7 +32,7 @@ class GaitSetConfig:
 
     def __post_init__(self) -> None:
         """Reject combinations that no network can be built from."""
-        check_at_least(1, "network", self, "channels", "dimensions")
+        check_at_least(1, "network", self, "size", "channels", "dimensions")
         if self.kind != "gaitset":
             raise ConfigError(f"network.kind: expected gaitset, got {self.kind!r}")
         rows, columns = self.size[0] // 4, self.size[1] // 4

@@ -60,6 +60,8 @@ class NetworkConfig:
             raise ConfigError("network.pooling: expected at least one method, got none")
         if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels) or not self.kernels:
             raise ConfigError(f"network.kernels: expected odd sizes, got {self.kernels}")
+        if len(set(self.kernels)) != len(self.kernels):
+            raise ConfigError(f"network.kernels: expected each size once, got {self.kernels}")
         if self.size[0] % (2 * self.strips) or self.size[1] % 2:
             raise ConfigError(
                 f"network.size: expected a height divisible by {2 * self.strips} and an even "

@@ -102,9 +102,13 @@ def _pieces(path: Path) -> list[Piece]:
     try:
         content = json.loads(listing.read_bytes())
         pieces = [Piece(**entry) for entry in content["pieces"]]
-        right = content["format"] == FORMAT
-        # A list may only name files beside it, never lead to other folders.
-        right = right and all(Path(piece.name).name == piece.name for piece in pieces)
+        # A list may only name pieces beside it, never lead to other folders.
+        right = content["format"] == FORMAT and all(
+            Path(piece.name).name == piece.name
+            and piece.name.startswith(f"{path.name}.")
+            and isinstance(piece.sha256, str)
+            for piece in pieces
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"expected a list of pieces in {listing}, got: {error!r}") from error
     if not right:

@@ -69,11 +69,21 @@ def test_damaged_pieces_are_refused_by_name(path: Path, damage: str) -> None:
         '{"format": "metagait-pieces-1"}',
         '{"format": "metagait-pieces-1", "pieces": [{"name": "a"}]}',
         '{"format": "other", "pieces": []}',
-        json.dumps(
-            {
-                "format": "metagait-pieces-1",
-                "pieces": [{"name": "../secret", "size": 1, "sha256": "0"}],
-            }
+        *(
+            json.dumps(
+                {
+                    "format": "metagait-pieces-1",
+                    "pieces": [{"name": name, "size": 1, "sha256": digest}],
+                }
+            )
+            for name, digest in (
+                ("../secret", "0"),
+                ("checkpoint.pt.12345678.000/../../secret", "0"),
+                ("", "0"),
+                ("..", "0"),
+                (5, "0"),
+                ("checkpoint.pt.12345678.000", 0),
+            )
         ),
     ],
 )

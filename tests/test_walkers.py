@@ -129,6 +129,8 @@ def test_a_whole_walk_crosses_the_picture_without_leaving_it():
     assert not walk[:, :, [0, -1]].any()
     centres = [np.nonzero(mask)[1].mean() for mask in walk[[0, -1]]]
     assert centres[0] - centres[1] > 200
+    # However seldom a frame is taken, one shows the walker.
+    assert len(render_walk(2, "nm-01", 90, WalkerSettings(frames=None, noise=0, fps=0.1))) == 1
 
 
 def test_noise_changes_some_pixels_and_keeps_one_large_body():

@@ -146,7 +146,7 @@ def _times(speed: float, settings: WalkerSettings, rng: np.random.Generator) -> 
     fps = settings.fps + settings.pace_variety * (rng.uniform(15, 30) - settings.fps)
     middle = rng.normal(0.0, 0.15)
     if settings.frames is None:
-        wanted, middle = int(2 * _HALF_PATH / speed * fps), 0.0
+        wanted, middle = max(1, int(2 * _HALF_PATH / speed * fps)), 0.0
     else:
         wanted = settings.frames
     gaps = 1 + (rng.random(wanted) < _DROPPED_FRAMES)
