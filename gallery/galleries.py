@@ -7,9 +7,9 @@ is created again under the same name continues with both, and with nothing else.
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, Table, delete, func, select, update
 
 from gallery import audit
 from gallery.ciphers import MasterKey
@@ -41,6 +41,7 @@ class Galleries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counted: dict[int, tuple[int, GalleryEntry]] = {}
 
     @classmethod
     def open(
@@ -54,16 +55,27 @@ class Galleries:
         self._database.close()
 
     def all(self) -> tuple[GalleryEntry, ...]:
-        """Return the galleries, ordered by name."""
-        people = select(func.count()).where(subjects.c.gallery == galleries.c.id)
-        walks = select(func.count()).where(samples.c.gallery == galleries.c.id)
-        query = (
-            select(galleries.c.name, people.scalar_subquery(), walks.scalar_subquery())
+        """Return the galleries, ordered by name.
+
+        A gallery's rows are counted again only after a change to it, by whichever process.
+        """
+        query: Select[Any] = (
+            select(galleries.c.id, galleries.c.name, galleries.c.changes)
             .where(galleries.c.deleted_at.is_(None))
             .order_by(galleries.c.name)
         )
         with self._database.reading() as connection:
-            return tuple(GalleryEntry(*row) for row in connection.execute(query))
+            rows = connection.execute(query).all()
+            return tuple(self._counted_at(connection, row) for row in rows)
+
+    def _counted_at(self, connection: Connection, row: Row[Any]) -> GalleryEntry:
+        changes, entry = self._counted.get(row.id, (None, None))
+        if entry is None or changes != row.changes:
+            people, walks = (_count(connection, table, row.id) for table in (subjects, samples))
+            entry = GalleryEntry(row.name, people, walks)
+            # A slower reader may put an older count back, which its older number then betrays.
+            self._counted[row.id] = row.changes, entry
+        return entry
 
     def make(self, name: str, *, actor: str = audit.LOCAL) -> bool:
         """Create a gallery unless one of that name exists; return whether it was created.
@@ -115,9 +127,13 @@ class Galleries:
             connection.execute(update(galleries).where(is_it).values(deleted_at=now()))
 
 
+def _count(connection: Connection, table: Table, number: int) -> int:
+    of_gallery = select(func.count()).where(table.c.gallery == number)
+    return connection.scalar(of_gallery) or 0
+
+
 def _require_empty(connection: Connection, name: str, number: int) -> None:
-    people = select(func.count()).where(subjects.c.gallery == number)
-    count = connection.scalar(people) or 0
+    count = _count(connection, subjects, number)
     if count:
         raise GalleryNotEmpty(
             f"expected the gallery {name} without people, got {count} subjects in it: erase them "

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from sqlalchemy import delete, insert, select
 
-from gallery import GallerySize, ModelMismatch
+from gallery import Galleries, GallerySize, ModelMismatch
 from gallery.following import CHUNK
 from gallery.index import ExactIndex
 from gallery.schema import TABLES
@@ -171,6 +172,29 @@ def test_in_sync_is_compared_and_not_assumed(location):
     index.begin("emptied")
     assert not gallery.status().in_sync
     gallery.close()
+
+
+def test_the_list_of_galleries_counts_only_those_that_have_changed(location):
+    here, lab = open_gallery(location), open_gallery(location, name="lab")
+    for seed, name in enumerate(("anna", "anna", "ben")):
+        here.enroll(name, embedding(seed), silhouettes=None)
+    with closing(Galleries.open(location)) as galleries, noted_counts(galleries) as counting:
+        assert galleries.all() == (("lab", 0, 0), ("main", 2, 3))
+        assert len(counting) == 4
+        counting.clear()
+        assert (galleries.all(), counting) == ((("lab", 0, 0), ("main", 2, 3)), [])
+        sample = lab.enroll("cem", embedding(7), silhouettes=None).sample.sample_id
+        assert galleries.all() == (("lab", 1, 1), ("main", 2, 3))
+        assert len(counting) == 2
+        lab.erase_sample(sample)
+        here.erase_subject("anna")
+        assert galleries.all() == (("lab", 0, 0), ("main", 1, 1))
+        lab.close()
+        galleries.delete("lab")
+        assert galleries.all() == (("main", 1, 1),)
+        galleries.make("lab")
+        assert galleries.all() == (("lab", 0, 0), ("main", 1, 1))
+    here.close()
 
 
 def test_another_model_may_list_and_erase_but_not_compare(location):
