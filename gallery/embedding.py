@@ -107,8 +107,9 @@ def embed_missing(
     if missing.without_silhouettes:
         raise RebuildRefused(
             f"expected silhouettes of every sample, got {missing.without_silhouettes} samples "
-            "of which the embedding alone is kept, which no other model can embed: erase them and "
-            "enrol their walks again, or enrol the walks into a new gallery"
+            "of which the embedding alone is kept, which no other model can embed: set the "
+            "retention to `keep` and enrol their walks again, which adds what is missing, or erase "
+            "them"
         )
     embedded, before = 0, total - missing.samples
     damaged: list[SampleDamaged] = []

@@ -1,14 +1,15 @@
 """Enrolling: checks and packs a sample, then writes it in one transaction."""
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, insert
+from sqlalchemy import Connection, Row, insert, select, update
 
 from gallery import audit
 from gallery.adopted_key import check_master_key_of_now
@@ -36,7 +37,7 @@ from gallery.generations import (
 )
 from gallery.packing import PackedSilhouettes, pack_silhouettes, sample_id
 from gallery.records import Conflict, Consent, Enrolment
-from gallery.schema import EMBEDDINGS_ONLY, ENROLLED, samples, subjects
+from gallery.schema import EMBEDDINGS_ONLY, ENROLLED, samples, silhouettes, subjects
 from gallery.settings import OFF, REFUSE
 from gallery.store import Store
 
@@ -154,57 +155,102 @@ def enroll(store: Store, new: NewSample, model: Model) -> Written:
         require_model(head, model)
         known = first_sample(connection, store, new.sample_id)
         if known is not None:
-            again = _already_enrolled(
-                connection, store, head, known, consent=new.consent, actor=new.actor
-            )
-            return Written(again, sealed=False)
+            again = _Again(lambda: new.silhouettes, new.consent, new.actor)
+            return _already_enrolled(connection, store, head, known, again)
         return _add(connection, store, head, new)
 
 
 def enrolled_before(
-    store: Store, sample_id: str, model: Model, consent: Consent | None, actor: str
-) -> Enrolment | None:
+    store: Store,
+    known_as: str,
+    model: Model,
+    walk: NDArray[np.uint8],
+    *,
+    consent: Consent | None,
+    actor: str,
+) -> Written | None:
     """Return the enrolment of a sample that already exists, logged as `enroll` does; else None.
+
+    The walk's silhouettes uint8 `[T, H, W]` are kept if the gallery keeps any and lacks these.
 
     Raises:
         ModelMismatch: the live generation belongs to another model.
 
     """
     with store.database.reading() as connection:
-        if first_sample(connection, store, sample_id) is None:
+        if first_sample(connection, store, known_as) is None:
             return None
+    again = _Again(lambda: pack_silhouettes(walk), consent, actor)
     with store.database.writing() as connection:
         lock(connection, store.gallery_id)
-        known = first_sample(connection, store, sample_id)
+        known = first_sample(connection, store, known_as)
         if known is None:
             return None  # erased in between
         head = read_head(connection, store.gallery_id)
         require_model(head, model)
-        return _already_enrolled(connection, store, head, known, consent=consent, actor=actor)
+        return _already_enrolled(connection, store, head, known, again)
+
+
+class _Again(NamedTuple):
+    """What comes with a walk that is enrolled again."""
+
+    packed: Callable[[], PackedSilhouettes | None]
+    """Its silhouettes, packed only if they are wanted."""
+    consent: Consent | None
+    actor: str
 
 
 def _already_enrolled(
-    connection: Connection,
-    store: Store,
-    head: Head,
-    known: Row[Any],
-    *,
-    consent: Consent | None,
-    actor: str,
-) -> Enrolment:
+    connection: Connection, store: Store, head: Head, known: Row[Any], again: _Again
+) -> Written:
     """Return and log the enrolment of a row of `SAMPLE` that already exists.
 
-    If a consent is given, it replaces the previous one, as with a new walk.
+    Silhouettes that it lacks are added, so that another model can embed it. If a consent is given,
+    it replaces the previous one, as with a new walk.
     """
     before = consents_of(connection, known.subject_row).get(known.id)
-    sample = sample_from(known, head.model, before if consent is None else consent)
+    frames, sealed = _completed(connection, store, known, again.packed)
+    consent = before if again.consent is None else again.consent
+    sample = sample_from(known, head.model, consent)
+    sample = replace(sample, frames=frames or sample.frames)
     enrolment = Enrolment(sample, created_subject=False, duplicate=True)
-    _log(connection, store, head, enrolment, token=known.token, actor=actor)
+    counts = {"silhouettes": 1} if frames else {}
+    _log(connection, store, head, enrolment, token=known.token, actor=again.actor, more=counts)
     if sample.consent is not None and sample.consent != before:
         replace_consent(connection, known.subject_row, known.id, sample.consent)
-        entry = audit.Entry("consent", "recorded", actor, head.generation, known.token)
+        entry = audit.Entry("consent", "recorded", again.actor, head.generation, known.token)
         audit.append(connection, store.gallery_id, [entry])
-    return enrolment
+    return Written(enrolment, sealed)
+
+
+class _Completed(NamedTuple):
+    """How many silhouettes a sample got, and whether its subject was sealed for that."""
+
+    frames: int
+    sealed: bool
+
+
+def _completed(
+    connection: Connection,
+    store: Store,
+    known: Row[Any],
+    packed: Callable[[], PackedSilhouettes | None],
+) -> _Completed:
+    """Add the silhouettes of a sample that has none, if the gallery keeps them."""
+    is_there = select(silhouettes.c.sample).where(silhouettes.c.sample == known.id)
+    if store.retention(connection) == EMBEDDINGS_ONLY or connection.scalar(is_there) is not None:
+        return _Completed(0, sealed=False)
+    given = packed()
+    if given is None:
+        return _Completed(0, sealed=False)
+    check_master_key_of_now(connection)
+    sealed = seal_subject(connection, known.subject_row)
+    insert_silhouettes(connection, known.id, given)
+    frames = given.shape[0]
+    connection.execute(update(samples).where(samples.c.id == known.id).values(frames=frames))
+    # Numbered, so that every process counts anew how many samples have none.
+    record(connection, store.gallery_id, ENROLLED, [])
+    return _Completed(frames, sealed)
 
 
 def _log(
@@ -215,10 +261,11 @@ def _log(
     *,
     token: str,
     actor: str,
+    more: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Record an enrolment, of the subject with this token, in the audit log."""
     outcome = "duplicate" if enrolment.duplicate else "enrolled"
-    counts = {"samples": int(not enrolment.duplicate)}
+    counts = {"samples": int(not enrolment.duplicate), **more}
     entry = audit.Entry("enrol", outcome, actor, head.generation, token, counts)
     audit.append(connection, store.gallery_id, [entry])
 

@@ -20,7 +20,7 @@ from gallery.calibration import Calibration, calibrate
 from gallery.checks import check_consent, check_embedding, check_limit, check_silhouettes
 from gallery.ciphers import MasterKey
 from gallery.current import Current, opened_index
-from gallery.enrolling import enroll, enrolled_before, find_conflict, new_sample
+from gallery.enrolling import Written, enroll, enrolled_before, find_conflict, new_sample
 from gallery.generations import Model
 from gallery.index import VectorIndex
 from gallery.indexes.choose import IndexChoice
@@ -159,12 +159,16 @@ class Gallery(People):
             actor=actor,
         )
         conflict = find_conflict(self._current, self._store, subject, embedding)
-        enrolment, sealed = enroll(self._store, new, self._model)
-        if sealed:
+        enrolment = self._written(enroll(self._store, new, self._model))
+        return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
+
+    def _written(self, written: Written) -> Enrolment:
+        """Let the index follow, and scrub what was stored in plain until now."""
+        if written.sealed:
             self._scrubber.owe()
         self._current.catch_up()
         self._scrubber.scrub(wait=False)
-        return enrolment if enrolment.duplicate else replace(enrolment, conflict=conflict)
+        return written.enrolment
 
     def enrolled_before(
         self,
@@ -175,6 +179,8 @@ class Gallery(People):
         actor: str = LOCAL,
     ) -> Enrolment | None:
         """Return the enrolment of a walk that is enrolled already; None if it must be embedded.
+
+        Silhouettes that were not kept then are kept now, if the gallery keeps any.
 
         Args:
             subject: whose walk it is.
@@ -191,7 +197,10 @@ class Gallery(People):
         if consent is not None:
             check_consent(consent)
         known = sample_id(subject, silhouettes)
-        return enrolled_before(self._store, known, self._model, consent, actor)
+        written = enrolled_before(
+            self._store, known, self._model, silhouettes, consent=consent, actor=actor
+        )
+        return None if written is None else self._written(written)
 
     @contextmanager
     def moment(self) -> Iterator[Moment]:

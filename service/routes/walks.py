@@ -48,7 +48,8 @@ _PROBLEMS = responses(400, 403, 408, 413, 415, 422, 503)
     responses={
         200: {
             "model": schemas.Enrolled,
-            "description": "This walk of this subject was enrolled before. No sample is added.",
+            "description": "This walk of this subject was enrolled before. No sample is added; "
+            "silhouettes that were not kept then are kept now, if the gallery keeps any.",
             "links": ENROLLED,
         },
         201: {"links": ENROLLED},
@@ -64,8 +65,8 @@ async def enroll(arrived: ArrivalHere, response: Response) -> schemas.Enrolled:
     you get the answer, the sample is on disk and searches find it. A walk of poor quality is
     refused with a 422 `poor_quality` and the reasons, because it would be found too often or never.
 
-    Enrolling the same walk of the same subject again adds nothing and answers 200 with
-    `"duplicate": true`.
+    Enrolling the same walk of the same subject again answers 200 with `"duplicate": true` and adds
+    no sample. Silhouettes that were not kept the first time are kept now, if the gallery keeps any.
     """
 
     new = _new(arrived)

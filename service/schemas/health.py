@@ -89,7 +89,7 @@ class KeptGallery(Gallery):
     without_silhouettes: int = Field(
         examples=[0],
         description="Samples that were stored without silhouettes. No other model can embed them, "
-        "so a rebuild is refused unless this is 0.",
+        "so a rebuild is refused unless this is 0. Enrolling their walks again adds them.",
     )
     encrypted: bool = Field(
         description="True if the silhouettes and embeddings of new subjects are encrypted."
