@@ -27,6 +27,7 @@ COMMANDS = {
     "audit": ("gallery.commands.audit", "verify or export the log of who did what"),
     "consent": ("gallery.commands.consent", "list consents, or those that have expired"),
     "erase": ("gallery.commands.erase", "erase a person or a sample, and print the receipt"),
+    "scrub": ("gallery.commands.scrub", "wipe what was deleted from a large database's files"),
     "masterkey": ("gallery.commands.masterkey", "make, apply or change the encryption key"),
     "walkers": ("model.walkers.command", "make synthetic walkers in CASIA-B layout"),
     "pack": ("model.pack", "pack a dataset, for training and evaluation"),

@@ -22,6 +22,7 @@ from gallery.packing import (
     unpack_silhouettes,
 )
 from gallery.schema import embeddings, samples, silhouettes, subjects
+from gallery.wiping import owe
 
 SEALED_BY = (samples.c.gallery, samples.c.sample_id, subjects.c.token, subjects.c.wrapped_key)
 """Columns to select along with `vector` and its `generation`, or with `data`, for decryption."""
@@ -175,6 +176,7 @@ def seal_subject(connection: Connection, subject: int) -> bool:
         connection.execute(update(embeddings).where(is_it).values(vector=vector))
     with_key = update(subjects).where(subjects.c.id == subject)
     connection.execute(with_key.values(wrapped_key=wrapped))
+    owe(connection)
     return True
 
 

@@ -44,6 +44,7 @@ from gallery.schema import (
     subjects,
 )
 from gallery.store import Store
+from gallery.wiping import owe
 
 # Rows named in one query at most: databases limit the number of bound values.
 _NAMED = 10_000
@@ -191,6 +192,7 @@ def _erase(
     else:
         connection.execute(delete(samples).where(samples.c.id.in_(wanted)))
     record(connection, store.gallery_id, ERASED, rows)
+    owe(connection)
     values = {"id": receipt.receipt_id, "gallery": store.gallery_id}
     values |= {"created_at": receipt.erased_at.isoformat(), "body": _text(receipt)}
     connection.execute(insert(receipts).values(values))

@@ -17,7 +17,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from gallery.database import FILE_NAME, Database
+from gallery.connecting import FILE_NAME
+from gallery.database import Database
 from gallery.errors import InvalidKey, KeyNotFound, StoreUnavailable, TooManyKeys
 from gallery.migrations import is_current, migrate
 from gallery.preparing import require_tables

@@ -20,6 +20,7 @@ from gallery.durable import sync_folder
 from gallery.errors import StoreUnavailable, WrongMasterKey
 from gallery.generations import lock, now, record
 from gallery.schema import galleries, master_keys, subjects
+from gallery.wiping import owe
 
 _SEALED = "sealed"
 
@@ -105,6 +106,7 @@ def rotate(database: Database, new: MasterKey) -> int:
             wrapped = _rewrapped(row, new, old)
             is_it = subjects.c.id == row.id
             connection.execute(update(subjects).where(is_it).values(wrapped_key=wrapped))
+        owe(connection)
         connection.execute(delete(master_keys))
         known = {"fingerprint": new.fingerprint, "created_at": now()}
         connection.execute(insert(master_keys).values(known))

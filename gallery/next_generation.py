@@ -37,6 +37,7 @@ from gallery.schema import (
     silhouettes,
 )
 from gallery.store import Store
+from gallery.wiping import owe
 
 
 class Missing(NamedTuple):
@@ -229,6 +230,7 @@ def drop_others(store: Store) -> int:
         once_live = list(connection.scalars(select(generations.c.id).where(was_live)))
         for table in (embeddings, calibrations):
             connection.execute(delete(table).where(table.c.generation.in_(once_live)))
+        owe(connection)
         emptied = update(generations).where(generations.c.id.in_(once_live))
         connection.execute(emptied.values(state=BUILDING))
         dropped += len(once_live)

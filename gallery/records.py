@@ -136,9 +136,10 @@ class Proof:
     indexed: int
     """Erased samples that are still in the index."""
     files: str
-    """`overwritten`: with zeros, in the database file and its log. `vacuumed`: freed by the
-    database server, whose own log and backups are up to its operator. `pending`: somebody still
-    reads the log, which will be truncated with the next write or start."""
+    """`overwritten`: with zeros, in SQLite's file, which was written anew, and its log. `vacuumed`:
+    freed by the database server, whose own log and backups are up to its operator. `pending`: some
+    may be left, because somebody still reads it, or the file is too large to be written anew in
+    passing; see `gallery.wiping`."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from gallery.current import Looked
 from gallery.errors import IndexUnavailable, StoreError
 from gallery.records import Erasure
 from gallery.store import Store
+from gallery.wiping import Wiped
 
 _LOG = logging.getLogger("metagait.gallery")
 
@@ -38,6 +39,8 @@ class Scrubber:
         # Counted, because another erasure may happen during a scrub. One scrub is owed from the
         # start: a process that was killed during an erasure may have left data behind.
         self._owed, self._done = 1, 0
+        # Whether the last scrub left nothing; a file too large for it is left to a command.
+        self._is_clean = False
         self._counting, self._turn = Lock(), Lock()
 
     def finish(self, erased: erasing.Erased) -> Erasure:
@@ -69,22 +72,28 @@ class Scrubber:
             self._owed += 1
 
     def scrub(self, *, wait: bool = True) -> bool:
-        """Do any scrub that is owed; return False if that was not possible.
+        """Do any scrub that is owed; return whether nothing is left in the files.
 
-        If somebody reads the write-ahead log or answers from an older index, the next write or
-        start does it. Without `wait`, it is also left to a thread that is already scrubbing.
+        If somebody reads what was deleted or answers from an older index, the next write or start
+        does it. Without `wait`, it is also left to a thread that is already scrubbing.
         """
         if self._done == self._owed:
-            return True
+            return self._is_clean
         if not self._turn.acquire(blocking=wait):
             return False
         try:
             owed = self._owed
             if self._done < owed:
                 others_forgot = self._forget_others()
-                if not (self._store.database.scrub() and others_forgot):
+                wiped = self._store.database.scrub()
+                if wiped is Wiped.HELD or not others_forgot:
                     return False
-                self._done = owed
-            return True
+                if wiped is Wiped.TOO_LARGE:
+                    _LOG.warning(
+                        "copies of what was deleted may remain in the database's file, which is "
+                        "too large to be written anew in passing: run `metagait scrub`"
+                    )
+                self._is_clean, self._done = wiped is Wiped.ALL, owed
+            return self._is_clean
         finally:
             self._turn.release()

@@ -12,6 +12,7 @@ from gallery.indexes.choose import KINDS, WRITING, no_plain_files
 from gallery.preparing import BY_SERVICE
 from gallery.schema import EMBEDDINGS_ONLY, KEEP, galleries, samples, silhouettes
 from gallery.store import Store
+from gallery.wiping import owe
 
 NEAREST, MEAN = "nearest", "mean"
 REPORT, REFUSE, OFF = "report", "refuse", "off"
@@ -113,6 +114,7 @@ def _forget_silhouettes(connection: Connection, gallery: int) -> None:
     of_gallery = select(samples.c.id).where(samples.c.gallery == gallery)
     connection.execute(delete(silhouettes).where(silhouettes.c.sample.in_(of_gallery)))
     connection.execute(update(samples).where(samples.c.gallery == gallery).values(frames=0))
+    owe(connection)
 
 
 def _check(name: str, value: Any) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy import inspect, select, text
 
 from gallery import Gallery, KeyStore, MasterKey, RebuildRefused, StoreUnavailable, WrongMasterKey
 from gallery.ciphers import Vault
-from gallery.database import FILE_NAME, Database
+from gallery.connecting import FILE_NAME
+from gallery.database import Database
 from gallery.master_keys import rotate
 from gallery.on_ray import RayWorkers
 from gallery.schema import generations

@@ -11,7 +11,7 @@ import pytest
 
 from gallery import KeyStore
 from gallery.commands import audit, consent, settings
-from gallery.database import FILE_NAME
+from gallery.connecting import FILE_NAME
 from metagait import main
 from service.commands import keys
 from tests.galleries import embedding, open_gallery, walk

@@ -20,6 +20,7 @@ from gallery.rebuild import rebuild as rebuild_with
 from gallery.schema import samples, subjects
 from gallery.scrubbing import Scrubber
 from gallery.store import Store
+from gallery.wiping import Wiped
 from tests.rebuilding import OLD, enroll, new_encoder, open_gallery, walk
 
 
@@ -129,7 +130,7 @@ def test_an_erasure_during_the_scrub_of_another_is_scrubbed_for_itself():
         scrubs.append(len(scrubs))
         if len(scrubs) == 1:
             scrubber.owe()  # another thread's, which this scrub came too early for
-        return True
+        return Wiped.ALL
 
     store = SimpleNamespace(database=SimpleNamespace(scrub=scrub))
     scrubber = Scrubber(store, None, lambda: True)
@@ -146,7 +147,7 @@ def test_an_enrolment_leaves_a_scrub_to_the_thread_that_is_at_it():
     def scrub():
         with ThreadPoolExecutor(1) as another:
             asked.append(another.submit(scrubber.scrub, wait=False).result(timeout=60))
-        return True
+        return Wiped.ALL
 
     store = SimpleNamespace(database=SimpleNamespace(scrub=scrub))
     scrubber = Scrubber(store, None, lambda: True)
@@ -155,7 +156,7 @@ def test_an_enrolment_leaves_a_scrub_to_the_thread_that_is_at_it():
 
 
 def test_what_could_not_be_scrubbed_is_tried_again():
-    answers = [False, True]
+    answers = [Wiped.HELD, Wiped.ALL]
     store = SimpleNamespace(database=SimpleNamespace(scrub=lambda: answers.pop(0)))
     scrubber = Scrubber(store, None, lambda: True)
     assert not scrubber.scrub()

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gallery.ciphers import MasterKey
-from gallery.database import FILE_NAME, Database
+from gallery.connecting import FILE_NAME
+from gallery.database import Database
 from gallery.errors import StoreUnavailable
 from gallery.galleries import Galleries
 from gallery.master_keys import read_master_key

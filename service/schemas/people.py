@@ -138,9 +138,9 @@ class Proof(Body):
     indexed: int = Field(examples=[0], description="Erased samples left in the index.")
     files: str = Field(
         examples=["overwritten"],
-        description="`overwritten`: with zeros, in the database's files. `pending`: will be at the "
-        "next write or start, because something still reads a file. `vacuumed`: by a PostgreSQL "
-        "server.",
+        description="`overwritten`: with zeros, in the database's files. `pending`: some may be "
+        "left, until the next write or start if something still reads a file, or until `metagait "
+        "scrub` if the file is large. `vacuumed`: by a PostgreSQL server.",
     )
 
 

@@ -1,0 +1,141 @@
+"""What was deleted is in no file of the database, wherever SQLite had moved it before."""
+
+import random
+import sqlite3
+import string
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import event, select
+
+from gallery import Gallery, erasing
+from gallery.database import Database
+from gallery.schema import samples
+from gallery.store import Store
+from gallery.wiping import AT_ONCE_BYTES, Wiped
+from metagait import main
+from tests.galleries import embedding, open_gallery, walk
+
+
+def in_file(folder: Path, text: str) -> bool:
+    return any(text.encode() in path.read_bytes() for path in folder.iterdir() if path.is_file())
+
+
+def enroll_at_random(gallery: Gallery, count: int, seed: int) -> list[str]:
+    """Enrol people whose names and metadata are of every length, so that rows come to be moved."""
+    drawn = random.Random(seed)
+
+    def letters(least: int, most: int) -> str:
+        return "".join(drawn.choices(string.ascii_lowercase, k=drawn.randint(least, most)))
+
+    names = [letters(40, 128) for _ in range(count)]
+    for number, name in enumerate(names):
+        vector = np.full(8, number, np.float32)
+        gallery.enroll(name, vector, silhouettes=None, metadata={"note": letters(10, 1500)})
+    drawn.shuffle(names)
+    return names
+
+
+def test_rows_that_were_moved_before_they_were_erased_leave_no_copies(tmp_path: Path) -> None:
+    with closing(open_gallery(tmp_path)) as gallery:
+        # Of seed 4, SQLite 3.40 keeps two names by `secure_delete` alone.
+        for name in enroll_at_random(gallery, 60, seed=4)[:40]:
+            assert in_file(tmp_path, name), "the search itself works"
+            proof = gallery.erase_subject(name).receipt.proof
+            assert proof is not None
+            assert proof.files == "overwritten"
+            assert not in_file(tmp_path, name)
+
+
+def test_who_is_erased_when_the_process_is_killed_is_wiped_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    with closing(open_gallery(tmp_path)) as gallery:
+        names = enroll_at_random(gallery, 60, seed=4)[:40]
+    with closing(Store.open(tmp_path)) as store:
+        for name in names:
+            erasing.erase_subject(store, name)  # and nothing after it
+        assert any(in_file(tmp_path, name) for name in names), "the search itself works"
+    open_gallery(tmp_path).close()
+    assert not any(in_file(tmp_path, name) for name in names)
+
+
+def make_large(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "metagait.db")) as database:
+        database.execute(f"CREATE TABLE large AS SELECT zeroblob({AT_ONCE_BYTES})")
+        database.commit()
+
+
+def version(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "metagait.db")) as database:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_large_file_is_written_anew_by_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(open_gallery(tmp_path)) as gallery:
+        gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+        make_large(tmp_path)
+        proof = gallery.erase_subject("anna").receipt.proof
+        assert proof is not None
+        assert proof.files == "pending"
+        assert "run `metagait scrub`" in caplog.records[-1].getMessage()
+        told = len(caplog.records)
+        gallery.enroll("ben", embedding(2), silhouettes=walk(2))
+        assert len(caplog.records) == told, "no write tries it again"
+        drop = ["rebuild", "--drop-old", "--data", str(tmp_path)]
+        assert main(drop) == 2
+        assert "until `metagait scrub` has run" in capsys.readouterr().err
+        assert main(["scrub", "--data", str(tmp_path)]) == 0
+        assert version(tmp_path) == 1
+        assert gallery.status().in_sync
+        proof = gallery.erase_subject("ben").receipt.proof
+        assert proof is not None
+        assert proof.files == "pending"
+
+
+def test_what_is_deleted_while_the_file_is_written_anew_is_owed_still(tmp_path: Path) -> None:
+    with closing(Store.open(tmp_path)) as store, closing(open_gallery(tmp_path)) as gallery:
+        for seed, name in enumerate(("anna", "ben")):
+            gallery.enroll(name, embedding(seed), silhouettes=walk(seed))
+        erasing.erase_subject(gallery._store, "anna")
+        late = ["ben"]
+
+        def meanwhile(statement: str) -> None:
+            if statement == "BEGIN IMMEDIATE" and late:
+                erasing.erase_subject(gallery._store, late.pop())
+
+        @event.listens_for(store.database.engine, "checkout")
+        def _listen(connection: Any, _record: object, _proxy: object) -> None:
+            connection.set_trace_callback(meanwhile)
+
+        assert store.database.scrub() is Wiped.HELD
+        assert late == []
+        assert version(tmp_path) == 0
+        assert store.database.scrub() is Wiped.ALL
+        assert version(tmp_path) == 1
+
+
+@contextmanager
+def reading(location: str | Path) -> Iterator[None]:
+    with closing(Database(location)) as database, database.reading() as connection:
+        connection.execute(select(samples.c.id)).all()
+        yield
+
+
+def test_a_receipt_waits_for_whoever_can_still_see_what_was_erased(location: str | Path) -> None:
+    with closing(open_gallery(location)) as gallery:
+        for seed, name in enumerate(("anna", "ben")):
+            gallery.enroll(name, embedding(seed), silhouettes=walk(seed))
+        with reading(location):
+            held = gallery.erase_subject("anna").receipt.proof
+        free = gallery.erase_subject("ben").receipt.proof
+    assert held is not None
+    assert free is not None
+    assert held.files == "pending"
+    assert free.files == ("vacuumed" if isinstance(location, str) else "overwritten")
