@@ -77,7 +77,10 @@ class Quality:
     duplicates: float
     """Share of the frames that equal the frame before."""
     rhythm: float | None
-    """Autocorrelation of the legs' spread at its best period, at most 1; None if too short."""
+    """Autocorrelation of the legs' spread at its best period, about 1 if all strides are alike.
+
+    None if the walk is too short to tell.
+    """
     faults: tuple[Fault, ...] = ()
 
 

@@ -31,6 +31,7 @@ ENTRY = {"subject": "1", "condition": "nm-01", "view": "090", "start": 0, "lengt
         ("samples", [{"subject": "1"}], "start"),
         ("samples", [{**ENTRY, "start": -1}], "-1"),
         ("samples", [{**ENTRY, "length": 999}], "999"),
+        ("samples", [{**ENTRY, "view": 90}], "90.* names were expected"),
         ("samples", [], "no samples"),
         ("report", {"broken": [1]}, "report"),
         ("report", {"other": []}, "other"),

@@ -111,6 +111,18 @@ def test_everything_that_is_wrong_with_a_tree_is_listed(tmp_path: Path) -> None:
     assert "1 with frames that show no whole body: dee/walk/front (1 of 17 frames: empty)" in lines
 
 
+def test_an_empty_sample_of_an_id_with_spaces_is_not_missing_as_well(tmp_path: Path) -> None:
+    for name in ("ann lee", "bob (2)"):
+        for view in ("front", "side"):
+            write_sample(tmp_path / "raw", f"{name}/walk/{view}", walk())
+    for name in ("ann lee", "bob (2)"):
+        shutil.rmtree(tmp_path / "raw" / name / "walk" / "side")
+        (tmp_path / "raw" / name / "walk" / "side").mkdir()
+    report = packed_tree(tmp_path / "raw", tmp_path / "packed").report
+    assert report.empty == ("ann lee/walk/side (no picture)", "bob (2)/walk/side (no picture)")
+    assert report.missing == ()
+
+
 DEE_LACKS = ("coat/front", "coat/side", "walk/side")
 
 

@@ -177,8 +177,10 @@ def _sample(entry: dict[str, Any], silhouettes: NDArray[np.uint8]) -> Sample:
     start, length = int(entry["start"]), int(entry["length"])
     if start < 0 or length < 1 or start + length > len(silhouettes):
         raise ValueError(f"frames {start} to {start + length} of {len(silhouettes)}")
-    source = _Frames(silhouettes, start, length)
-    return Sample(entry["subject"], entry["condition"], entry["view"], length, source)
+    place = entry["subject"], entry["condition"], entry["view"]
+    if not all(isinstance(name, str) for name in place):
+        raise ValueError(f"a sample of {place} where names were expected")
+    return Sample(*place, length, _Frames(silhouettes, start, length))
 
 
 def _report(index: dict[str, Any], samples: tuple[Sample, ...]) -> Report:

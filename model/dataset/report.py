@@ -1,5 +1,6 @@
 """Reports what a dataset lacks and what was left out: counted and listed, nothing lost silently."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
@@ -109,7 +110,7 @@ class Findings:
         own = _own_grid(lengths)
         wanted = grid or (own if 2 * len(lengths) >= _cells(own) else Grid((), (), ()))
         known = {place[0] for place in lengths} | {name.partition("/")[0] for name in self.empty}
-        listed = {name.partition(" ")[0] for name in (*self.empty, *self.broken)}
+        listed = {name for line in (*self.empty, *self.broken) for name in _names_in(line)}
         subjects = sorted(known & {*wanted.subjects}) if grid else wanted.subjects
         places = product(subjects, wanted.conditions, wanted.views)
         absent = ("/".join(place) for place in places if place not in lengths)
@@ -132,6 +133,11 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _names_in(line: str) -> Iterable[str]:
+    """Return what may be the name in `name (reason)`; either may hold parentheses of its own."""
+    return (line[: found.start()] for found in re.finditer(r" \(", line))
 
 
 def _shown(names: Iterable[str]) -> tuple[str, ...]:
