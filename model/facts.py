@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from model.errors import ModelFileError
 from model.silhouettes import PREPROCESSING_ID
@@ -17,6 +17,8 @@ METADATA_KEY = "metagait"
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
 FLOAT16 = "float16"
+_MOST = 1e9
+"""No fact is a number as large."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class Threshold:
     """Describes the walks, for human readers."""
     inconclusive_to: float | None = None
     """Distances above `distance` up to this one are inconclusive; None in older files."""
+
+    def check(self) -> None:
+        """Raise ValueError for numbers that no measurement gives."""
+        band = self.distance if self.inconclusive_to is None else self.inconclusive_to
+        if not 0 <= self.distance <= band:
+            raise ValueError(f"expected distances for the threshold, got {self.distance}, {band}")
+        if not (0 <= self.target_fpir <= 1 and 0 <= self.fnir <= 1):
+            raise ValueError(f"expected shares, got FPIR {self.target_fpir} and FNIR {self.fnir}")
+        if self.gallery_subjects < 0 or self.searches < 0:
+            raise ValueError(f"expected counts, got {self.gallery_subjects}, {self.searches}")
 
 
 @dataclass(frozen=True)
@@ -142,17 +154,47 @@ class ModelFacts:
 
     def _check(self) -> None:
         """Raise ValueError for bad values that would otherwise surface only with the first walk."""
+        for part in (self, self.threshold, self.comparison, self.training):
+            _check_types(part)
         numbers = (*self.size, self.parts, self.dimensions, self.max_frames)
-        if len(self.size) != 2 or not all(type(n) is int and n > 0 for n in numbers):
+        if not all(0 < number < _MOST for number in numbers):
             raise ValueError(f"expected whole numbers above 0 for the sizes, got {numbers}")
-        for threshold in [self.threshold] if self.threshold else []:
-            bounds = [threshold.distance, threshold.inconclusive_to or threshold.distance]
-            if not all(isinstance(b, int | float) and 0 <= b < math.inf for b in bounds):
-                raise ValueError(f"expected distances for the threshold, got {bounds}")
+        if self.threshold is not None:
+            self.threshold.check()
 
 
 def _trained_on(walkers: Sequence[Sequence[int]], **facts: Any) -> TrainedOn:
     return TrainedOn(walkers=tuple((first, last) for first, last in walkers), **facts)
+
+
+def _check_types(part: Any) -> None:
+    """Raise ValueError if a field of a dataclass is of another type than it declares."""
+    if part is None:
+        return
+    for name, hint in get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        if not _fits(value, hint):
+            raise ValueError(f"expected another value for {name}, got {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value is of a type that the facts use; numbers must be finite."""
+    kinds = get_args(hint)
+    if isinstance(hint, UnionType):
+        return any(_fits(value, kind) for kind in kinds)
+    if get_origin(hint) is dict:
+        items = value.items() if isinstance(value, dict) else [(None, None)]
+        return all(
+            _fits(item, kind) for pair in items for item, kind in zip(pair, kinds, strict=True)
+        )
+    if get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if hint is float:
+        return type(value) in (int, float) and -_MOST < value < _MOST
+    return type(value) is hint
 
 
 class Value(NamedTuple):
