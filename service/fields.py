@@ -68,7 +68,7 @@ def consent_of(fields: Mapping[str, str]) -> Consent | None:
     if not text:
         return None
     try:
-        return schemas.Consent.model_validate_json(text).of_gallery()
+        return schemas.ConsentWanted.model_validate_json(text).of_gallery()
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "consent"

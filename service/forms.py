@@ -35,7 +35,7 @@ _TEXTS: dict[str, dict[str, Any]] = {
     "subject": {"type": "string", "minLength": 1, "maxLength": SUBJECT_MAX_CHARACTERS},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
     "metadata": {"type": "object"},
-    "consent": {"$ref": "#/components/schemas/Consent"},
+    "consent": {"$ref": "#/components/schemas/ConsentWanted"},
     "captured_at": {"type": "string", "format": "date-time"},
     "force": {"type": "string", "enum": ["true", "false"]},
 }

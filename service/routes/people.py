@@ -82,7 +82,7 @@ async def _page_of_all(
     responses=responses(403, 404, 422, 503, 507),
 )
 async def record_consent(
-    rooms: RoomsHere, caller: CallerHere, subject: SubjectId, consent: schemas.Consent
+    rooms: RoomsHere, caller: CallerHere, subject: SubjectId, consent: schemas.ConsentWanted
 ) -> schemas.Consent:
     """Record why this person may be in the gallery. It replaces what was recorded before.
 

@@ -34,6 +34,7 @@ from service.schemas.jobs import (
 )
 from service.schemas.people import (
     Consent,
+    ConsentWanted,
     Erased,
     Proof,
     Receipt,
@@ -69,6 +70,7 @@ __all__ = [
     "Candidate",
     "Conflict",
     "Consent",
+    "ConsentWanted",
     "Enrolled",
     "Erased",
     "Frames",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 import gallery
 from service.schemas.body import SAMPLE_ID, Body
@@ -54,14 +54,22 @@ class Consent(Body):
 
     @field_validator("expires", mode="before")
     @classmethod
-    def _no_number(cls, value: object) -> object:
+    def _as_iso_8601(cls, value: object) -> object:
         if isinstance(value, int | float):
             raise ValueError("expected a time as in ISO 8601, got a number")
-        return value
+        # Pydantic would take 20270101 for seconds since 1970.
+        return _moment(value) if isinstance(value, str) else value
 
     def of_gallery(self) -> gallery.Consent:
         """Make the gallery's record, which checks it."""
         return gallery.Consent(self.basis, self.reference, self.expires)
+
+
+class ConsentWanted(Consent):
+    """A consent to record."""
+
+    # A mistyped `expires` would otherwise be a consent that never ends.
+    model_config = ConfigDict(extra="forbid")
 
 
 class Sample(Body):
@@ -187,6 +195,13 @@ class Erased(Body):
         "`subject_digest` is of this subject."
     )
     receipt: Receipt
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        raise ValueError("expected a time as in ISO 8601, got another text") from error
 
 
 def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
