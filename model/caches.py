@@ -3,13 +3,13 @@
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from model.bars import progress_bar
 from model.config import DataConfig, WalkersConfig, plain
+from model.cpus import available_cpus
 from model.dataset import (
     Dataset,
     Partition,
@@ -99,7 +99,7 @@ def packed(path: Path, size: tuple[int, int], runs: Path, layout: str | None = N
     with _one_maker(cache) as made:
         if not made:
             print(f"packing {path} ({kind.name}) into {cache}", flush=True)
-            workers = os.cpu_count() or 1
+            workers = available_cpus()
             with progress_bar(len(scan.portions), "portion") as advance:
                 pack(scan, cache, size, layout=kind, workers=workers, progress=advance)
     return open_packed(cache)
@@ -124,7 +124,7 @@ def _generate(config: WalkersConfig, path: Path, size: tuple[int, int]) -> None:
             conditions=config.conditions,
             views=config.views,
             size=size,
-            workers=os.cpu_count() or 1,
+            workers=available_cpus(),
             progress=advance,
         )
 

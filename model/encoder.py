@@ -4,10 +4,10 @@ Everything that belongs to a model (input size, parts, preprocessing, threshold)
 model file itself. What actually runs is checked against what was asked for.
 """
 
+from model.cpus import available_cpus
 from model.engines.choosing import EngineChoice, open_encoder
 from model.engines.encoder import Encoder, Runtime
 from model.engines.onnx_runtime import OnnxEncoder
-from model.engines.threads import available_cpus
 from model.facts import METADATA_KEY, SHIPPED_MODEL, ModelFacts, Threshold
 
 __all__ = [

@@ -5,12 +5,12 @@ metagait pack data/casia-b caches/casia-b --workers 8 --report casia-b.json
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from model.bars import progress_bar
 from model.bounds import check_writable, count
+from model.cpus import available_cpus
 from model.dataset import LAYOUTS, Dataset, Layout, layout_of, open_packed, pack
 from model.dataset.raw import Scan
 from model.silhouettes import PREPROCESSING_ID, SIZES
@@ -38,8 +38,8 @@ def configure_packing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=count,
-        default=os.cpu_count() or 1,
-        help="processes (default: one for each core)",
+        default=available_cpus(),
+        help="processes (default: one for each CPU that this process may use)",
     )
     parser.add_argument(
         "--report",

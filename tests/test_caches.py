@@ -1,6 +1,8 @@
 """The packed cache: written whole or not at all, refused when damaged, made once."""
 
+import argparse
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from model.caches import BENCHMARK, VALIDATION, packed, training_dataset, walker
 from model.config import DataConfig, WalkersConfig
 from model.dataset import PackedWriter, open_packed
 from model.errors import ConfigError, DatasetError
+from model.pack import configure_packing
 from model.silhouettes import PREPROCESSING_ID
 from model.walkers import WalkerSettings, packed_walk
 from tests.datasets import numbered, walk, write_cache, write_sample
@@ -183,6 +186,17 @@ def test_the_command_packs_reports_and_refuses(
         main(["pack", str(source), str(tmp_path / "new"), "--workers", "0"])
     assert ended.value.code == 2
     assert "--workers: expected a whole number of 1 or more, got '0'" in capsys.readouterr().err
+
+
+def test_packing_takes_no_more_processes_than_it_may_use_cpus() -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        parser = argparse.ArgumentParser()
+        configure_packing(parser)
+        assert parser.get_default("workers") == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_walkers_that_models_are_judged_by_are_not_trained_on(tmp_path: Path) -> None:

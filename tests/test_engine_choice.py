@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.cpus import available_cpus
 from model.encoder import EngineChoice, ModelFacts, Runtime, open_encoder
 from model.engines.choosing import quicker, trial_walk
 from model.engines.open_vino import OpenVinoEncoder
-from model.engines.threads import Threads, available_cpus
+from model.engines.threads import Threads
 from model.errors import ProviderError
 from tests.engines import CPU, VINO, installed, tiny_file, with_facts
 

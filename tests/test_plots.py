@@ -23,6 +23,7 @@ from model.plots.training import draw_curves, read_log
 from model.protocols import Labels
 from model.sampler import SamplerConfig
 from model.train import Training
+from tests.disks import file_size_limit
 from tests.test_open_set import searches
 from tests.test_protocols import result_of
 
@@ -164,6 +165,23 @@ def test_curves_read_a_log_and_refuse_another_file(run_folder: Path, tmp_path: P
         read_log(tmp_path / "other.txt")
     with pytest.raises(DatasetError, match="log of a training"):
         read_log(tmp_path / "nothing")
+
+
+def test_trainings_in_folders_of_one_name_have_a_curve_each(tmp_path: Path) -> None:
+    # As `metagait ablate` lays them out.
+    logs = [tmp_path / row / "seed-1" / "log.jsonl" for row in ("gaitgl", "metagait")]
+    assert command.run_names([*logs, logs[0]]) == {
+        "gaitgl/seed-1": logs[0],
+        "metagait/seed-1": logs[1],
+    }
+    assert command.run_names(logs[:1]) == {"seed-1": logs[0]}
+
+
+def test_a_picture_that_a_full_disk_cannot_hold_leaves_nothing(tmp_path: Path) -> None:
+    figure = draw_cmc([identified("a model", 0.1)])
+    with file_size_limit(1000), pytest.raises(DatasetError, match="expected to write"):
+        save(figure, tmp_path / "cmc.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_command_refuses_what_it_cannot_draw(tmp_path: Path) -> None:

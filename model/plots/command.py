@@ -8,6 +8,7 @@ call; they are those of `metagait evaluate`, so without `--data` the benchmark w
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
         walks = shown_walks(network.config.size)
         figures["attention"] = draw_attention(walks, network, arguments.stage)
     if "curves" in wanted:
-        figures["curves"] = draw_curves({_run_name(path): read_log(path) for path in logs})
+        named = run_names(logs).items()
+        figures["curves"] = draw_curves({name: read_log(path) for name, path in named})
     for what in wanted:
         path = arguments.output / f"{what}.png"
         save(figures[what], path)
@@ -159,6 +161,11 @@ def _cloud(embedder: Embedder, embedded: Embedded, people: Sequence[str]) -> Clo
     return Cloud(embedder.name, embedded.embeddings[shown], labels.where(shown))
 
 
-def _run_name(log: Path) -> str:
-    """Return a training's name, that of its folder."""
-    return log.resolve().parent.name
+def run_names(logs: Sequence[Path]) -> dict[str, Path]:
+    """Name each training after its folder; several of one name after the folders above it too."""
+    whole = list(dict.fromkeys(log.resolve() for log in logs))
+    named = {log.parent.name: log for log in whole}
+    if len(named) == len(whole):
+        return named
+    above = os.path.commonpath([log.parent for log in whole])
+    return {os.path.relpath(log, above).removesuffix("/log.jsonl"): log for log in whole}

@@ -65,6 +65,8 @@ def save(figure: Figure, path: Path) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise DatasetError(f"expected to write {path}, got: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def colour(place: int) -> str:
