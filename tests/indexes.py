@@ -1,6 +1,7 @@
 """Indexes to test, vectors to fill them with, and the same search in plain numpy."""
 
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from threading import Event
 
 import numpy as np
 
@@ -42,6 +43,38 @@ class Later(AtOnce):
         self.finish = lambda: done.set_result(work(*arguments, **named))
         done = Future()
         return done
+
+
+class Halfway(Executor):
+    """Does the work in a thread, which waits when it has written one page of codes."""
+
+    def __init__(self, then=lambda: None):
+        self._then = then  # what happens when it goes on
+        self._is_there, self._may_go = Event(), Event()
+        self._asked = 0
+
+    def submit(self, work, /, files, slots, stop):
+        self._stop = stop
+        self._worker = ThreadPoolExecutor(1)
+        self._done = self._worker.submit(work, files, slots, self)
+        return self._done
+
+    def is_set(self):
+        """Stand in for the event that the work looks at before each page."""
+        self._asked += 1
+        if self._asked == 2:
+            self._is_there.set()
+            self._may_go.wait(60)
+            self._then()
+        return self._stop.is_set()
+
+    def wait(self):
+        assert self._is_there.wait(60)
+
+    def go_on(self):
+        self._may_go.set()
+        wait([self._done], 60)
+        self._worker.shutdown()
 
 
 def reopened(index, folder, **changes):

@@ -8,7 +8,18 @@ from gallery.indexes.codes import BLOCK, CodeTable
 from gallery.indexes.compact import DIMENSIONS
 from gallery.indexes.principal import train
 from gallery.indexes.projection import Codes
-from tests.indexes import LENGTH, Later, brute_force, check, compact, fill, reopened, vectors
+from gallery.indexes.slots import PAGE
+from tests.indexes import (
+    LENGTH,
+    Halfway,
+    Later,
+    brute_force,
+    check,
+    compact,
+    fill,
+    reopened,
+    vectors,
+)
 
 
 def test_the_compact_index_takes_up_what_it_held(tmp_path):
@@ -198,6 +209,61 @@ def test_what_comes_and_goes_while_it_trains_is_right_afterwards(tmp_path):
     assert sorted(held.rows.tolist()) == sorted(stored)
     check(again, stored, vectors(12, 5), 3)
     again.close()
+
+
+def test_who_is_erased_while_it_trains_is_in_no_file_of_the_new_codes(tmp_path):
+    worker = Halfway()
+    index = compact(tmp_path, executor=worker)
+    index.begin("g1_a")
+    stored = fill(index, range(PAGE + 100))
+    worker.wait()
+    size = index._files.record.itemsize
+    codes = {slot: slice(slot * size, (slot + 1) * size) for slot in (41, 42)}
+    new = tmp_path / "codes-1"
+    assert any(new.read_bytes()[codes[41]]), "the search itself works"
+    index.remove(np.array([41], np.int64))
+    written = new.read_bytes()
+    assert (any(written[codes[41]]), any(written[codes[42]])) == (False, True)
+    worker.go_on()
+    index.remove(np.array([PAGE + 1], np.int64))
+    for row in (41, PAGE + 1):
+        del stored[row]
+    assert "numbers keep" in index.state
+    check(index, stored, vectors(11, 10), 3)
+    index.close()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("failure", [MemoryError(), OSError(28, "no room")])
+def test_a_training_that_fails_leaves_no_codes_and_the_index_as_it_was(
+    tmp_path, caplog, failure, at_once
+):
+    def fail():
+        raise failure
+
+    index = compact(tmp_path, executor=(worker := Halfway(fail)))
+    index.begin("g1_a")
+    stored = fill(index, range(PAGE + 100))
+    worker.wait()
+    assert (tmp_path / "codes-1").exists(), "the search itself works"
+    worker.go_on()
+    assert not (tmp_path / "codes-1").exists()
+    if not at_once:
+        stored |= fill(index, [PAGE + 100], seed=1)
+        assert repr(failure) in caplog.text
+        check(index, stored, vectors(12, 5), 3)
+    index.close()
+
+
+def test_codes_of_a_training_that_was_killed_are_not_gone_on_with(tmp_path):
+    index = compact(tmp_path, executor=(worker := Later()))
+    index.begin("g1_a")
+    fill(index, range(100))
+    (tmp_path / "codes-1").write_bytes(b"left" * 10_000)
+    worker.finish()
+    index.remove(np.array([7], np.int64))
+    assert b"left" not in (tmp_path / "codes-1").read_bytes()
+    index.close()
 
 
 def test_a_sample_takes_about_a_kilobyte_of_memory():

@@ -161,6 +161,7 @@ class CompactIndex:
         files = self._opened()
         with self._in_our_words():
             files.drop(slots)
+            self._trainer.drop(slots)
             if self._cascade is not None:
                 self._cascade.table.drop(slots)
             self._rows[slots] = -1

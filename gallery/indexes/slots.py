@@ -14,6 +14,7 @@ overwritten with zeros, and the zeros are on the disk before `drop` returns.
 import os
 import zlib
 from collections.abc import Iterator
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -193,29 +194,41 @@ class Recoding:
     def __init__(
         self, files: SlotFiles, folder: Folder, projection: Projection, version: int
     ) -> None:
+        folder.forget(version)  # a killed process, or a full disk, may have left a part of it
         folder.write_projection(version, projection)
         self._files = files
         self._folder = folder
+        self._turn = Lock()
+        self._is_open = True
         self.version = version
         self.projection = projection
         self.file = open_file(folder.codes(version))
 
     def put(self, slots: NDArray[np.int64]) -> Codes:
         """Write the new codes of used slots int64 `[N]`, and return them."""
-        projected = self.projection.codes(self._files.vectors(slots))
-        records = self._files.records(slots)
-        records["code"], records["norm"] = projected
-        _write(self.file, slots, sealed(records))
-        return projected
+        with self._turn:
+            projected = self.projection.codes(self._files.vectors(slots))
+            records = self._files.records(slots)
+            records["code"], records["norm"] = projected
+            _write(self.file, slots, sealed(records))
+            return projected
 
     def drop(self, slots: NDArray[np.int64]) -> None:
-        """Overwrite the codes of slots int64 `[N]` that were emptied meanwhile."""
-        _write(self.file, slots, np.zeros(len(slots), self._files.record))
+        """Overwrite the codes of emptied slots int64 `[N]`, and sync; any thread may ask.
+
+        Their vectors were emptied before, so `put` can only write the code of an empty one again.
+        """
+        with self._turn:
+            if self._is_open:
+                _write(self.file, slots, np.zeros(len(slots), self._files.record))
+                os.fdatasync(self.file)
 
     def abandon(self) -> None:
         """Delete what was written."""
-        os.close(self.file)
-        self._folder.forget(self.version)
+        with self._turn:
+            self._is_open = False
+            os.close(self.file)
+            self._folder.forget(self.version)
 
 
 def record_of(dimensions: int) -> np.dtype[np.void]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gallery.indexes.codes import CodeTable
 from gallery.indexes.principal import train
 from gallery.indexes.projection import Projection
-from gallery.indexes.slots import PAGE, Recoding, SlotFiles
+from gallery.indexes.slots import PAGE, DamagedError, Recoding, SlotFiles
 
 # Vectors that a projection is trained on: 128 MiB if they have 4,096 numbers.
 SAMPLE = 8192
@@ -55,8 +55,9 @@ class Trainer:
         self._executor = executor
         self._job: Future[Trained | Refused | None] | None = None
         self._stop = Event()
+        self._recoding: Recoding | None = None
         self._touched: list[NDArray[np.int64]] = []
-        self._last_at = 0
+        self._last_at = self._begun_at = 0
 
     def note_last(self, trained_at: int) -> None:
         """Record at how many samples the projection in use was trained, or one was refused."""
@@ -67,6 +68,11 @@ class Trainer:
         if self._job is not None:
             self._touched.append(slots)
 
+    def drop(self, slots: NDArray[np.int64]) -> None:
+        """Overwrite what running work has written of slots that were emptied in the files."""
+        if self._recoding is not None:
+            self._recoding.drop(slots)
+
     def is_due(self, count: int) -> bool:
         """Tell whether a gallery of `count` samples needs a projection, or a better one."""
         is_settled = self._last_at >= _SETTLED * SAMPLE
@@ -75,14 +81,30 @@ class Trainer:
 
     def begin(self, files: SlotFiles, slots: NDArray[np.int64]) -> None:
         """Start training on used slots int64 `[N]` of the files, in ascending order."""
-        self._stop, self._touched = Event(), []
+        self._stop, self._touched, self._recoding = Event(), [], None
+        self._begun_at = len(slots)
         self._job = self._executor.submit(self._work, files, slots, self._stop)
 
     def result(self) -> tuple[Trained | Refused, NDArray[np.int64]] | None:
-        """Take the result, with the slots touched meanwhile; None as long as there is none."""
+        """Take the result, with the slots touched meanwhile; None as long as there is none.
+
+        There is none either if the work failed, for want of room or memory: it is tried again when
+        the gallery has doubled.
+
+        Raises:
+            DamagedError: the work met a file that must not be trusted.
+
+        """
         if self._job is None or not self._job.done():
             return None
-        job, self._job = self._job, None
+        job, self._job, self._recoding = self._job, None, None
+        failure = job.exception()
+        if isinstance(failure, DamagedError):
+            raise failure
+        if failure is not None:
+            _LOG.warning("the compact index goes on without a new projection, got: %r", failure)
+            self._last_at = self._begun_at
+            return None
         found = job.result()
         touched = np.concatenate([np.empty(0, np.int64), *self._touched])
         return None if found is None else (found, np.unique(touched))
@@ -90,8 +112,8 @@ class Trainer:
     def stop(self) -> None:
         """Stop the work and wait until it has ended; nothing of it is kept."""
         self._stop.set()
-        job, self._job = self._job, None
-        found = None if job is None else job.result()
+        job, self._job, self._recoding = self._job, None, None
+        found = None if job is None or job.exception() else job.result()
         if isinstance(found, Trained):
             found.recoding.abandon()
 
@@ -114,11 +136,15 @@ class Trainer:
     ) -> Trained | None:
         table = CodeTable(projection)
         table.reserve(int(slots[-1]) + 1)
-        recoding = files.recode(projection)
-        for start in range(0, len(slots), PAGE):
-            if stop.is_set():
-                recoding.abandon()
-                return None
-            page = slots[start : start + PAGE]
-            table.put(page, recoding.put(page))
+        recoding = self._recoding = files.recode(projection)
+        try:
+            for start in range(0, len(slots), PAGE):
+                if stop.is_set():
+                    recoding.abandon()
+                    return None
+                page = slots[start : start + PAGE]
+                table.put(page, recoding.put(page))
+        except BaseException:
+            recoding.abandon()
+            raise
         return Trained(projection, table, recoding)
