@@ -4,11 +4,12 @@ import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, Update, insert, select, update
+from sqlalchemy import Connection, Row, Select, Update, func, insert, select, update
 
+from gallery.consents import written
 from gallery.embedding import Progress, WalkEncoder
 from gallery.errors import JobNotFound, RebuildRefused
 from gallery.finding import moment_from
@@ -86,9 +87,8 @@ class JobLog:
     def add(self, model_id: str) -> Job:
         """Record that a rebuild starts."""
         of_gallery = galleries.c.id == self._store.gallery_id
-        job_id, at = secrets.token_hex(8), now()
         row = {
-            "id": job_id,
+            "id": secrets.token_hex(8),
             "gallery": self._store.gallery_id,
             "kind": REBUILD,
             "model_id": model_id,
@@ -96,13 +96,21 @@ class JobLog:
             "done": 0,
             "total": 0,
             "message": "",
-            "created_at": at,
-            "updated_at": at,
             "audit_number": select(galleries.c.audit_number).where(of_gallery).scalar_subquery(),
         }
         with self._store.database.writing() as connection:
-            connection.execute(insert(jobs).values(row))
-        return self.get(job_id)
+            at = self._behind_the_latest(connection)
+            added = insert(jobs).values({**row, "created_at": at, "updated_at": at}).returning(jobs)
+            return _job(connection.execute(added).one())
+
+    def _behind_the_latest(self, connection: Connection) -> str:
+        """Return the time, or just behind the latest job if the clock was set back since that."""
+        of_gallery = jobs.c.gallery == self._store.gallery_id
+        latest = connection.scalar(select(func.max(jobs.c.created_at)).where(of_gallery))
+        moment, at = moment_from(latest), now()
+        if moment is None or latest < at:
+            return at
+        return written(moment + timedelta(milliseconds=1))
 
     def get(self, job_id: str) -> Job:
         """Return a job.

@@ -7,9 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from gallery import Gallery, JobLog, StoreUnavailable
 from gallery.jobs import JobState
+from gallery.schema import jobs as jobs_table
 from gallery.store import Store
 from model.encoder import OnnxEncoder, open_encoder
 from service.app import create_app
@@ -257,6 +259,18 @@ def test_a_job_that_gets_no_further_is_not_taken_up_at_every_start(log: JobLog) 
     for done in (3, 5):
         assert log.take_up() is not None
         log.progress(other.job_id, done, 9)
+
+
+def test_the_latest_job_is_the_one_added_last_whatever_the_clock_says(log: JobLog) -> None:
+    first = log.add("tiny-b")
+    log.end(first.job_id, "done", "")
+    with log._store.database.writing() as connection:  # as if the clock had been set back since
+        connection.execute(update(jobs_table).values(created_at="2999-01-01T00:00:00.000+00:00"))
+    second = log.add("tiny-b")
+    assert [job.job_id for job in log.latest()] == [second.job_id, first.job_id]
+    taken = log.take_up()
+    assert taken is not None
+    assert taken.job_id == second.job_id
 
 
 BEGIN_AND_WAIT = """
