@@ -98,7 +98,7 @@ class SearchLog:
                 self._changed.wait_for(lambda: self._closing, timeout=_WAIT_S)
             try:
                 self.flush()
-            except StoreError as error:
+            except Exception as error:  # whatever it is, no other thread would note anything again
                 _LOG.error(
                     "the audit log cannot be written now; searches are noted in it later: %s", error
                 )

@@ -13,6 +13,7 @@ from gallery import audit as log
 from gallery.schema import audit, galleries
 from gallery.store import Store
 from metagait import main
+from tests.waiting import wait_until
 
 LENGTH = 8
 
@@ -159,6 +160,21 @@ def test_searches_wait_while_the_store_cannot_be_written(tmp_path):
         connection.execute(text("DROP TRIGGER refuse"))
     gallery.close()
     assert [row["counts"]["candidates"] for row in rows_of(tmp_path)] == list(range(5))
+
+
+def test_whatever_keeps_a_search_from_being_noted_it_is_noted_later(tmp_path, caplog):
+    gallery = open_gallery(tmp_path)
+    database = gallery._store.database
+    in_the_way = log._values(1, 1, log.Entry("enrol", "enrolled"), "")
+    with database.writing() as connection:  # a log whose end the gallery does not know
+        connection.execute(insert(audit).values(in_the_way))
+    gallery.note_search("identify", "no_match")
+    wait_until(lambda: "cannot be written now" in caplog.text)
+    with database.writing() as connection:
+        connection.execute(delete(audit))
+    gallery.note_search("identify", "match")
+    wait_until(lambda: len(rows_of(tmp_path)) == 2)
+    gallery.close()
 
 
 def test_galleries_have_logs_of_their_own(location):
