@@ -157,9 +157,9 @@ def model_sha256(connection: Connection, generation: int) -> str | None:
 
 def was_replaced(connection: Connection, gallery: int, model: Model) -> bool:
     """Tell whether the model's generation used to be live and another one is live now."""
-    query = select(generations.c.id).where(
-        _is_of(gallery, model), generations.c.state == OLD, generations.c.retired.is_not(None)
-    )
+    # In any state: `drop_others` marks what was once live as being built.
+    once_live = generations.c.retired.is_not(None)
+    query = select(generations.c.id).where(_is_of(gallery, model), once_live)
     return connection.execute(query).first() is not None
 
 

@@ -66,6 +66,17 @@ def test_dropping_frees_the_old_generation_and_its_bytes(tmp_path, store):
         roll_back(store)
 
 
+def test_a_model_whose_generation_was_dropped_is_remembered_as_replaced(tmp_path, store):
+    with closing(open_gallery(tmp_path, OLD)) as gallery:
+        assert not gallery.was_replaced()
+        rebuild(store, new_encoder())
+        assert gallery.was_replaced()
+        drop_others(store)
+        assert gallery.was_replaced()
+        rebuild(store, OLD)
+        assert not gallery.was_replaced()
+
+
 def test_a_rebuild_says_that_it_leaves_the_calibration_behind(store):
     encoder = new_encoder()
     assert not rebuild(store, encoder).leaves_calibration, "there was none"
