@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote, unquote
 
+from gallery.durable import sync_folder
 from gallery.errors import ModelFileMissing, StoreUnavailable
 
 FOLDER = "models"
@@ -99,6 +100,7 @@ def _copy_whole(source: Path, target: Path) -> None:
             copy.flush()
             os.fsync(copy.fileno())
         Path(name).replace(target)
+        sync_folder(target.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""A power cut takes back no name that was acknowledged: of a backup, or of a master key's file."""
+"""A power cut takes back no acknowledged name: of a backup, a master key's file or a model's."""
 
 import errno
 import os
@@ -12,6 +12,7 @@ from gallery import Gallery
 from gallery.backup import back_up
 from gallery.durable import sync_folder
 from gallery.master_keys import write_master_key
+from gallery.model_files import ModelFiles, sha256_of
 from gallery.store import Store
 
 
@@ -43,6 +44,16 @@ def test_the_name_of_a_backup_is_synced_after_its_content(tmp_path, synced):
     with closing(Store.open(tmp_path)) as store:
         back_up(store.database, backups / "monday")
     assert synced == [None, {"monday"}]
+
+
+def test_the_name_of_a_model_s_file_is_synced_after_its_content(tmp_path, synced):
+    source = tmp_path / "new.onnx"
+    source.write_bytes(b"a model")
+    model_id = f"new-{sha256_of(source)[:12]}"
+    files = ModelFiles.of(tmp_path)
+    files.add(source, model_id)
+    assert synced == [None, {f"{model_id}.onnx"}]
+    assert files.find(model_id).read_bytes() == b"a model"
 
 
 def test_a_folder_that_cannot_be_synced_is_no_error_and_a_broken_disk_is(tmp_path, monkeypatch):
