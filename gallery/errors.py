@@ -78,7 +78,7 @@ class InvalidKey(InvalidInput):
 
 
 class InvalidText(InvalidInput):
-    """The database can neither store nor search for the text, as NUL in PostgreSQL."""
+    """The database can neither store nor search for the text: bytes, or NUL in PostgreSQL."""
 
 
 class InvalidLimit(InvalidInput):

@@ -27,6 +27,8 @@ def in_our_words(file: str | None = None) -> Iterator[None]:
         if _code(error) == _POSTGRES_NO_PRIVILEGE:
             raise _translated(error) from error
         raise  # our own bug, not a state of the database
+    except UnicodeEncodeError as error:  # a name on a command line may be any bytes
+        raise InvalidText("expected a text of Unicode characters, got other bytes") from error
     except exc.DataError as error:  # PostgreSQL rejects text with NUL, even in a query
         raise InvalidText(f"expected what the database can hold, got: {error.orig}") from error
     except exc.DBAPIError as error:

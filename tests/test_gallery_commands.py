@@ -204,3 +204,27 @@ def test_what_is_about_the_whole_store_asks_for_no_gallery(tmp_path, capsys, mon
     for command in (["backup", "x"], ["restore", "x"], ["masterkey", "encrypt"]):
         with pytest.raises(SystemExit):
             main([*command, "--gallery", "lab"])
+
+
+def test_names_that_are_bytes_are_sentences(tmp_path, capsys):
+    filled(tmp_path)
+    for command in (
+        ["erase", "\udcff"],
+        ["erase", "--sample", "\udcff"],
+        ["gallery", "--gallery", "\udcff"],
+        ["gallery", "--delete", "\udcff"],
+        ["audit", "verify", "--head", "\udcff:1:ab"],
+        ["keys", "revoke", "\udcff"],
+    ):
+        assert main([*command, "--data", str(tmp_path)]) == 2, command
+        assert "expected a text of Unicode characters" in capsys.readouterr().err, command
+
+
+def test_a_database_that_is_no_url_makes_no_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    filled(tmp_path / "store")
+    assert main(["backup", "backup", "--data", "store"]) == 0
+    for command in (["gallery"], ["restore", "backup"]):
+        assert main([*command, "--database", "mistyped"]) == 2
+        assert "expected a database as a URL" in capsys.readouterr().err
+    assert not (tmp_path / "mistyped").exists()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import httpx
@@ -20,7 +21,7 @@ from gallery import KeyStore, StoreUnavailable
 from service import serve
 from service.client import Client
 from service.commands import enroll, folders, identify, keys
-from service.errors import NoWalksError, RefusedError, StartError, UnreachableError
+from service.errors import NoKeyError, NoWalksError, RefusedError, StartError, UnreachableError
 from tests.fakes import walker, zipped_walk
 
 BUILDS = {"001": 8, "002": 14, "003": 20}
@@ -183,6 +184,45 @@ def test_a_walk_that_cannot_be_read_is_told_and_the_rest_goes_on(
         assert told in printed.out
         assert "001/00_0.zip: expected" in printed.err
         assert "002/00_0: expected" in printed.err
+
+
+@pytest.mark.parametrize("command", [enroll, identify])
+def test_what_is_refused_for_every_walk_ends_the_command(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: ModuleType
+) -> None:
+    root = str(write_casia_a(tmp_path))
+    for gallery in ("none", "\udcff"):
+        with pytest.raises(RefusedError, match="gallery_not_found"):
+            command.run(arguments(command, root, "--url", url, "--gallery", gallery))
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "")
+
+
+def test_an_empty_key_file_and_a_url_of_any_bytes_are_sentences(tmp_path: Path) -> None:
+    (tmp_path / "walk.zip").touch()
+    empty = tmp_path / "empty.key"
+    empty.touch()
+    with pytest.raises(NoKeyError, match="got an empty text"):
+        identify.run(arguments(identify, str(tmp_path), "--key-file", str(empty)))
+    with pytest.raises(UnreachableError, match="of printable characters"):
+        identify.run(arguments(identify, str(tmp_path), "--url", "http://x/\udcff"))
+
+
+def test_walks_behind_links_are_found_once_and_none_in_a_circle(tmp_path: Path) -> None:
+    elsewhere = write_casia_a(tmp_path / "elsewhere")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "001").symlink_to(elsewhere / "001")
+    (root / "circle").symlink_to(root)
+    (root / "nowhere").symlink_to("none")
+    assert places(str(root)) == [f"001/00_{number}.zip" for number in (1, 2, 3)]
+
+
+def test_the_folder_one_is_in_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_casia_b(tmp_path)
+    monkeypatch.chdir(root / "001" / "nm-01" / "090")
+    (walk,) = folders.selected(arguments(folders, "."))
+    assert (str(walk), walk.metadata, walk.subject) == ("090", {"walk": "090"}, None)
 
 
 def test_identify_sums_up_what_was_answered_before_an_interrupt(

@@ -60,9 +60,26 @@ class Place(NamedTuple):
         """
         return open_prepared(self._existing(), master_key=self._master_key(), make=False)
 
+    @property
+    def location(self) -> str | Path:
+        """Return where the store is: a URL, or a folder.
+
+        Raises:
+            StoreUnavailable: the database is named by something else than a URL.
+
+        """
+        if self.database is None:
+            return self.data
+        if "://" not in self.database:
+            raise StoreUnavailable(
+                "expected a database as a URL, such as postgresql+psycopg://…, got something else: "
+                "a folder is named with --data"
+            )
+        return self.database
+
     def _existing(self) -> str | Path:
         if self.database is not None:
-            return self.database
+            return self.location
         file = self.data / FILE_NAME
         try:
             is_there = file.is_file()

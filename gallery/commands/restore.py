@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     manifest = check(arguments.file)  # check before creating a folder for it
     place = place_of(arguments)
-    with closing(Database(place.database or place.data)) as database:
+    with closing(Database(place.location)) as database:
         restore(arguments.file, database, takes_over=arguments.takes_over)
     print(f"Restored {manifest.tables['samples']} samples from {arguments.file}.")
     return 0

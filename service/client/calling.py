@@ -65,7 +65,7 @@ class Calling(Generic[H, T]):
         self._http: H = self._connected(
             base_url=url,
             headers={} if key is None else {"Authorization": f"Bearer {_checked_key(key)}"},
-            params={} if gallery is None else {"gallery": gallery},
+            params={} if gallery is None else {"gallery": _sent(gallery)},
             timeout=timeout_s,
             transport=transport,
             # A service on this machine is not behind the proxy that the environment may name.
@@ -140,6 +140,8 @@ class Attempts(Generic[B]):
 
 def _checked_host(url: str) -> str:
     """Return the host of an HTTP URL."""
+    if not url.isprintable():  # an argument of a command may be any bytes
+        raise UnreachableError(f"expected a URL of printable characters, got {url!r}")
     if not url.startswith(("http://", "https://")):
         raise UnreachableError(f"expected a URL that begins with http:// or https://, got {url!r}")
     try:
@@ -152,9 +154,16 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _sent(name: str) -> str:
+    """Spell out what is no text in a name from a command line; no gallery is called so."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _checked_key(key: str) -> str:
     """Strip a key file's line end, and check the key; no error ever shows it."""
     key = key.strip()
+    if not key:
+        raise NoKeyError("expected an API key, got an empty text")
     if not (key.isascii() and key.isprintable()):
         raise NoKeyError("expected an API key of one line of ASCII, got another text")
     return key

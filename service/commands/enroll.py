@@ -11,7 +11,7 @@ from tqdm import tqdm
 from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
-from service.commands.together import Together
+from service.commands.together import Together, check_others
 from service.commands.together import configure as configure_together
 from service.errors import NoWalksError, RefusedError
 
@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the walks, their subject, and how to send them."""
     parser.epilog = (
         "Refused walks are named with the reason and the rest goes on; the exit status is then 1. "
+        "If the key or the gallery is refused, the command ends with 2. "
         "After an interruption run the same command again: walks that are enrolled already are "
         "counted as `enrolled before`."
     )
@@ -91,6 +92,7 @@ def _enroll(client: Client, subject: str, walk: FoundWalk, *, force: bool) -> tu
     try:
         answer = client.enroll(subject, walk.path, metadata=walk.metadata, force=force)
     except (RefusedError, NoWalksError) as error:
+        check_others(error)
         return "refused", f"{walk}: {error}"
     return "enrolled before" if answer.duplicate else "enrolled", ""
 

@@ -5,6 +5,7 @@ A walk is a folder that holds pictures, or a file with a suffix of `FILES`. In a
 """
 
 import argparse
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -133,11 +134,23 @@ def _place(walk: FoundWalk) -> str:
 
 def _find(root: Path) -> Iterator[FoundWalk]:
     if _is_walk(root):
-        yield FoundWalk(root, PurePosixPath(root.name))
+        # Absolute, since `.` and `..` have no names.
+        yield FoundWalk(root, PurePosixPath(Path(os.path.abspath(root)).name))
         return
-    for path in root.rglob("*") if root.is_dir() else ():
+    for path in _below(root, frozenset()) if root.is_dir() else ():
         if _is_walk(path):
             yield FoundWalk(path, PurePosixPath(path.relative_to(root).as_posix()))
+
+
+def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Yield all that is below a folder, also behind links, but nothing in a circle."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for path in folder.iterdir():
+        yield path
+        if path.is_dir():
+            yield from _below(path, above | {here})
 
 
 def _is_walk(path: Path) -> bool:

@@ -12,7 +12,7 @@ from service.client import Client
 from service.commands.folders import FoundWalk, key_of, selected
 from service.commands.folders import configure as configure_walks
 from service.commands.numbers import whole
-from service.commands.together import Together
+from service.commands.together import Together, check_others
 from service.commands.together import configure as configure_together
 from service.errors import NoWalksError, RefusedError
 from service.fields import DEFAULT_LIMIT, MAX_LIMIT
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Each walk gets a line with the decision and the nearest people. For a folder of walks "
         "<subject>/.../<walk>, the last lines count the decisions, and tell how often the nearest "
         "person was the right one: never for somebody who is not enrolled. The exit status is 1 if "
-        "a walk was refused or could not be read."
+        "a walk was refused or could not be read, and 2 if the key or the gallery was."
     )
     configure_walks(parser)
     configure_together(parser)
@@ -85,6 +85,7 @@ def _identify(client: Client, walk: FoundWalk, limit: int) -> Identified | str:
     try:
         return client.identify(walk.path, limit=limit)
     except (RefusedError, NoWalksError) as error:
+        check_others(error)
         return f"{walk}: {error}"
 
 

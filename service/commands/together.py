@@ -7,9 +7,12 @@ from threading import Event, Lock
 from typing import TypeVar
 
 from service.commands.numbers import whole
+from service.errors import ClientError, RefusedError
 
 AT_ONCE = 4
 _MOST_AT_ONCE = 64
+# The service refuses every walk for these, so that to send the others is of no use.
+_ALIKE = frozenset({"unauthenticated", "missing_scope", "foreign_gallery", "gallery_not_found"})
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -20,6 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--at-once", type=whole(1, _MOST_AT_ONCE), default=AT_ONCE, metavar="N",
         help=f"walks to send at a time, 1 to {_MOST_AT_ONCE} (default: {AT_ONCE})",
     )  # fmt: skip
+
+
+def check_others(refused: ClientError) -> None:
+    """Raise a refusal that every other walk would meet as well."""
+    if isinstance(refused, RefusedError) and refused.code in _ALIKE:
+        raise refused
 
 
 class Together:
