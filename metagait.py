@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Errors meant for people are printed as one line and return 2. An interrupt returns 130, and a
     closed output pipe 141.
     """
+    _replace_closed_streams()
     words = sys.argv[1:] if argv is None else argv
     asked = next((word for word in words if word in COMMANDS), None)
     try:
@@ -67,6 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     return _run(arguments)
+
+
+def _replace_closed_streams() -> None:
+    """Read from and print into nothing where the caller has closed a stream (`>&-`).
+
+    Python has None there. Its number would go to the next file that is opened, a database for
+    instance, with all that libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _parser(asked: str | None) -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,18 @@ def test_a_package_that_is_not_installed_is_a_sentence(command: str, package: st
     (line,) = ended.stderr.strip().splitlines()
     assert f"expected the package '{package}'" in line
     assert "extra `train`" in line
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed_are_no_failure(tmp_path: Path, closed: str) -> None:
+    create = f"{sys.executable} -m metagait keys create gate --scopes all --data {tmp_path / 'new'}"
+    ended = subprocess.run(
+        f"{create} {closed}", shell=True, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0
+    assert len(ended.stdout.splitlines()) == (closed == "2>&-")
+    assert "Traceback" not in ended.stderr
+    assert main(["keys", "list", "--data", str(tmp_path / "new")]) == 0
 
 
 def test_what_the_system_refuses_is_a_sentence(
