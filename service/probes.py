@@ -7,7 +7,7 @@ between two walks, for which the threshold was measured. The others show how far
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -220,11 +220,12 @@ def _windows(
     )
 
 
-async def unless_gone(request: Request | None, work: Awaitable[R]) -> R:
+async def unless_gone(request: Request | None, work: Coroutine[Any, Any, R]) -> R:
     """Await work, but cancel it if the caller hangs up: nobody would read the answer."""
     if request is None:
         return await work
-    task = asyncio.ensure_future(work)
+    # A task of its own, which ends in silence: a cancelled `gather` would be an error in the log.
+    task = asyncio.create_task(work)
     # The body has been read, so the only message that can follow says that the caller left.
     gone = asyncio.ensure_future(request.receive())
     try:

@@ -326,9 +326,11 @@ async def _identify_each(
                 return schemas.BatchItem(identified=None, problem=answer_to(error).problem)
             return schemas.BatchItem(identified=found, problem=None)
 
+    async def each() -> list[schemas.BatchItem]:
+        return await asyncio.gather(*(one(file) for file in files))
+
     with arrived.rooms.admission.several(min(len(files), _AT_A_TIME)):
-        every = asyncio.gather(*(one(file) for file in files))
-        items = await unless_gone(arrived.request, every)
+        items = await unless_gone(arrived.request, each())
     return schemas.IdentifiedBatch(items=tuple(items))
 
 
