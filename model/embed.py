@@ -71,7 +71,8 @@ def open_embedder(path: Path) -> Embedder:
 
     """
     if not has_checkpoint(path):
-        raise ModelFileError(f"expected a model file, got {path}, which is not there")
+        what = "a folder" if path.is_dir() else "not there"
+        raise ModelFileError(f"expected a model file, got {path}, which is {what}")
     if path.suffix == ".onnx":
         encoder = OnnxEncoder.open(path)
         facts = encoder.facts

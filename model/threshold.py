@@ -46,7 +46,8 @@ def calibrate(
     between flattened embeddings, as in the gallery.
 
     Raises:
-        DatasetError: there are too few walks for the target, or only one subject.
+        DatasetError: there are too few walks for the target, only one subject, or nobody in two
+            conditions.
 
     """
     embedded = embed(dataset, encode, batch_frames=batch_frames)
@@ -68,10 +69,14 @@ def calibrate(
     distance = _short_of(by_walk[named])
     band = allowed(len(by_walk), min(BAND * target_fpir, _MOST_FPIR)) or named
     asked = own[np.isfinite(own)]
+    if not len(asked):
+        raise DatasetError(
+            "expected a subject with walks in two conditions, to measure who is missed, got none"
+        )
     return Threshold(
         distance=distance,
         target_fpir=target_fpir,
-        fnir=float((asked > distance).mean()) if len(asked) else 0.0,
+        fnir=float((asked > distance).mean()),
         gallery_subjects=len(np.unique(labels.subjects)) - 1,
         searches=len(by_walk),
         source=f"validation walkers, each walk against all {len(labels.subjects):,} samples of "

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.dataset import Dataset, Sample, first_subjects
+from model.dataset import Dataset, Sample, first_subjects, layout_of
 from model.embed import Embedder, open_embedder
 from model.encoder import SHIPPED_MODEL
-from model.errors import DatasetError
+from model.errors import DatasetError, ModelFileError
 from model.evaluate import chosen_dataset, configure, subject_range
 from model.export import MAX_FRAMES
 from model.gei import gait_energy_images
@@ -34,6 +34,16 @@ def test_subjects_are_chosen_by_their_ends() -> None:
     for wrong in ("003", "9:", ""):
         with pytest.raises(DatasetError, match="A:B"):
             subject_range(dataset, wrong)
+
+
+def test_what_is_no_model_and_no_dataset_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, said in ((tmp_path / "nothing", "not there"), (tmp_path / "file", "a file")):
+        with pytest.raises(DatasetError, match=f"which is {said}"):
+            layout_of(path)
+    for path, said in ((tmp_path / "nothing", "not there"), (tmp_path, "a folder")):
+        with pytest.raises(ModelFileError, match=f"which is {said}"):
+            open_embedder(path)
 
 
 def test_the_order_of_ids_is_that_of_their_numbers() -> None:

@@ -72,8 +72,11 @@ def test_the_band_is_as_wide_as_a_calibrated_gallerys() -> None:
 
 def test_the_cameras_of_a_walk_count_once() -> None:
     people = {f"{n}": {"nm-01": [10 * n, 10 * n + 2]} for n in range(1, 21)}
+    with pytest.raises(DatasetError, match="two conditions"):  # nobody missed is not the same
+        calibrate(on_the_line, line(people), target_fpir=0.15)
+    people["1"]["bg-01"] = [10]
     found = calibrate(on_the_line, line(people), target_fpir=0.15)
-    assert found.searches == 20
+    assert found.searches == 21
     assert found.distance == pytest.approx(8)
 
 

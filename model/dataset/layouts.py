@@ -52,9 +52,10 @@ def layout_of(root: Path, name: str | None = None) -> Layout:
 
     """
     if not root.is_dir():
+        what = "a file" if root.exists() else "not there"
         raise DatasetError(
-            f"expected a dataset folder, got {root}, which is not there; "
-            "docs/datasets.md tells how to bring one"
+            f"expected a dataset folder, got {root}, which is {what}; docs/datasets.md tells how "
+            "to bring one"
         )
     if name is not None and name not in LAYOUTS:
         raise DatasetError(f"expected a layout of {', '.join(LAYOUTS)}, got {name!r}")
