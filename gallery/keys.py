@@ -110,7 +110,7 @@ class KeyStore:
 
     @staticmethod
     def is_there(location: str | Path) -> bool:
-        """Tell whether a folder has a store; of a server's database it is not told, but taken."""
+        """Tell whether a folder has a store; a database that is named by a URL counts as one."""
         return not isinstance(location, Path) or (location / FILE_NAME).is_file()
 
     def close(self) -> None:

@@ -131,14 +131,16 @@ class Settings(BaseSettings):
         """Return where the store is: a URL, which may contain a password, or a folder.
 
         Raises:
-            SettingsError: the file that holds the URL cannot be read, or there are two URLs.
+            SettingsError: the file that holds the URL cannot be read, there are two URLs, or what
+                is given is none.
 
         """
         if self.database_file is not None:
-            return self._url_in(self.database_file)
-        return self.data if self.database is None else self.database.get_secret_value()
+            return _url(self._text_of(self.database_file), "DATABASE_FILE")
+        given = "" if self.database is None else self.database.get_secret_value()
+        return _url(given, "DATABASE") if given else self.data
 
-    def _url_in(self, file: Path) -> str:
+    def _text_of(self, file: Path) -> str:
         if self.database is not None:
             raise SettingsError(f"expected {PREFIX}DATABASE or {PREFIX}DATABASE_FILE, got both")
         try:
@@ -182,6 +184,16 @@ class Settings(BaseSettings):
             # Nobody waits longer for a walk, and no video of silhouettes takes longer.
             video_s=math.ceil(min(30, self.queue_timeout_s)),
         )
+
+
+def _url(text: str, name: str) -> str:
+    """Refuse what is no URL, without showing it; the store would take it for a folder."""
+    if "://" not in text:
+        raise SettingsError(
+            f"{PREFIX}{name}: expected a URL such as postgresql+psycopg://…, got something else; a "
+            f"folder is named in {PREFIX}DATA"
+        )
+    return text
 
 
 def load_settings(**given: Any) -> Settings:

@@ -73,6 +73,16 @@ def test_the_database_url_is_read_from_its_file(tmp_path: Path) -> None:
         Settings(database_file=file, database=SecretStr("sqlite://")).store()
 
 
+def test_a_database_that_is_no_url_is_never_taken_for_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("secret-host\n")
+    for wrong in (Settings(database=SecretStr("secret-host")), Settings(database_file=file)):
+        with pytest.raises(SettingsError, match=r"expected a URL such as") as refused:
+            wrong.store()
+        assert "secret-host" not in str(refused.value)
+    assert Settings(data=tmp_path, database=SecretStr("")).store() == tmp_path
+
+
 def test_the_gateway_spreads_over_the_replicas_and_keeps_the_service_s_rules() -> None:
     gateway, text = compose()["services"]["gateway"], (ROOT / "docker/nginx.conf").read_text()
     assert (
