@@ -74,13 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
         draining = Draining()
         app = create_app(settings, encoder=encoder, gallery=gallery, draining=draining)
         logging.info(
-            "metagait serves %s on %s, %s, %s at http://%s:%d",
+            "metagait serves %s on %s, %s, %s at http://%s",
             encoder.facts.model_id,
             encoder.runtime.engine,
             encoder.runtime.provider,
             encoder.runtime.precision,
-            settings.host,
-            listener.getsockname()[1],
+            address_of(settings.host, listener.getsockname()[1]),
         )
         patience = Patience(settings.max_connections, body_s=settings.upload_timeout_s)
         config = server_config(app, patience, drain_s=settings.drain_timeout_s)
@@ -172,14 +171,19 @@ def listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=1024)
-    except OSError as error:
-        raise StartError(
-            f"expected to listen on {settings.host}:{settings.port}, got: {error.strerror}"
-        ) from error
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "a name that no host can have"
+        where = address_of(settings.host, settings.port)
+        raise StartError(f"expected to listen on {where}, got: {why}") from error
     # asyncio does this only for sockets it makes itself; accepted ones inherit it. Without it, the
     # body of an answer would wait 40 ms for the caller to acknowledge its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def address_of(host: str, port: int) -> str:
+    """Return an address as it stands in a URL, where colons of IPv6 are in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Server(uvicorn.Server):
