@@ -51,7 +51,7 @@ def walkers_dataset(
     with _one_maker(path) as made:
         if not made:
             _generate(config, path, size)
-    return open_packed(path)
+    return _opened(path)
 
 
 def walkers_cache(
@@ -102,7 +102,14 @@ def packed(path: Path, size: tuple[int, int], runs: Path, layout: str | None = N
             workers = available_cpus()
             with progress_bar(len(scan.portions), "portion") as advance:
                 pack(scan, cache, size, layout=kind, workers=workers, progress=advance)
-    return open_packed(cache)
+    return _opened(cache)
+
+
+def _opened(cache: Path) -> Dataset:
+    try:
+        return open_packed(cache)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; without this folder it is made again") from error
 
 
 def _of_size(dataset: Dataset, size: tuple[int, int], path: Path) -> Dataset:

@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from metagait import main
 from model.caches import BENCHMARK, VALIDATION, packed, training_dataset, walkers_dataset
 from model.config import DataConfig, WalkersConfig
-from model.dataset import PackedWriter, open_packed
+from model.dataset import Dataset, PackedWriter, open_packed
 from model.errors import ConfigError, DatasetError
 from model.pack import configure_packing
 from model.silhouettes import PREPROCESSING_ID
@@ -218,6 +220,26 @@ def test_walkers_are_generated_once(tmp_path: Path) -> None:
     assert [s.name for s in first.samples] == ["0001/nm-01/090", "0002/nm-01/090"]
     assert first.samples == again.samples
     assert cache.stat().st_mtime_ns == stamp
+
+
+def test_a_damaged_cache_of_our_own_says_how_it_is_made_again(tmp_path: Path) -> None:
+    few = WalkersConfig(
+        subjects=1, conditions=("nm-01",), views=(90,), settings=WalkerSettings(frames=3)
+    )
+    tree(tmp_path / "raw")
+    openers: list[Callable[[], Dataset]] = [
+        lambda: walkers_dataset(few, tmp_path / "cache", "few"),
+        lambda: packed(tmp_path / "raw", (64, 44), tmp_path),
+    ]
+    for opened in openers:
+        whole = opened().samples
+        (cache,) = (folder for folder in (tmp_path / "cache").iterdir() if folder.is_dir())
+        (cache / "silhouettes.npy").write_bytes(b"")
+        with pytest.raises(DatasetError, match="without this folder it is made again"):
+            opened()
+        shutil.rmtree(cache)
+        assert opened().samples == whole
+        shutil.rmtree(cache)
 
 
 def test_walkers_are_made_at_the_size_of_the_network(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from model.dataset.report import Findings, Place, Report
 from model.dataset.samples import Dataset, Sample
 from model.errors import DatasetError
+from model.pieces import write_whole
 from model.silhouettes import PREPROCESSING_ID, SIZES
 
 FORMAT = "metagait-packed-1"
@@ -105,6 +106,8 @@ class PackedWriter:
             raise DatasetError("expected samples for the cache, got none")
         self._file.seek(0)
         _write_header(self._file, (self._frames, *self._size))
+        self._file.flush()
+        os.fsync(self._file.fileno())  # the name must not reach the disk before the frames
         self._file.close()
         index = {
             "format": FORMAT,
@@ -113,7 +116,7 @@ class PackedWriter:
             "samples": self._samples,
             **facts,
         }
-        (self._part / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
+        write_whole(f"{json.dumps(index)}\n".encode(), self._part / INDEX)
         os.replace(self._part, self._path)
 
 
