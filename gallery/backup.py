@@ -7,7 +7,6 @@ other's archives. Encrypted data stays encrypted: a restored store needs the sam
 """
 
 import base64
-import ctypes
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ import secrets
 import tarfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from tempfile import mkstemp
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     Connection,
     Integer,
     MetaData,
@@ -37,8 +37,8 @@ from sqlalchemy import (
 
 from gallery import audit
 from gallery.database import Database
-from gallery.durable import sync_folder
-from gallery.errors import BackupError
+from gallery.durable import name_finished, sync_folder
+from gallery.errors import AuditBroken, BackupError
 from gallery.generations import now
 from gallery.jobs import leave_unfinished
 from gallery.migrations import migrate, number_of, numbers
@@ -49,7 +49,6 @@ _MANIFEST = "manifest.json"
 _VERSIONS = "alembic_version"
 _PIECE_BYTES = 4 * 1024 * 1024
 _ROWS = 200
-_HERE, _WITHOUT_REPLACING = -100, 1  # AT_FDCWD and RENAME_NOREPLACE, from Linux' rename(2)
 
 
 @dataclass
@@ -85,7 +84,7 @@ def back_up(database: Database, path: Path) -> Manifest:
                 manifest = _write_all(database, archive)
             file.flush()
             os.fsync(file.fileno())
-        _name(partial, path)
+        name_finished(partial, path)
         sync_folder(path.parent)
     except FileExistsError as error:
         raise BackupError(
@@ -97,48 +96,6 @@ def back_up(database: Database, path: Path) -> Manifest:
         if partial is not None:
             partial.unlink(missing_ok=True)
     return manifest
-
-
-def _rename_to_new(old: Path, new: Path) -> None:
-    """Rename without replacing, by Linux' renameat2; Python has only os.rename, which replaces.
-
-    Raises:
-        FileExistsError: the new name is taken.
-        OSError: the file system does not support this kind of rename, for instance NFS.
-
-    """
-    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    if renameat2(_HERE, os.fsencode(old), _HERE, os.fsencode(new), _WITHOUT_REPLACING):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(new))
-
-
-def _name(
-    partial: Path,
-    path: Path,
-    rename_to_new: Callable[[Path, Path], None] = _rename_to_new,
-    link: Callable[[Path, Path], None] = os.link,
-) -> None:
-    """Give the finished file its final name, unless that name was taken in the meantime.
-
-    This is a single step, so that being killed leaves either a whole backup of that name or none: a
-    rename, or a hard link (as on NFS). Some USB sticks and network shares support neither; there an
-    empty file reserves the name first, and a kill between the two steps leaves just that.
-
-    Raises:
-        FileExistsError: the name was taken.
-
-    """
-    for name in (rename_to_new, link):
-        try:
-            name(partial, path)
-        except FileExistsError:
-            raise
-        except OSError:
-            continue
-        return
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    os.replace(partial, path)
 
 
 def check(path: Path) -> Manifest:
@@ -172,7 +129,7 @@ def restore(path: Path, database: Database, *, takes_over: bool = False) -> Mani
 
     Raises:
         BackupError: the archive is damaged or from a newer version, or the database is not empty.
-        AuditBroken: an audit log was already damaged when it was backed up.
+        AuditBroken: everything is restored, but an audit log was damaged before it was backed up.
 
     """
     manifest = check(path)
@@ -190,7 +147,7 @@ def restore(path: Path, database: Database, *, takes_over: bool = False) -> Mani
         if not takes_over:
             connection.execute(delete(identities))
             connection.execute(insert(identities).values(identity=secrets.token_hex(16)))
-        _check_logs(connection)
+    _check_logs(database)
     return manifest
 
 
@@ -240,7 +197,10 @@ def _read_all(connection: Connection, path: Path, manifest: Manifest) -> None:
             if name != _MANIFEST:
                 table = tables[name.split("/", maxsplit=1)[0]]
                 lines = [json.loads(line) for line in data.splitlines()]
-                rows = [{key: _from_json(v) for key, v in line.items()} for line in lines]
+                rows = [
+                    {key: _fitting(_from_json(value), table.c[key]) for key, value in line.items()}
+                    for line in lines
+                ]
                 connection.execute(insert(table), rows)
     for table in tables.values():
         _check_count(connection, table, manifest.tables[table.name])
@@ -264,9 +224,14 @@ def _go_on_numbering(connection: Connection, table: Table) -> None:
             connection.execute(select(func.setval(sequence, newest or 1, newest is not None)))
 
 
-def _check_logs(connection: Connection) -> None:
-    for name in list(connection.scalars(select(galleries.c.name))):
-        audit.verify(connection, name)
+def _check_logs(database: Database) -> None:
+    """Check the logs once the data is safe: what was wrong before the backup stays so."""
+    with database.reading() as connection:
+        for name in list(connection.scalars(select(galleries.c.name))):
+            try:
+                audit.verify(connection, name)
+            except AuditBroken as error:
+                raise AuditBroken(f"the store is restored, but in its log: {error}") from error
 
 
 def _tables(connection: Connection) -> list[Table]:
@@ -317,6 +282,20 @@ def _to_json(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     return base64.b64decode(value["base64"]) if isinstance(value, dict) else value
+
+
+def _fitting(value: Any, column: Column[Any]) -> Any:
+    """Return a value as the column takes it; SQLite may have kept a damaged one in another type.
+
+    It stays damaged, and so does what belongs to it, but all else is restored.
+    """
+    wanted = column.type.python_type
+    if value is None or wanted not in (bytes, str) or isinstance(value, wanted):
+        return value
+    if wanted is bytes:
+        return str(value).encode()
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return text.replace("\0", "\\x00")  # which a server keeps in no text
 
 
 def _sha256(data: bytes) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from gallery import Gallery
-from gallery.backup import _name, back_up, check
+from gallery.backup import back_up, check
+from gallery.durable import name_finished
 from gallery.store import Store
 
 
@@ -71,11 +72,11 @@ def not_here(_old, new):
 def test_a_file_system_that_lacks_a_way_of_naming_takes_another(ways, tmp_path):
     partial, path = tmp_path / "partial", tmp_path / "backup"
     partial.write_text("whole")
-    _name(partial, path, *ways)
+    name_finished(partial, path, *ways)
     assert path.read_text() == "whole"
     partial.write_text("another")
     path.unlink()
     path.write_text("somebody's")
     with pytest.raises(FileExistsError):
-        _name(partial, path, *ways)
+        name_finished(partial, path, *ways)
     assert path.read_text() == "somebody's"
