@@ -227,6 +227,16 @@ def test_pictures_of_any_name_make_one_walk(connect: Connect, url: str, tmp_path
         assert client.enroll("ann", folder).sample_id == enrolled.sample_id
 
 
+def test_a_picture_that_is_none_is_named_as_its_file(
+    connect: Connect, url: str, tmp_path: Path
+) -> None:
+    for position, frame in enumerate(walker(10)):
+        (tmp_path / f"{position}.png").write_bytes(png(frame))
+    (tmp_path / "7.png").write_bytes(b"broken")
+    with connect(url) as client, pytest.raises(RefusedError, match=r"'7\.png': expected"):
+        client.identify(tmp_path)
+
+
 def test_a_list_of_pictures_is_sent_in_its_order(
     connect: Connect, url: str, tmp_path: Path
 ) -> None:

@@ -208,13 +208,16 @@ def test_an_empty_key_file_and_a_url_of_any_bytes_are_sentences(tmp_path: Path) 
         identify.run(arguments(identify, str(tmp_path), "--url", "http://x/\udcff"))
 
 
-def test_walks_behind_links_are_found_once_and_none_in_a_circle(tmp_path: Path) -> None:
+def test_walks_behind_links_are_found_once_and_none_that_is_hidden(tmp_path: Path) -> None:
     elsewhere = write_casia_a(tmp_path / "elsewhere")
     root = tmp_path / "root"
     root.mkdir()
     (root / "001").symlink_to(elsewhere / "001")
     (root / "circle").symlink_to(root)
     (root / "nowhere").symlink_to("none")
+    for litter in ("._00_9.zip", ".trash/00_9.zip", "__MACOSX/00_9.zip", "._pictures/1.png"):
+        (root / litter).parent.mkdir(exist_ok=True)
+        (root / litter).touch()
     assert places(str(root)) == [f"001/00_{number}.zip" for number in (1, 2, 3)]
 
 

@@ -33,6 +33,16 @@ def form_files(walk: WalkSource) -> list[Part]:
     return [("frames", ("frame", _read(path))) for path in _pictures(walk)]
 
 
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture of a walk."""
+    return path.suffix.lower() in PICTURES and not is_litter(path.name)
+
+
+def is_litter(name: str) -> bool:
+    """Tell whether a file or folder is hidden, as those that a Mac adds beside each of ours are."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def sequence(walk: WalkSource) -> Part:
     """Turn a walk into one form file; raises NoWalksError as `form_files` does."""
     return "sequence", ("walk", _as_file(walk))
@@ -64,12 +74,7 @@ def _as_file(walk: WalkSource) -> bytes:
 def _inside(folder: Path) -> list[Path]:
     """Return the pictures in a folder, in the natural order of their names."""
     try:
-        # A Mac puts a hidden file beside each picture on a foreign disk, of the same suffix.
-        found = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in PICTURES and not path.name.startswith(".")
-        ]
+        found = [path for path in folder.iterdir() if is_picture(path)]
     except OSError as error:
         raise NoWalksError(
             f"expected a folder that can be read at {folder}, got: {error.strerror}"
@@ -92,10 +97,19 @@ def _zipped(pictures: Sequence[Path]) -> bytes:
         raise NoWalksError("expected PNG or JPEG pictures, got none")
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for place, path in enumerate(pictures):
+        for name, path in zip(_entries(pictures), pictures, strict=True):
             # Not by its path, because zip cannot express file times before 1980.
-            archive.writestr(f"{place:06} {_plain(path.name)}", _read(path))
+            archive.writestr(name, _read(path))
     return file.getvalue()
+
+
+def _entries(pictures: Sequence[Path]) -> list[str]:
+    """Name the pictures so that the service, which sorts them by name, keeps their order."""
+    names = [_plain(path.name) for path in pictures]
+    is_kept = len(set(names)) == len(names) and names == sorted(names, key=natural_key)
+    if is_kept and not any(is_litter(name) for name in names):
+        return names
+    return [f"{place:06} {name}" for place, name in enumerate(names)]
 
 
 def _plain(name: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from service.client.walk_files import FILES, PICTURES
+from service.client.walk_files import FILES, is_litter, is_picture
 from service.errors import NoKeyError, NoWalksError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -143,11 +143,13 @@ def _find(root: Path) -> Iterator[FoundWalk]:
 
 
 def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Yield all that is below a folder, also behind links, but nothing in a circle."""
+    """Yield what is below a folder, also behind links; nothing hidden, and none in a circle."""
     here = folder.resolve()
     if here in above:
         return
     for path in folder.iterdir():
+        if is_litter(path.name):
+            continue
         yield path
         if path.is_dir():
             yield from _below(path, above | {here})
@@ -155,7 +157,7 @@ def _below(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
 
 def _is_walk(path: Path) -> bool:
     if path.is_dir():
-        return any(child.suffix.lower() in PICTURES for child in path.iterdir())
+        return any(is_picture(child) for child in path.iterdir())
     return path.suffix.lower() in FILES
 
 
