@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -162,6 +164,34 @@ def test_what_is_no_walk_is_said_before_anything_is_sent(tmp_path: Path) -> None
         with pytest.raises(NoWalksError, match="at least one walk"):
             client.identify_batch([])
     assert service.requests == []
+
+
+class Watched(list[Path]):
+    """Pictures that note which thread reads them."""
+
+    readers: ClassVar[list[int]] = []
+
+    def __iter__(self) -> Iterator[Path]:
+        self.readers.append(threading.get_ident())
+        return super().__iter__()
+
+
+def test_an_event_loop_goes_on_while_a_walk_is_read(tmp_path: Path) -> None:
+    picture = tmp_path / "1.png"
+    picture.write_bytes(b"picture")
+
+    async def story() -> None:
+        transport = httpx.MockTransport(Service(*[422] * 5))
+        async with AsyncClient("http://x", transport=transport) as client:
+            walk = Watched([picture])
+            for ask in (client.identify(walk), client.preview(walk), client.enroll("ann", walk),
+                        client.verify("ann", walk), client.identify_batch([walk])):  # fmt: skip
+                with pytest.raises(RefusedError):
+                    await ask
+
+    asyncio.run(story())
+    assert len(Watched.readers) >= 5
+    assert threading.get_ident() not in Watched.readers
 
 
 def test_a_key_from_a_file_may_end_in_a_line_and_is_never_told() -> None:

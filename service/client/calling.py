@@ -91,6 +91,11 @@ class Attempts(Generic[B]):
 
     def after_loss(self, error: httpx.RequestError) -> float:
         """Return the seconds to wait before the next attempt; raises UnreachableError if none."""
+        if isinstance(error, httpx.ReadTimeout):
+            raise UnreachableError(
+                f"expected an answer from {self._url} within the `timeout_s` of the client, got "
+                "none yet: the service may still be at work on it"
+            ) from error
         if self._left == 0 or not isinstance(error, _LOST):
             raise UnreachableError(f"nothing answers at {self._url}: {error}") from error
         self._left -= 1
