@@ -17,6 +17,7 @@ that something was erased, but not what.
 """
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -41,6 +42,8 @@ TABLES = MetaData()
 
 # Sorted bytewise by every database, so that pages of subjects are the same everywhere.
 _SUBJECT = String(128).with_variant(String(128, collation="C"), "postgresql")
+# Every search is a row: 50 a second fill 32 bits in 16 months, and no write would be possible then.
+_ROW_OF_LOG = BigInteger().with_variant(Integer, "sqlite")
 
 
 def _parent(column: str) -> ForeignKey:
@@ -59,7 +62,7 @@ galleries = Table(
     Column("changes", Integer, nullable=False),
     Column("retention", String(16), nullable=False, server_default=KEEP),
     # The last row of the audit log, which reveals a log that was truncated.
-    Column("audit_number", Integer, nullable=False, server_default="0"),
+    Column("audit_number", _ROW_OF_LOG, nullable=False, server_default="0"),
     Column("audit_hash", String(64), nullable=False, server_default=""),
     # `gallery.settings` reads and changes these together with the retention.
     Column("aggregation", String(16), nullable=False, server_default="nearest"),
@@ -180,7 +183,7 @@ audit = Table(
     "audit",
     TABLES,
     Column("gallery", _parent("galleries.id"), primary_key=True, autoincrement=False),
-    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("number", _ROW_OF_LOG, primary_key=True, autoincrement=False),
     Column("at", String(32), nullable=False),
     Column("actor", String(128), nullable=False),
     Column("action", String(32), nullable=False),
@@ -215,7 +218,7 @@ jobs = Table(
     Column("updated_at", String(32), nullable=False),
     # The last row of the audit log when it began: a switch recorded after that overtakes it. Null:
     # a starting service does not continue it.
-    Column("audit_number", Integer),
+    Column("audit_number", _ROW_OF_LOG),
 )
 
 # One row in a restored store, otherwise none. It is part of the names under which an index stores

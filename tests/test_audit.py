@@ -177,6 +177,21 @@ def test_whatever_keeps_a_search_from_being_noted_it_is_noted_later(tmp_path, ca
     gallery.close()
 
 
+def test_a_log_goes_on_beyond_what_32_bits_can_number(location):
+    gallery = open_gallery(location)
+    with gallery._store.database.writing() as connection:
+        connection.execute(update(galleries).values(audit_number=2**31 - 1))
+    for name in ("anna", "ben"):
+        gallery.enroll(name, embedding(1), silhouettes=None)
+    job = gallery.jobs()
+    assert job.add("model-b").state == "running"
+    job.close()
+    gallery.close()
+    with closing(Store.open(location)) as store, store.database.reading() as connection:
+        numbers = [row["number"] for row in log.export(connection, "main")]
+    assert numbers == [2**31, 2**31 + 1]
+
+
 def test_galleries_have_logs_of_their_own(location):
     store = filled(location, 2)
     other = Store.open(location, "other")
