@@ -25,6 +25,7 @@ from service.errors import (
     UploadTooLargeError,
 )
 from service.limits import Limits, check_frames
+from service.spooling import room_for_bodies
 from service.uploads import Upload
 
 TEXT_FIELDS = ("subject", "metadata", "limit", "captured_at", "consent", "force")
@@ -47,7 +48,8 @@ async def received(
         MalformedUploadError, InvalidFieldError: it is not the expected form.
         UnsupportedFormatError: it is compressed (Content-Encoding).
         UploadTooLargeError, UploadTimeoutError, TooManyFramesError: it exceeds a limit.
-        BusyError: the bodies in work leave no room for this one.
+        BusyError: the bodies in work leave no room for this one, or the folder for temporary files
+            is full.
 
     """
     check_coding(request)
@@ -62,8 +64,9 @@ async def received(
     chunks = _bounded(request, limits, place)
     receive = _receive_raw(request, chunks) if is_raw else _receive_form(request, limits, chunks)
     try:
-        async with asyncio.timeout(timeout_s):
-            upload, close = await receive
+        with room_for_bodies():
+            async with asyncio.timeout(timeout_s):
+                upload, close = await receive
     except TimeoutError as error:
         raise UploadTimeoutError(f"expected the whole body within {timeout_s:g} seconds") from error
     try:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from service.errors import DamagedUploadError, FrameTooLargeError, UploadTooLargeError
 from service.limits import Account, Limits
+from service.spooling import room_for_bodies
 from service.video_worker import HEAD, TOO_MUCH
 
 VIDEO_BYTES = 32 * 1024 * 1024
@@ -42,6 +43,7 @@ def frames_of(file: IO[bytes], size: int, limits: Limits) -> Iterator[NDArray[np
             half of `limits.video_s` of processor time.
         TimeoutError: it is not decoded within `limits.video_s`, which is the machine's fault.
         FrameTooLargeError, TooManyFramesError: it exceeds a limit.
+        BusyError: the folder for temporary files has no room for a copy.
 
     """
     if size > VIDEO_BYTES:
@@ -86,7 +88,8 @@ def _claimed_end(file: IO[bytes], size: int) -> int:
 
 def _frames(file: IO[bytes], limits: Limits) -> Iterator[NDArray[np.uint8]]:
     account, ends_at = Account(limits), time.perf_counter() + limits.video_s
-    with tempfile.NamedTemporaryFile(prefix="metagait-video-") as copy:
+    # Around the file, because closing it writes what could not be written before.
+    with room_for_bodies(), tempfile.NamedTemporaryFile(prefix="metagait-video-") as copy:
         while chunk := file.read(_CHUNK):
             copy.write(chunk)
         copy.flush()

@@ -3,9 +3,11 @@
 import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.caller import Caller, calling
 from tests.fakes import FakeEncoder, npy, walker
+from tests.test_formats import video
 
 _BLOCK = 4096
 
@@ -92,3 +95,37 @@ def test_a_full_file_system_refuses_enrolments_and_nothing_else(
         assert client.get("/info").json()["gallery"]["samples"] == len(there) + 1
     with closing(Store.open(settings.data)) as store, store.database.reading() as connection:
         audit.verify(connection, "main")
+
+
+LARGE = npy(walker(10, 190))
+"""More than a body may have in memory."""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"files": {"sequence": ("w", LARGE)}},
+        {"content": LARGE, "headers": {"content-type": "application/octet-stream"}},
+        {"files": {"sequence": ("w", video(walker(10)))}},
+    ],
+    ids=["form", "bare", "video"],
+)
+def test_bodies_that_find_no_room_are_refused_until_there_is(
+    small: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    body: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(small))
+    app = create_app(settings, encoder=FakeEncoder())
+    with calling(app) as client:
+        with filled(small):
+            refused = client.post("/identify", **body)
+            assert (refused.status_code, refused.json()["code"]) == (503, "busy"), refused.text
+            assert refused.headers["retry-after"] == "1"
+            assert f"expected room for a request body in {small}" in caplog.text
+            assert app.state.galleries.own.rooms.admission.taken == 0
+            assert send(client, "/identify", 8).status_code == 200, "small ones need no room there"
+        assert client.post("/identify", **body).status_code == 200
+    assert list(small.iterdir()) == []
