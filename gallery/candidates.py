@@ -143,8 +143,12 @@ class _Near:
         )
 
     def rules_out_others(self, distance: float) -> bool:
-        """Tell whether no other subject can be nearer than `distance`; unseen rows are farther."""
-        if len(self._distances) < self._owners.subjects and self._farthest < distance:
+        """Tell whether no other subject can be as near as `distance`.
+
+        Unseen rows are as far as the farthest seen, at least. If they are as near as the last
+        candidate, a longer search has to tell who comes first.
+        """
+        if len(self._distances) < self._owners.subjects and self._farthest <= distance:
             return False
         return all(
             self._least(subject, seen) >= distance

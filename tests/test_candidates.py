@@ -48,6 +48,17 @@ def test_subjects_by_the_mean_of_their_nearest_samples_as_numpy_ranks_them(count
     assert len(nearest_subjects(index, owners, probe, 50, count)) == len(set(subjects))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_equally_near_subjects_the_first_enrolled_comes_first_however_many_are_asked_for(count):
+    rows = np.arange(40, dtype=np.int64)[::-1].copy()  # an index may keep them in any order
+    index, owners = ExactIndex(LENGTH), Owners()
+    index.add(rows, np.tile(point(1), (40, 1)), rows)
+    owners.add(Roll(rows, [f"s{row:02d}" for row in rows], [str(row) for row in rows]))
+    for limit in (1, 2, 5, 40):
+        found = nearest_subjects(index, owners, point(0), limit, count)
+        assert [one.subject for one in found] == [f"s{row:02d}" for row in range(limit)]
+
+
 def test_the_aggregation_decides_who_is_nearest_and_verify_agrees(gallery):
     for x in (1.0, 9.0):
         gallery.enroll("anna", point(x), silhouettes=None)
