@@ -3,7 +3,7 @@
 import fcntl
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,11 @@ class Database:
             try:
                 yield
             finally:
-                # A connection that broke has released the lock already, and the work is done.
-                with suppress(exc.DBAPIError):
+                try:
                     connection.execute(select(func.pg_advisory_unlock(*key)))
+                except exc.DBAPIError:
+                    # The work is done, and the lock ends with the connection, broken or not.
+                    connection.invalidate()
 
     def scrub(self, *, at_any_size: bool = False) -> Wiped:
         """Remove deleted bytes from the database's files; see `gallery.wiping`."""

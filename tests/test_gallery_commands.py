@@ -7,7 +7,8 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from sqlalchemy import inspect, select, text
+from sqlalchemy import event, inspect, select, text
+from sqlalchemy.exc import OperationalError
 
 from gallery import Gallery, KeyStore, MasterKey, RebuildRefused, StoreUnavailable, WrongMasterKey
 from gallery.ciphers import Vault
@@ -125,6 +126,20 @@ def test_a_lock_whose_connection_broke_undoes_nothing_of_what_was_done(postgres_
             holder = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
             assert connection.scalars(text(holder)).all() == [True]
         with database.alone("rebuild", 1):
+            pass
+
+
+def test_a_lock_that_cannot_be_given_back_goes_with_its_connection(postgres_url):
+    with closing(Database(postgres_url)) as database, closing(database.again()) as other:
+
+        @event.listens_for(database.engine, "before_cursor_execute")
+        def _cancel(_connection, _cursor, statement, *_words):
+            if "pg_advisory_unlock" in statement:
+                raise OperationalError(statement, {}, Exception("canceled"))
+
+        with database.alone("rebuild", 1):
+            pass
+        with other.alone("rebuild", 1):
             pass
 
 
