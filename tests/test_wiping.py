@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 
 from gallery import Gallery, erasing
 from gallery.database import Database
@@ -139,3 +139,16 @@ def test_a_receipt_waits_for_whoever_can_still_see_what_was_erased(location: str
     assert free is not None
     assert held.files == "pending"
     assert free.files == ("vacuumed" if isinstance(location, str) else "overwritten")
+
+
+def test_a_gallery_opens_on_a_server_that_does_not_let_it_vacuum_now(postgres_url: str) -> None:
+    with closing(open_gallery(postgres_url)) as gallery:
+        gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+    impatient = f"{postgres_url}&options=-c%20lock_timeout%3D200"
+    with closing(Database(postgres_url)) as other, other.writing() as connection:
+        connection.execute(text("LOCK TABLE subjects IN SHARE UPDATE EXCLUSIVE MODE"))
+        with closing(open_gallery(impatient)) as gallery:
+            assert [one.subject for one in gallery.identify(embedding(1))] == ["anna"]
+            proof = gallery.erase_subject("anna").receipt.proof
+    assert proof is not None
+    assert proof.files == "pending"
