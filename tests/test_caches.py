@@ -36,6 +36,8 @@ ENTRY = {"subject": "1", "condition": "nm-01", "view": "090", "start": 0, "lengt
         ("samples", [{"subject": "1"}], "start"),
         ("samples", [{**ENTRY, "start": -1}], "-1"),
         ("samples", [{**ENTRY, "length": 999}], "999"),
+        ("samples", [{**ENTRY, "length": float("inf")}], "inf of them"),
+        ("samples", [{**ENTRY, "start": 0.5}], "from 0.5"),
         ("samples", [{**ENTRY, "view": 90}], "90.* names were expected"),
         ("samples", [], "no samples"),
         ("report", {"broken": [1]}, "report"),

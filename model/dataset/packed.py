@@ -177,7 +177,9 @@ def _checked_size(index: dict[str, Any], silhouettes: NDArray[Any]) -> tuple[int
 
 
 def _sample(entry: dict[str, Any], silhouettes: NDArray[np.uint8]) -> Sample:
-    start, length = int(entry["start"]), int(entry["length"])
+    start, length = entry["start"], entry["length"]
+    if type(start) is not int or type(length) is not int:
+        raise ValueError(f"frames from {start}, {length} of them")
     if start < 0 or length < 1 or start + length > len(silhouettes):
         raise ValueError(f"frames {start} to {start + length} of {len(silhouettes)}")
     place = entry["subject"], entry["condition"], entry["view"]
