@@ -33,6 +33,11 @@ class Arrival:
     upload: Upload
     once: Once
 
+    @property
+    def is_part(self) -> bool:
+        """Tell whether it is one walk of a batch, which has a single place for all of them."""
+        return self.request is None
+
     def part(self, file: IO[bytes]) -> "Arrival":
         """Return the arrival of one walk of a batch."""
         return replace(self, request=None, upload=Upload(sequence=file))

@@ -130,20 +130,23 @@ async def with_probe(
             if answer is not None:
                 return answer
         parts = split(silhouettes, frames)
-        windows = await unless_gone(arrived.request, _embed(rooms, parts, started))
+        embedding = _embed(rooms, parts, started, takes_place=not arrived.is_part)
+        windows = await unless_gone(arrived.request, embedding)
         return await finish(rooms, Probe(aligned, windows, frames, started))
 
     return await arrived.serving.with_one_model(rooms, embedded)
 
 
 async def _embed(
-    rooms: Rooms, parts: Sequence[NDArray[np.uint8]], since: float
+    rooms: Rooms, parts: Sequence[NDArray[np.uint8]], since: float, *, takes_place: bool
 ) -> tuple[Encoded, ...]:
     if len(parts) == 1:
-        return (await rooms.batcher.embed(parts[0], since=since),)
+        return (await rooms.batcher.embed(parts[0], since=since, takes_place=takes_place),)
     with rooms.admission.several(len(parts)):
         tasks = [
-            asyncio.ensure_future(rooms.batcher.embed(part, since=since, takes_place=not number))
+            asyncio.ensure_future(
+                rooms.batcher.embed(part, since=since, takes_place=takes_place and not number)
+            )
             for number, part in enumerate(parts)
         ]
         try:

@@ -167,3 +167,35 @@ def test_a_batch_costs_as_many_requests_as_it_has_walks(
         refused = caller.post("/identify", files=batch[:1], headers=key)
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert 60 < int(refused.headers["retry-after"]) <= 180
+
+
+def test_the_walks_of_a_batch_take_no_places_from_others_nor_from_each_other(
+    settings: Settings, gallery: Gallery
+) -> None:
+    # One walk in a call, so that it is known how many wait.
+    narrow = settings.model_copy(update={"queue_walks": 2, "batch_frames": 1})
+    encoder, answers = FakeEncoder(), []
+    encoder.free.clear()
+    batch = [("sequence", ("w", npy(walker(build)))) for build in (8, 10, 12, 14)]
+    app = create_app(narrow, encoder=encoder, gallery=gallery)
+    with calling(app) as caller:
+
+        def send(path: str, count: int) -> threading.Thread:
+            def answer() -> None:
+                answers.append(caller.post(path, files=batch[:count]))
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            return thread
+
+        batcher = app.state.galleries.own.rooms.batcher
+        threads = [send("/identify/batch", 4)]
+        wait_until(lambda: batcher.waiting == 3)
+        threads.append(send("/identify", 1))
+        wait_until(lambda: batcher.waiting == 4)
+        encoder.free.set()
+        for thread in threads:
+            thread.join(20)
+    assert [one.status_code for one in answers] == [200, 200]
+    (items,) = (one.json()["items"] for one in answers if "items" in one.json())
+    assert [one["problem"] for one in items] == [None] * 4
