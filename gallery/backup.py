@@ -43,6 +43,7 @@ from gallery.generations import now
 from gallery.jobs import leave_unfinished
 from gallery.migrations import migrate, number_of, numbers
 from gallery.schema import galleries, identities
+from gallery.wiping import owe_nothing
 
 FORMAT = "metagait-backup-1"
 _MANIFEST = "manifest.json"
@@ -144,6 +145,7 @@ def restore(path: Path, database: Database, *, takes_over: bool = False) -> Mani
         _read_all(connection, path, manifest)
         migrate(connection)
         leave_unfinished(connection)
+        owe_nothing(connection)
         if not takes_over:
             connection.execute(delete(identities))
             connection.execute(insert(identities).values(identity=secrets.token_hex(16)))

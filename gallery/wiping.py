@@ -52,8 +52,17 @@ class Wiped(Enum):
 
 def owe(connection: Connection) -> None:
     """Note, in a transaction that deletes, that the file has to be written anew."""
+    _note(connection, _OWED)
+
+
+def owe_nothing(connection: Connection) -> None:
+    """Note, in a transaction that fills an empty store, that nothing was deleted from it."""
+    _note(connection, _CLEAN)
+
+
+def _note(connection: Connection, state: int) -> None:
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA user_version={_OWED}")
+        connection.exec_driver_sql(f"PRAGMA user_version={state}")
 
 
 def wipe_file(engine: Engine, *, at_any_size: bool = False) -> Wiped:

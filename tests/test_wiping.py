@@ -99,6 +99,21 @@ def test_a_large_file_is_written_anew_by_a_command(
         assert proof.files == "pending"
 
 
+def test_a_large_store_that_was_just_restored_owes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(open_gallery(tmp_path / "first")) as gallery:
+        gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+        gallery.erase_subject("anna")
+        gallery.enroll("ben", embedding(2), silhouettes=walk(2))
+    assert main(["backup", str(tmp_path / "backup"), "--data", str(tmp_path / "first")]) == 0
+    assert main(["restore", str(tmp_path / "backup"), "--data", str(tmp_path / "second")]) == 0
+    make_large(tmp_path / "second")
+    open_gallery(tmp_path / "second").close()
+    assert "metagait scrub" not in caplog.text
+    assert version(tmp_path / "second") == 1
+
+
 def test_what_is_deleted_while_the_file_is_written_anew_is_owed_still(tmp_path: Path) -> None:
     with closing(Store.open(tmp_path)) as store, closing(open_gallery(tmp_path)) as gallery:
         for seed, name in enumerate(("anna", "ben")):
