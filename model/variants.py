@@ -5,6 +5,7 @@ facts. A variant that loses too much is not written.
 """
 
 import argparse
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -161,8 +162,8 @@ def write_variant(
 def check_loss(comparison: Comparison) -> None:
     """Raise ExportError if a set loses more than `LARGEST_LOSS` points."""
     lost = {name: before - comparison.after[name] for name, before in comparison.before.items()}
-    name = max(lost, key=lambda key: lost[key])
-    if lost[name] > LARGEST_LOSS:
+    name = max(lost, key=lambda key: (math.isnan(lost[key]), lost[key]))
+    if not lost[name] <= LARGEST_LOSS:  # so that what could not be measured fails as well
         raise ExportError(
             f"expected to lose at most {LARGEST_LOSS} points of rank-1, lost {lost[name]:.2f} on "
             f"{name}; --anyway writes it all the same"

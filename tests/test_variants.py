@@ -205,6 +205,8 @@ def test_a_variant_that_loses_too_much_is_not_written(
     with pytest.raises(ExportError, match=r"lost 0\.30 on CL"):
         check_loss(lost)
     check_loss(replace(lost, after={"NM": 89.9, "CL": 69.9}))
+    with pytest.raises(ExportError, match="lost nan on NM"):
+        check_loss(replace(lost, after={"NM": float("nan"), "CL": 70.0}))
     assert "| CL | 70.00 | 69.70 | -0.30 |" in table(lost)
 
     before = OnnxEncoder.open(source, threads=1)
