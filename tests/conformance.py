@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.client import Client
-from tests.test_service_commands import wait_until_ready
+from tests.processes import wait_until_ready
 
 ROOT = Path(__file__).parent.parent
 SERVE = (sys.executable, "-m", "metagait", "serve")

@@ -12,7 +12,7 @@ import httpx
 from service.client import Client
 from service.errors import RefusedError, UnreachableError
 from tests.fakes import npy, walker
-from tests.test_service_commands import server_process, wait_until_ready
+from tests.processes import server_process, wait_until_ready
 from tests.waiting import wait_until
 
 CALLERS = 4

@@ -15,7 +15,7 @@ from service.errors import StartError
 from service.serve import address_of, listen
 from service.settings import Settings
 from tests.fakes import FakeEncoder
-from tests.test_service_commands import wait_until_ready
+from tests.processes import wait_until_ready
 
 
 def test_answers_are_not_held_back_for_the_callers_acknowledgement(tmp_path: Path) -> None:
