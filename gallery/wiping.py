@@ -12,11 +12,13 @@ import secrets
 import sqlite3
 import time
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, exc, text
 
 from gallery.connecting import BUSY_SECONDS
+from gallery.errors import StoreFull
 from gallery.translating import in_our_words
 
 AT_ONCE_BYTES = 64 * 1024 * 1024
@@ -24,6 +26,8 @@ AT_ONCE_BYTES = 64 * 1024 * 1024
 # Seconds to wait for readers; if that is not enough, it is tried again later.
 _PATIENCE_S = 2
 _LOOK_S = 0.05
+# Codes of the errors that somebody else's reading or writing causes.
+_HELD_BY_OTHERS = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # Values of `user_version`; a file that older versions wrote has 0 as well. While a process writes
 # the file anew, it has a random number of that process.
 _OWED, _CLEAN = 0, 1
@@ -66,7 +70,14 @@ def _note(connection: Connection, state: int) -> None:
 
 
 def wipe_file(engine: Engine, *, at_any_size: bool = False) -> Wiped:
-    """Write SQLite's file anew, if that is owed and it is small enough, and cut its log."""
+    """Write SQLite's file anew, if that is owed and it is small enough, and cut its log.
+
+    With `at_any_size` also if it is large; temporary files are then beside it.
+
+    Raises:
+        StoreFull: with `at_any_size`, there is no room for that.
+
+    """
     with in_our_words():
         connection = engine.raw_connection()
     try:
@@ -76,8 +87,12 @@ def wipe_file(engine: Engine, *, at_any_size: bool = False) -> Wiped:
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         is_held = bool((cursor.fetchone() or [True])[0])
         cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
-    except sqlite3.Error:
+    except sqlite3.Error as error:
         connection.invalidate()
+        if at_any_size and error.sqlite_errorcode & 0xFF not in _HELD_BY_OTHERS:
+            raise StoreFull(
+                f"expected room for two more copies of {engine.url.database}, got: {error}"
+            ) from error
         return Wiped.HELD
     finally:
         connection.close()
@@ -91,8 +106,10 @@ def _write_anew(cursor: Any, *, at_any_size: bool) -> Wiped:
     size = _number(cursor, "page_count") * _number(cursor, "page_size")
     if size > AT_ONCE_BYTES and not at_any_size:
         return Wiped.TOO_LARGE
-    # Temporary files may have less room; a large one is written by a command, which has time.
-    cursor.execute(f"PRAGMA temp_store={'MEMORY' if size <= AT_ONCE_BYTES else 'DEFAULT'}")
+    if size <= AT_ONCE_BYTES:
+        cursor.execute("PRAGMA temp_store=MEMORY")
+    else:  # only ever in a command's own process, for which this is set
+        _make_temporary_files_beside(cursor)
     ours = 2 + secrets.randbelow(2**30)
     cursor.execute(f"PRAGMA user_version={ours}")
     cursor.execute("VACUUM")
@@ -103,6 +120,17 @@ def _write_anew(cursor: Any, *, at_any_size: bool) -> Wiped:
         cursor.execute(f"PRAGMA user_version={_CLEAN}")
     cursor.execute("COMMIT")
     return Wiped.ALL if is_clean else Wiped.HELD
+
+
+def _make_temporary_files_beside(cursor: Any) -> None:
+    """Have SQLite make its temporary files beside the database: where others are, room is scarce.
+
+    In a container, for instance, that place is memory.
+    """
+    (file,) = (row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main")
+    folder = str(Path(file).parent).replace("'", "''")
+    cursor.execute(f"PRAGMA temp_store_directory='{folder}'")
+    cursor.execute("PRAGMA temp_store=FILE")
 
 
 def _number(cursor: Any, pragma: str) -> int:

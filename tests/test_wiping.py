@@ -1,10 +1,11 @@
 """What was deleted is in no file of the database, wherever SQLite had moved it before."""
 
+import os
 import random
 import sqlite3
 import string
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gallery.schema import samples
 from gallery.store import Store
 from gallery.wiping import AT_ONCE_BYTES, Wiped
 from metagait import main
+from tests.disks import file_size_limit
 from tests.galleries import embedding, open_gallery, walk
 
 
@@ -97,6 +99,45 @@ def test_a_large_file_is_written_anew_by_a_command(
         proof = gallery.erase_subject("ben").receipt.proof
         assert proof is not None
         assert proof.files == "pending"
+
+
+def test_a_large_file_without_room_for_another_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(open_gallery(tmp_path)) as gallery:
+        gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+        make_large(tmp_path)
+        gallery.erase_subject("anna")
+    with file_size_limit(AT_ONCE_BYTES // 2):
+        assert main(["scrub", "--data", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"expected room for two more copies of {tmp_path}/metagait.db" in told
+    assert version(tmp_path) > 1, "it is owed still"
+    assert main(["scrub", "--data", str(tmp_path)]) == 0
+    assert version(tmp_path) == 1
+
+
+def test_temporary_files_of_a_large_one_are_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "anna's data"
+    with closing(open_gallery(folder)) as gallery:
+        gallery.enroll("anna", embedding(1), silhouettes=walk(1))
+        make_large(folder)
+        gallery.erase_subject("anna")
+    opened: set[str] = set()
+
+    def look() -> None:
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                opened.add(os.readlink(link))
+
+    with closing(Database(folder)) as database:
+
+        @event.listens_for(database.engine, "checkout")
+        def _listen(connection: Any, _record: object, _proxy: object) -> None:
+            connection.set_progress_handler(look, 1)
+
+        assert database.scrub(at_any_size=True) is Wiped.ALL
+    assert any(name.startswith(f"{folder}/etilqs") for name in opened)
 
 
 def test_a_large_store_that_was_just_restored_owes_nothing(

@@ -10,8 +10,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = (
         "An erasure does this by itself, except in a SQLite file beyond 64 MiB, of which its "
-        "receipt says `pending`. The file is written anew: that takes about as much free space "
-        "again, and nobody can enrol or erase meanwhile."
+        "receipt says `pending`. The file is written anew: that takes about twice as much free "
+        "space again, beside it, and nobody can enrol or erase meanwhile."
     )
     configure_place(parser, gallery=False)
 
