@@ -86,6 +86,8 @@ def wipe_file(engine: Engine, *, at_any_size: bool = False) -> Wiped:
         wiped = _write_anew(cursor, at_any_size=at_any_size)
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         is_held = bool((cursor.fetchone() or [True])[0])
+        # The connection read the whole file; it would keep up to 2 MiB of it.
+        cursor.execute("PRAGMA shrink_memory")
         cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     except sqlite3.Error as error:
         connection.invalidate()
@@ -111,7 +113,8 @@ def _write_anew(cursor: Any, *, at_any_size: bool) -> Wiped:
     else:  # only ever in a command's own process, for which this is set
         _make_temporary_files_beside(cursor)
     ours = 2 + secrets.randbelow(2**30)
-    cursor.execute(f"PRAGMA user_version={ours}")
+    # Not kept among the prepared statements, of which each would be another one.
+    cursor.executescript(f"PRAGMA user_version={ours}")
     cursor.execute("VACUUM")
     cursor.execute("BEGIN IMMEDIATE")
     # Another process may have deleted more meanwhile: then it is owed again.
