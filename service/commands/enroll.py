@@ -9,7 +9,7 @@ from contextlib import closing
 from tqdm import tqdm
 
 from service.client import Client
-from service.commands.folders import FoundWalk, key_of, selected
+from service.commands.folders import FoundWalk, client_of, selected
 from service.commands.folders import configure as configure_walks
 from service.commands.together import Together, check_others
 from service.commands.together import configure as configure_together
@@ -62,12 +62,7 @@ def _enroll_all(
         return sentence
 
     with (
-        Client(
-            arguments.url,
-            key=key_of(arguments),
-            gallery=arguments.gallery,
-            wait=together.wait,
-        ) as client,
+        client_of(arguments, together.wait) as client,
         closing(together.each(enroll, named)) as sentences,
     ):
         # `disable=None` shows the bar on a terminal only, so that none goes into a log.

@@ -1,16 +1,17 @@
-"""Finds walks on disk: one walk, or a tree `<subject>/.../<walk>` such as CASIA-B's.
+"""Finds the walks that a command sends, and the service to send them to.
 
-A walk is a folder that holds pictures, or a file with a suffix of `FILES`. In a CASIA-B tree
+They are named by a path: one walk, or a tree `<subject>/.../<walk>` such as CASIA-B's. A walk is a folder that holds pictures, or a file with a suffix of `FILES`. In a CASIA-B tree
 `<subject>/<type>/<view>`, the parts after the subject are the condition and the view.
 """
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from service.client import Client
 from service.client.walk_files import FILES, is_litter, is_picture
 from service.errors import NoKeyError, NoWalksError
 
@@ -91,13 +92,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def key_of(arguments: argparse.Namespace) -> str | None:
-    """Return the API key; read from a file, as all users of a machine can see its command lines.
+def client_of(arguments: argparse.Namespace, wait: Callable[[float], object]) -> Client:
+    """Return a client of the service that the arguments name; `wait` pauses it while that is busy.
 
     Raises:
-        NoKeyError: the file cannot be read.
+        NoKeyError: the file of the API key cannot be read.
 
     """
+    key, gallery = _key_of(arguments), arguments.gallery
+    return Client(arguments.url, key=key, gallery=gallery, wait=wait)
+
+
+def _key_of(arguments: argparse.Namespace) -> str | None:
+    # From a file, as all users of a machine can see its command lines.
     path: Path | None = arguments.key_file
     try:
         return None if path is None else path.read_text(encoding="ascii").strip()

@@ -9,7 +9,7 @@ from contextlib import closing
 from tqdm import tqdm
 
 from service.client import Client
-from service.commands.folders import FoundWalk, key_of, selected
+from service.commands.folders import FoundWalk, client_of, selected
 from service.commands.folders import configure as configure_walks
 from service.commands.numbers import whole
 from service.commands.together import Together, check_others
@@ -61,12 +61,7 @@ def _identify_all(
         return _identify(client, walk, arguments.limit)
 
     with (
-        Client(
-            arguments.url,
-            key=key_of(arguments),
-            gallery=arguments.gallery,
-            wait=together.wait,
-        ) as client,
+        client_of(arguments, together.wait) as client,
         closing(together.each(identify, walks)) as outcomes,
     ):
         # `disable=None` shows the bar on a terminal only, so that none goes into a log.
