@@ -1,7 +1,8 @@
 """Finds the walks that a command sends, and the service to send them to.
 
-They are named by a path: one walk, or a tree `<subject>/.../<walk>` such as CASIA-B's. A walk is a folder that holds pictures, or a file with a suffix of `FILES`. In a CASIA-B tree
-`<subject>/<type>/<view>`, the parts after the subject are the condition and the view.
+A path names one walk, or a tree `<subject>/.../<walk>` such as CASIA-B's. A walk is a folder that
+holds pictures, or a file with a suffix of `FILES`. In a CASIA-B tree `<subject>/<type>/<view>`, the
+parts after the subject are the condition and the view.
 """
 
 import argparse
