@@ -195,6 +195,7 @@ def computes_in_bfloat16(precision: str, device: torch.device, frames: int) -> b
     "auto" does if the hardware supports it. bfloat16 has the range of float32, so the loss needs no
     scaling. float16 would, and is not used.
     """
+    # The first layers make one step of three frames.
     if device.type == "cpu" and frames // 3 == WRONG_STEPS:
         return False
     if precision != "auto":
